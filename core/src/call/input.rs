@@ -1,0 +1,133 @@
+//! What a call takes.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::output::CommandId;
+use super::record::LedgerSummary;
+use crate::error::{Error, ErrorKind, Retry};
+use crate::provider::llm::LlmEvent;
+use crate::provider::telephony::{DialEvent, DtmfDigit, HangupCause};
+use crate::time::Instant;
+
+/// One input. Any input is legal in any phase, late and twice included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Input {
+    /// A command did what it was for.
+    Completed(CommandId, Outcome),
+    /// Whoever holds the call wants something.
+    Control(Control),
+    /// A key was pressed.
+    Dtmf(DtmfDigit),
+    /// A command failed.
+    Failed(CommandId, Failure),
+    /// The other side ended the leg.
+    LegEnded {
+        /// Why.
+        cause: HangupCause,
+    },
+    /// The media stopped without a word: no frames came, or none were taken.
+    MediaLost {
+        /// Why.
+        cause: HangupCause,
+    },
+    /// A command got on.
+    Progress(CommandId, Progress),
+}
+
+/// What the holder of a call can ask for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Control {
+    /// End the call.
+    HangUp,
+    /// Let the agent say this, after what it is saying.
+    Say {
+        /// The words.
+        text: String,
+    },
+}
+
+/// How a command gets on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Progress {
+    /// Of a `Dial`.
+    Dial(DialEvent),
+    /// Of a `Listen`: a settled piece of transcript.
+    Final {
+        /// The words.
+        text: String,
+    },
+    /// Of a `Generate`.
+    Generated(LlmEvent),
+    /// Of a `Speak`: the caller has heard the text up to there.
+    Heard {
+        /// Offset into the command's text, in bytes.
+        text_end: usize,
+    },
+    /// Of a `Listen`: the pending piece of transcript so far.
+    Interim {
+        /// The words so far.
+        text: String,
+    },
+    /// Of a `Speak`: its first sound was played.
+    Playing,
+    /// Of a `Listen`: the caller fell silent.
+    SpeechEnded {
+        /// When the last sound was.
+        at: Instant,
+    },
+    /// Of a `Listen`: the caller speaks.
+    SpeechStarted {
+        /// When the first sound was.
+        at: Instant,
+    },
+}
+
+/// What a completed command brought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing but its completion.
+    Done,
+    /// Of a `RunFunction`: its answer.
+    Function(serde_json::Value),
+    /// Of a `CloseMedia`: where the recording is, if one was made.
+    Recorded(Option<String>),
+    /// Of a `Reserve`.
+    Reserved {
+        /// The talk time that is held; the call may not talk longer.
+        #[serde(with = "crate::time::duration_ms")]
+        granted: Duration,
+    },
+    /// Of a `Settle`.
+    Settled(LedgerSummary),
+}
+
+/// Why a command failed, in a form that a journal can hold.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// In plain words, free of personal data.
+    pub message: String,
+    /// Whether trying again may help.
+    pub retry: Retry,
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self {
+            kind: error.kind(),
+            message: error.to_string(),
+            retry: error.retry(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The call's record: what is stored, reported and billed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::dialogue::TranscriptEntry;
+use crate::ids::{AgentId, CallId, TenantId};
+use crate::provider::telephony::{E164, HangupCause};
+use crate::time::Timestamp;
+
+/// A call from its first ring to its settlement. Durations are whole milliseconds, rounded down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// The call.
+    pub id: CallId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Who held it.
+    pub agent: AgentId,
+    /// Who rang whom.
+    pub direction: Direction,
+    /// Who called.
+    pub from: Option<E164>,
+    /// Who was called.
+    pub to: Option<E164>,
+    /// How it stands or ended.
+    pub status: CallStatus,
+    /// Unix microseconds.
+    pub started_at: Timestamp,
+    /// Unix microseconds.
+    pub answered_at: Option<Timestamp>,
+    /// Unix microseconds.
+    pub ended_at: Option<Timestamp>,
+    /// From the start to the end.
+    pub duration_ms: u64,
+    /// From the answer to the end: what is billed. Zero without an answer.
+    pub talk_time_ms: u64,
+    /// Why it ended, as ITU-T Q.850 counts.
+    pub hangup_cause: Option<HangupCause>,
+    /// Who ended it.
+    pub hangup_party: Option<HangupParty>,
+    /// Why it ended, in the engine's words.
+    pub end_reason: Option<EndReason>,
+    /// Who picked up.
+    pub answered_by: Option<AnsweredBy>,
+    /// What was said and heard.
+    pub transcript: Vec<TranscriptEntry>,
+    /// Each answered turn.
+    pub turns: Vec<TurnRecord>,
+    /// Each interruption.
+    pub barge_ins: Vec<BargeInRecord>,
+    /// Each function that was called.
+    pub functions: Vec<FunctionRecord>,
+    /// Where the recording is.
+    pub recording: Option<String>,
+}
+
+/// Who rang whom.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The other side rang.
+    Inbound,
+    /// We rang.
+    Outbound,
+}
+
+/// How a call stands or ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CallStatus {
+    /// Not answered: the called party was busy.
+    Busy,
+    /// Answered and over.
+    Completed,
+    /// Over by a failure, answered or not.
+    Failed,
+    /// Answered and going on.
+    InProgress,
+    /// Not answered in time.
+    NoAnswer,
+    /// Refused before an answer.
+    Rejected,
+    /// Not answered yet.
+    Ringing,
+}
+
+impl fmt::Display for CallStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "busy",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::InProgress => "in_progress",
+            Self::NoAnswer => "no_answer",
+            Self::Rejected => "rejected",
+            Self::Ringing => "ringing",
+        })
+    }
+}
+
+/// Who ended a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HangupParty {
+    /// Our agent.
+    Agent,
+    /// The other side, in either direction.
+    Caller,
+    /// Whoever holds the call through the library or an API.
+    Operator,
+    /// The engine: a limit or a failure.
+    System,
+}
+
+impl fmt::Display for HangupParty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "agent",
+            Self::Caller => "caller",
+            Self::Operator => "operator",
+            Self::System => "system",
+        })
+    }
+}
+
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The agent called `end_call`.
+    AgentHangUp,
+    /// The other side was busy.
+    Busy,
+    /// The other side hung up.
+    CallerHangUp,
+    /// The carrier failed or could not be reached.
+    CarrierFailure,
+    /// The held credits were used up.
+    CreditsExhausted,
+    /// No credits could be held.
+    InsufficientCredits,
+    /// A machine answered and the policy is to hang up.
+    MachineAnswered,
+    /// The longest call was reached.
+    MaxDuration,
+    /// The media stopped.
+    MediaLost,
+    /// Nobody answered in time.
+    NoAnswer,
+    /// Whoever holds the call ended it.
+    OperatorHangUp,
+    /// A model, recogniser or synthesiser kept failing.
+    ProviderFailure,
+    /// The other side refused.
+    Rejected,
+    /// Setting up took too long.
+    SetUpTimeout,
+    /// Nobody spoke.
+    Silence,
+    /// The store failed before the call could begin.
+    StoreFailure,
+}
+
+/// Who picked up an outbound call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AnsweredBy {
+    /// A person: a short greeting.
+    Human,
+    /// A machine: a long greeting.
+    Machine,
+    /// Nothing was said.
+    Unknown,
+}
+
+/// One answered turn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TurnRecord {
+    /// From the caller's last sound to the agent's first.
+    pub latency_ms: u64,
+}
+
+/// One interruption.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct BargeInRecord {
+    /// Since the call's start.
+    pub at_ms: u64,
+    /// From the beginning of the caller's speech to the order to be silent.
+    pub reaction_ms: u64,
+}
+
+/// One function call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FunctionRecord {
+    /// Which.
+    pub name: String,
+    /// With what.
+    pub parameters: serde_json::Value,
+    /// Its answer; `None` when the call ended before it.
+    pub result: Option<serde_json::Value>,
+}
+
+/// What the call did to the tenant's prepaid talk time, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct LedgerSummary {
+    /// Available before the hold.
+    pub before_ms: i64,
+    /// Held for the call.
+    pub held_ms: i64,
+    /// Taken for the call.
+    pub settled_ms: i64,
+    /// Available after the settlement.
+    pub after_ms: i64,
+}

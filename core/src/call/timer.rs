@@ -1,0 +1,114 @@
+//! A call's timers: one table, one deadline per reason.
+
+use crate::time::Instant;
+
+/// Why a call wants to be woken.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timer {
+    /// The caller has spoken over the agent for long enough.
+    BargeIn,
+    /// The held credits are used up.
+    Credits,
+    /// The longest call is over.
+    Duration,
+    /// The caller's turn is over.
+    Endpoint,
+    /// A function took too long.
+    Function,
+    /// The model took too long.
+    Reply,
+    /// Nobody answered.
+    Ring,
+    /// It did not become clear who answered.
+    Screening,
+    /// Setting up or settling took too long.
+    SetUp,
+    /// Nobody has said anything for too long.
+    Silence,
+    /// Speech was not played.
+    Speech,
+    /// Speech ended and no transcript came.
+    Transcript,
+    /// Completing transcript and recording took too long.
+    WrapUp,
+}
+
+const ALL: [Timer; 13] = [
+    Timer::BargeIn,
+    Timer::Credits,
+    Timer::Duration,
+    Timer::Endpoint,
+    Timer::Function,
+    Timer::Reply,
+    Timer::Ring,
+    Timer::Screening,
+    Timer::SetUp,
+    Timer::Silence,
+    Timer::Speech,
+    Timer::Transcript,
+    Timer::WrapUp,
+];
+
+/// At most one deadline per reason.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Timers {
+    deadlines: [Option<Instant>; ALL.len()],
+}
+
+impl Timers {
+    pub(super) fn set(&mut self, timer: Timer, deadline: Instant) {
+        self.deadlines[timer as usize] = Some(deadline);
+    }
+
+    pub(super) fn clear(&mut self, timer: Timer) {
+        self.deadlines[timer as usize] = None;
+    }
+
+    pub(super) fn clear_all(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The earliest deadline; ties go to the first reason in the alphabet.
+    pub(super) fn next(&self) -> Option<(Instant, Timer)> {
+        ALL.iter()
+            .filter_map(|timer| self.deadlines[*timer as usize].map(|deadline| (deadline, *timer)))
+            .min()
+    }
+
+    /// Takes the earliest timer whose deadline has come.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<(Instant, Timer)> {
+        let (deadline, timer) = self.next().filter(|(deadline, _)| *deadline <= now)?;
+        self.clear(timer);
+        Some((deadline, timer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum() {
+        for (index, timer) in ALL.iter().enumerate() {
+            assert_eq!(*timer as usize, index);
+        }
+    }
+
+    #[test]
+    fn timers_expire_in_order_and_once() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Silence, Instant::from_micros(20));
+        timers.set(Timer::Endpoint, Instant::from_micros(10));
+        assert_eq!(timers.expire(Instant::from_micros(9)), None);
+        assert_eq!(
+            timers.expire(Instant::from_micros(30)),
+            Some((Instant::from_micros(10), Timer::Endpoint))
+        );
+        assert_eq!(
+            timers.expire(Instant::from_micros(30)),
+            Some((Instant::from_micros(20), Timer::Silence))
+        );
+        assert_eq!(timers.next(), None);
+    }
+}

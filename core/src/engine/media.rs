@@ -1,0 +1,360 @@
+//! The sound of one call: joins the carrier's media, the recogniser, the synthesiser and the recording.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::audio::codec::{self, Decoder};
+use crate::audio::vad::{EnergyVad, EnergyVadSettings, VadEvent};
+use crate::audio::{FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
+use crate::call::{CommandId, Input, Outcome, Progress};
+use crate::error::Result;
+use crate::provider::stt::{SttEvent, SttInput};
+use crate::provider::telephony::{HangupCause, Media, MediaCommand, MediaEvent};
+use crate::provider::tts::TtsEvent;
+use crate::time::Instant;
+
+use super::recording::Recording;
+
+/// A carrier that sends nothing for so long has lost the call.
+const MEDIA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Frames between two marks.
+const MARK_INTERVAL: u32 = 5;
+
+/// Frames that are made up for at once after a late wake-up; what is later is skipped.
+const TICKS_MAX: u32 = 50;
+
+/// Chunks of audio that wait for a slow recogniser: five seconds. One that falls further behind is given up.
+const STT_WAITING_MAX: usize = 250;
+
+/// Caller's audio that waits to be recorded; a burst beyond it loses its oldest samples.
+const RECORD_WAITING_MAX: Duration = Duration::from_secs(1);
+
+/// Sound in both directions, from the joining of the media to the end of the call.
+pub(super) struct MediaSession {
+    pub(super) media: Media,
+    decoder: Decoder,
+    encoded: Vec<u8>,
+    frame: Vec<i16>,
+    heard: Vec<i16>,
+    inputs: VecDeque<Input>,
+    last_audio: Instant,
+    last_position: u64,
+    listening: Option<Listening>,
+    lost: bool,
+    marks: bool,
+    next_tick: Instant,
+    playout: Playout,
+    recording: Option<Recording>,
+    samples: Vec<i16>,
+    sent_since_mark: u32,
+    to_record: VecDeque<i16>,
+    voices: BTreeMap<CommandId, Voice>,
+}
+
+/// A piece of speech that is being synthesised.
+struct Voice {
+    resampler: Resampler,
+    samples: Vec<i16>,
+}
+
+/// A recogniser that is being fed.
+struct Listening {
+    /// When the first sample was heard: the recogniser's time zero.
+    began: Option<Instant>,
+    id: CommandId,
+    input: Option<async_channel::Sender<SttInput>>,
+    resampler: Resampler,
+    samples: Vec<i16>,
+    vad: Option<(Framer, EnergyVad)>,
+}
+
+impl MediaSession {
+    pub(super) fn new(now: Instant, media: Media, marks: bool, recording: Option<Recording>) -> Self {
+        let rate_hz = media.format.rate_hz;
+        let frame = samples_per_frame(rate_hz);
+        Self {
+            decoder: Decoder::new(media.format.codec),
+            encoded: Vec::with_capacity(frame * 2),
+            frame: vec![0; frame],
+            heard: vec![0; frame],
+            inputs: VecDeque::new(),
+            last_audio: now,
+            last_position: 0,
+            listening: None,
+            lost: false,
+            marks,
+            media,
+            next_tick: now + FRAME_DURATION,
+            playout: Playout::new(rate_hz, marks),
+            recording,
+            samples: Vec::with_capacity(frame * 2),
+            sent_since_mark: 0,
+            to_record: VecDeque::new(),
+            voices: BTreeMap::new(),
+        }
+    }
+
+    /// When [`MediaSession::tick`] is due.
+    pub(super) fn next_tick(&self) -> Instant {
+        self.next_tick
+    }
+
+    /// What the call machine must be told.
+    pub(super) fn poll_input(&mut self) -> Option<Input> {
+        self.inputs.pop_front()
+    }
+
+    /// Whether the synthesiser should wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.playout.is_full()
+    }
+
+    /// Ends the recording and hands it over; the session goes on to take the recogniser's last words.
+    pub(super) fn take_recording(&mut self) -> Option<Recording> {
+        self.recording.take()
+    }
+
+    /// Takes what the carrier sent; `None` when it sends no more.
+    pub(super) fn receive(&mut self, now: Instant, event: Option<MediaEvent>) {
+        match event {
+            Some(MediaEvent::Audio(bytes)) => self.receive_audio(now, &bytes),
+            Some(MediaEvent::Dtmf(digit)) => self.inputs.push_back(Input::Dtmf(digit)),
+            Some(MediaEvent::Ended { cause }) => {
+                self.lost = true;
+                self.inputs.push_back(Input::LegEnded { cause });
+            }
+            Some(MediaEvent::Marked(position)) => {
+                self.playout.marked(position);
+                self.account();
+            }
+            None => self.lose(HangupCause::NETWORK_OUT_OF_ORDER),
+        }
+    }
+
+    /// Whether the carrier may still send.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.lost
+    }
+
+    /// Plays and records what is due.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let mut ticks = 0;
+        while self.next_tick <= now {
+            self.next_tick = self.next_tick + FRAME_DURATION;
+            ticks += 1;
+            if ticks <= TICKS_MAX {
+                self.tick_once();
+            }
+        }
+        self.account();
+        if now.saturating_since(self.last_audio) >= MEDIA_TIMEOUT {
+            self.lose(HangupCause::RECOVERY_ON_TIMER_EXPIRY);
+        }
+    }
+
+    fn tick_once(&mut self) {
+        self.playout.tick(&mut self.heard);
+        self.record();
+        while let Some(position) = self.playout.next_frame(&mut self.frame) {
+            self.encoded.clear();
+            codec::encode(self.media.format.codec, &self.frame, &mut self.encoded);
+            self.send(MediaCommand::Audio(self.encoded.clone().into()));
+            self.sent_since_mark += 1;
+            if self.marks && (self.sent_since_mark >= MARK_INTERVAL || position == self.frame.len() as u64) {
+                self.mark(position);
+            }
+            self.last_position = position;
+        }
+        if self.marks && self.sent_since_mark > 0 && self.playout.has_nothing_to_send() {
+            self.mark(self.last_position);
+        }
+    }
+
+    fn record(&mut self) {
+        let Some(recording) = &mut self.recording else { return };
+        let length = self.to_record.len().min(self.frame.len());
+        self.samples.clear();
+        self.samples.extend(self.to_record.drain(..length));
+        self.samples.resize(self.frame.len(), 0);
+        if !recording.write(&self.samples, &self.heard) {
+            self.recording = None;
+        }
+    }
+
+    fn mark(&mut self, position: u64) {
+        self.sent_since_mark = 0;
+        self.send(MediaCommand::Mark(position));
+    }
+
+    fn send(&mut self, command: MediaCommand) {
+        // A closed channel is told by the events' end.
+        if let Err(async_channel::TrySendError::Full(_)) = self.media.commands.try_send(command) {
+            self.lose(HangupCause::NETWORK_OUT_OF_ORDER);
+        }
+    }
+
+    fn lose(&mut self, cause: HangupCause) {
+        if !std::mem::replace(&mut self.lost, true) {
+            self.inputs.push_back(Input::MediaLost { cause });
+        }
+    }
+}
+
+/// The caller's side.
+impl MediaSession {
+    /// Begins to feed a recogniser at `rate_hz`; `detects_speech` when it tells speech from silence itself.
+    pub(super) fn listen(
+        &mut self,
+        id: CommandId,
+        rate_hz: u32,
+        detects_speech: bool,
+    ) -> Result<async_channel::Receiver<SttInput>> {
+        let (input, queue) = async_channel::bounded(STT_WAITING_MAX);
+        let from_hz = self.media.format.rate_hz;
+        let vad = if detects_speech {
+            None
+        } else {
+            Some((Framer::new(from_hz)?, EnergyVad::new(from_hz, EnergyVadSettings::default())?))
+        };
+        self.listening = Some(Listening {
+            began: None,
+            id,
+            input: Some(input),
+            resampler: Resampler::new(from_hz, rate_hz)?,
+            samples: Vec::new(),
+            vad,
+        });
+        Ok(queue)
+    }
+
+    /// Asks the recogniser to settle.
+    pub(super) fn finalize(&mut self) {
+        if let Some(input) = self.listening.as_ref().and_then(|listening| listening.input.as_ref()) {
+            // A recogniser that is too far behind to take this is given up by the next audio.
+            let _ = input.try_send(SttInput::Finalize);
+        }
+    }
+
+    /// Ends the recogniser's input; what it still yields counts.
+    pub(super) fn finish_listening(&mut self) {
+        if let Some(listening) = &mut self.listening {
+            listening.input = None;
+        }
+    }
+
+    /// Takes what the recogniser heard.
+    pub(super) fn transcript(&mut self, id: CommandId, event: SttEvent) {
+        let Some(listening) = self.listening.as_ref().filter(|listening| listening.id == id) else { return };
+        let began = listening.began.unwrap_or_default();
+        let progress = match event {
+            SttEvent::EndOfSpeech { at } => Progress::SpeechEnded { at: began + at },
+            SttEvent::Final { text, .. } => Progress::Final { text },
+            SttEvent::Interim { text } => Progress::Interim { text },
+            SttEvent::StartOfSpeech { at } => Progress::SpeechStarted { at: began + at },
+            SttEvent::Usage { .. } => return,
+        };
+        let is_speech = matches!(progress, Progress::SpeechEnded { .. } | Progress::SpeechStarted { .. });
+        if !(is_speech && listening.vad.is_some()) {
+            self.inputs.push_back(Input::Progress(id, progress));
+        }
+    }
+
+    fn receive_audio(&mut self, now: Instant, bytes: &[u8]) {
+        self.last_audio = now;
+        self.samples.clear();
+        self.decoder.decode(bytes, &mut self.samples);
+        if self.recording.is_some() {
+            self.to_record.extend(&self.samples);
+            let rate_hz = u64::from(self.media.format.rate_hz);
+            let waiting_max = usize::try_from(RECORD_WAITING_MAX.as_secs() * rate_hz).unwrap_or(usize::MAX);
+            let excess = self.to_record.len().saturating_sub(waiting_max);
+            self.to_record.drain(..excess);
+        }
+        self.feed(now);
+    }
+
+    fn feed(&mut self, now: Instant) {
+        let Some(listening) = &mut self.listening else { return };
+        let length = Duration::from_micros(
+            self.samples.len() as u64 * 1_000_000 / u64::from(self.media.format.rate_hz.max(1)),
+        );
+        let began = *listening.began.get_or_insert(now - length);
+        if let Some((framer, vad)) = &mut listening.vad {
+            let mut rest = self.samples.as_slice();
+            while let Some(frame) = framer.next_frame(&mut rest) {
+                let progress = match vad.push(frame) {
+                    Some(VadEvent::SpeechEnded { at }) => Progress::SpeechEnded { at: began + at },
+                    Some(VadEvent::SpeechStarted { at }) => Progress::SpeechStarted { at: began + at },
+                    None => continue,
+                };
+                self.inputs.push_back(Input::Progress(listening.id, progress));
+            }
+        }
+        let Some(input) = &listening.input else { return };
+        listening.samples.clear();
+        listening.resampler.process(&self.samples, &mut listening.samples);
+        if listening.samples.is_empty() {
+            return;
+        }
+        if let Err(async_channel::TrySendError::Full(_)) = input.try_send(SttInput::Audio(listening.samples.clone())) {
+            // Closing its input makes the recogniser end, and the call machine starts another.
+            listening.input = None;
+        }
+    }
+}
+
+/// The agent's side.
+impl MediaSession {
+    /// Queues a piece of speech that will come at `rate_hz`.
+    pub(super) fn begin_speech(&mut self, id: CommandId, text: &str, rate_hz: u32) -> Result<()> {
+        let resampler = Resampler::new(rate_hz, self.media.format.rate_hz)?;
+        self.voices.insert(id, Voice { resampler, samples: Vec::new() });
+        self.playout.begin(id.get(), text);
+        Ok(())
+    }
+
+    /// Takes synthesised speech; `None` when the piece is complete.
+    pub(super) fn speech(&mut self, id: CommandId, event: Option<TtsEvent>) {
+        let Some(voice) = self.voices.get_mut(&id) else { return };
+        voice.samples.clear();
+        match event {
+            Some(TtsEvent::Audio(samples)) => {
+                voice.resampler.process(&samples, &mut voice.samples);
+                self.playout.push(id.get(), &voice.samples);
+            }
+            Some(TtsEvent::Characters(_)) => {}
+            Some(TtsEvent::Spoken { text_end, at }) => self.playout.align(id.get(), text_end, at),
+            None => {
+                voice.resampler.flush(&mut voice.samples);
+                self.playout.push(id.get(), &voice.samples);
+                self.playout.finish(id.get());
+                self.voices.remove(&id);
+                self.account();
+            }
+        }
+    }
+
+    /// Drops a piece of speech, and what the carrier holds of it.
+    pub(super) fn cancel_speech(&mut self, id: CommandId) {
+        self.voices.remove(&id);
+        if self.playout.cancel(id.get()) {
+            self.sent_since_mark = 0;
+            self.send(MediaCommand::Clear);
+        }
+    }
+
+    /// Tells what was heard.
+    fn account(&mut self) {
+        while let Some(event) = self.playout.poll_event() {
+            let input = match event {
+                PlayoutEvent::Finished { piece } => Input::Completed(CommandId::new(piece), Outcome::Done),
+                PlayoutEvent::Heard { piece, text_end } => {
+                    Input::Progress(CommandId::new(piece), Progress::Heard { text_end })
+                }
+                PlayoutEvent::Playing { piece } => Input::Progress(CommandId::new(piece), Progress::Playing),
+            };
+            self.inputs.push_back(input);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The reference [`Store`]: all in memory, gone with the process. Tests, simulations and demos run on it, and every other
+//! store is held to what it does.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::table::Table;
+use crate::error::{Error, ErrorKind, Result};
+use crate::provider::ProviderInfo;
+use crate::provider::store::catalog::Catalog;
+use crate::provider::store::{
+    Add, Append, Batch, Committed, CounterKey, Delete, Expect, LIMIT_MAX, LogKey, Operation, Page, Put, Query, Record,
+    RecordKey, Schema, Store,
+};
+use crate::time::Timestamp;
+
+/// A [`Store`] in memory.
+pub struct MemoryStore {
+    catalog: Catalog,
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store for the kinds of `schema`; `ConfigInvalid` when [`Catalog::new`] refuses it.
+    pub fn new(schema: Schema) -> Result<Self> {
+        let catalog = Catalog::new(&schema)?;
+        let tables = catalog
+            .kinds()
+            .map(|(kind, _)| (kind.to_owned(), Table::default()))
+            .collect();
+        let state = State {
+            tables,
+            counters: BTreeMap::new(),
+            logs: BTreeMap::new(),
+        };
+        Ok(Self {
+            catalog,
+            state: Mutex::new(state),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn info(&self) -> ProviderInfo {
+        ProviderInfo {
+            name: "memory",
+            detail: String::new(),
+        }
+    }
+
+    async fn get(&self, key: RecordKey) -> Result<Option<Record>> {
+        self.catalog.check_key("store.get", &key)?;
+        Ok(self.state().table(&key.kind).get(key.tenant, &key.id).cloned())
+    }
+
+    async fn list(&self, query: Query) -> Result<Page> {
+        let cursor = self.catalog.check_query("store.list", &query)?;
+        Ok(self.state().table(&query.kind).list(&query, cursor.as_ref()))
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed> {
+        self.catalog.check_batch("store.commit", &batch)?;
+        self.state().commit(batch)
+    }
+
+    async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>> {
+        self.catalog.indexes("store.claim", &kind)?;
+        Ok(self
+            .state()
+            .table(&kind)
+            .claim(now, now + lease, limit.clamp(1, LIMIT_MAX)))
+    }
+
+    async fn append(&self, log: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.append(log, seq, entries);
+        self.catalog.check_batch("store.append", &batch)?;
+        self.state().commit(batch).map(|_| ())
+    }
+
+    async fn read_log(&self, log: LogKey, seq: u64, limit: u32) -> Result<Vec<Bytes>> {
+        self.catalog.check_log("store.read_log", &log)?;
+        let state = self.state();
+        let entries = state.logs.get(&log).map_or(&[][..], Vec::as_slice);
+        let first = usize::try_from(seq).unwrap_or(usize::MAX).min(entries.len());
+        Ok(entries[first..]
+            .iter()
+            .take(limit.clamp(1, LIMIT_MAX) as usize)
+            .cloned()
+            .collect())
+    }
+}
+
+struct State {
+    tables: BTreeMap<String, Table>,
+    counters: BTreeMap<CounterKey, i64>,
+    logs: BTreeMap<LogKey, Vec<Bytes>>,
+}
+
+/// How to take back one operation.
+enum Undo {
+    Counter(CounterKey, i64),
+    LogLength(LogKey, usize),
+    Record(RecordKey, Option<Record>),
+}
+
+impl State {
+    /// The table of a kind that the catalog knows.
+    fn table(&mut self, kind: &str) -> &mut Table {
+        self.tables.entry(kind.to_owned()).or_default()
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<Committed> {
+        let mut committed = Committed::default();
+        let mut undo = Vec::with_capacity(batch.operations.len());
+        for operation in batch.operations {
+            match self.apply(operation, &mut committed) {
+                Ok(step) => undo.push(step),
+                Err(error) => {
+                    undo.into_iter().rev().for_each(|step| self.take_back(step));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(committed)
+    }
+
+    fn apply(&mut self, operation: Operation, committed: &mut Committed) -> Result<Undo> {
+        match operation {
+            Operation::Add(add) => self.add(add, committed),
+            Operation::Append(append) => self.append(append),
+            Operation::Delete(delete) => self.delete(delete),
+            Operation::Put(put) => self.put(put),
+        }
+    }
+
+    fn take_back(&mut self, step: Undo) {
+        match step {
+            Undo::Counter(counter, value) => {
+                self.counters.insert(counter, value);
+            }
+            Undo::LogLength(log, length) => self.logs.entry(log).or_default().truncate(length),
+            Undo::Record(_, Some(record)) => self.table(&record.key.kind.clone()).insert(record),
+            Undo::Record(key, None) => {
+                self.table(&key.kind).remove(key.tenant, &key.id);
+            }
+        }
+    }
+
+    fn add(&mut self, add: Add, committed: &mut Committed) -> Result<Undo> {
+        let before = self.counters.get(&add.counter).copied().unwrap_or(0);
+        let after = add.apply(before)?;
+        self.counters.insert(add.counter.clone(), after);
+        committed.counters.insert(add.counter.clone(), after);
+        Ok(Undo::Counter(add.counter, before))
+    }
+
+    fn append(&mut self, append: Append) -> Result<Undo> {
+        let entries = self.logs.entry(append.log.clone()).or_default();
+        let length = entries.len();
+        if append.seq != length as u64 {
+            return Err(conflict("a log has another length"));
+        }
+        entries.extend(append.entries);
+        Ok(Undo::LogLength(append.log, length))
+    }
+
+    fn delete(&mut self, delete: Delete) -> Result<Undo> {
+        let table = self.table(&delete.key.kind);
+        check(delete.expect, table.get(delete.key.tenant, &delete.key.id), &delete.key)?;
+        let before = table.remove(delete.key.tenant, &delete.key.id);
+        Ok(Undo::Record(delete.key, before))
+    }
+
+    fn put(&mut self, put: Put) -> Result<Undo> {
+        let table = self.table(&put.key.kind);
+        check(put.expect, table.get(put.key.tenant, &put.key.id), &put.key)?;
+        let before = table.remove(put.key.tenant, &put.key.id);
+        table.insert(Record {
+            key: put.key.clone(),
+            revision: before.as_ref().map_or(1, |record| record.revision + 1),
+            indexes: put.indexes,
+            due_at: put.due_at,
+            body: put.body,
+        });
+        Ok(Undo::Record(put.key, before))
+    }
+}
+
+fn check(expect: Expect, record: Option<&Record>, key: &RecordKey) -> Result<()> {
+    if expect.holds(record.map(|record| record.revision)) {
+        return Ok(());
+    }
+    Err(conflict("a record is not in the expected state").with_context("kind", &key.kind))
+}
+
+fn conflict(message: &str) -> Error {
+    Error::new(ErrorKind::Conflict, "store.commit", message)
+}

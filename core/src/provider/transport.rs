@@ -1,0 +1,178 @@
+//! HTTP and WebSocket transports, so that adapters hold no client of their own: tests script them, phones lend theirs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::{BoxStream, ProviderInfo};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Sends HTTP requests.
+#[async_trait]
+pub trait HttpTransport: Send + Sync {
+    /// Who this is.
+    fn info(&self) -> ProviderInfo;
+
+    /// Sends `request` and returns once the response's head is there; any status is a response, not an error.
+    ///
+    /// Redirects are not followed. `TimedOut` when [`HttpRequest::timeout`] passes before the head.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse>;
+}
+
+/// An HTTP method.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum HttpMethod {
+    /// DELETE
+    Delete,
+    /// GET
+    Get,
+    /// PATCH
+    Patch,
+    /// POST
+    Post,
+    /// PUT
+    Put,
+}
+
+impl HttpMethod {
+    /// The method's token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "DELETE",
+            Self::Get => "GET",
+            Self::Patch => "PATCH",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+        }
+    }
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HttpRequest {
+    /// The body; empty for none.
+    pub body: Bytes,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The method.
+    pub method: HttpMethod,
+    /// Longest wait for the response's head, and then for each piece of its body.
+    pub timeout: Duration,
+    /// Absolute, `http` or `https`.
+    pub url: String,
+}
+
+impl HttpRequest {
+    /// A request without headers or body.
+    pub fn new(method: HttpMethod, url: impl Into<String>, timeout: Duration) -> Self {
+        Self {
+            body: Bytes::new(),
+            headers: Vec::new(),
+            method,
+            timeout,
+            url: url.into(),
+        }
+    }
+
+    /// Adds a header; `name` in lower case.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+/// A response whose body is still arriving.
+pub struct HttpResponse {
+    /// The body's pieces. Dropping it closes the connection.
+    pub body: BoxStream<'static, Result<Bytes>>,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The status code.
+    pub status: u16,
+}
+
+impl HttpResponse {
+    /// The first header of that name, given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The whole body; `Rejected` when it is longer than `bytes_max`.
+    pub async fn bytes(mut self, bytes_max: usize) -> Result<Bytes> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.body.next().await {
+            let piece = piece?;
+            if body.len() + piece.len() > bytes_max {
+                return Err(Error::new(ErrorKind::Rejected, "http.body", "the response is too long")
+                    .with_context("bytes_max", bytes_max));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.into())
+    }
+}
+
+/// Opens WebSockets as a client.
+#[async_trait]
+pub trait SocketTransport: Send + Sync {
+    /// Who this is.
+    fn info(&self) -> ProviderInfo;
+
+    /// Opens a socket; returns once the handshake is done.
+    async fn connect(&self, request: SocketRequest) -> Result<Socket>;
+}
+
+/// Where to connect.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SocketRequest {
+    /// Headers of the handshake, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// Longest wait for the handshake, and then for each message to be taken by the network.
+    pub timeout: Duration,
+    /// `ws` or `wss`.
+    pub url: String,
+}
+
+impl SocketRequest {
+    /// A handshake without extra headers.
+    pub fn new(url: impl Into<String>, timeout: Duration) -> Self {
+        Self {
+            headers: Vec::new(),
+            timeout,
+            url: url.into(),
+        }
+    }
+}
+
+/// An open WebSocket, as a stream in and a bounded channel out.
+pub struct Socket {
+    /// Messages from the peer; ends when either side closes. Pings are answered below this level.
+    pub incoming: BoxStream<'static, Result<SocketMessage>>,
+    /// Messages to the peer. Closing the channel closes the socket; a full channel means that the peer does not read.
+    pub outgoing: async_channel::Sender<SocketMessage>,
+}
+
+/// A whole message.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SocketMessage {
+    /// Binary.
+    Binary(Bytes),
+    /// UTF-8 text.
+    Text(String),
+}

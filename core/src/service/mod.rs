@@ -1,0 +1,24 @@
+//! What the engine does for a tenant beside its calls: one noun a file, all over a [`Store`](crate::provider::Store).
+
+pub mod agents;
+pub mod calls;
+pub mod credits;
+pub mod functions;
+pub mod webhooks;
+
+use crate::billing::ledger::ENTRY;
+use crate::provider::store::{IndexType, KindSchema, Schema};
+
+/// The records of the engine: what a store must be opened with.
+pub fn schema() -> Schema {
+    use IndexType::{Integer, Text};
+    let kind = |name, indexes: &[(&'static str, IndexType)]| KindSchema { name, indexes: indexes.to_vec() };
+    Schema {
+        kinds: vec![
+            kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
+            kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
+            kind(webhooks::DELIVERY, &[("call", Text), ("endpoint", Text), ("state", Text)]),
+            kind(webhooks::ENDPOINT, &[]),
+        ],
+    }
+}

@@ -116,7 +116,10 @@ mod tests {
 
     #[test]
     fn durations_never_overflow_or_divide_by_zero() {
-        let format = |rate_hz| MediaFormat { codec: Codec::Pcm16Le, rate_hz };
+        let format = |rate_hz| MediaFormat {
+            codec: Codec::Pcm16Le,
+            rate_hz,
+        };
         assert_eq!(duration_of(format(0), 320), Duration::ZERO);
         assert_eq!(duration_of(format(8_000), 321), Duration::from_millis(20));
         assert!(duration_of(format(1), usize::MAX) > Duration::from_secs(1 << 33));
@@ -129,7 +132,10 @@ mod tests {
             encode(codec, &[0, -2], &mut bytes);
             bytes
         });
-        assert_eq!(wire, [vec![1, 0xd5, 0x55], vec![1, 0, 0, 0xfe, 0xff], vec![1, 0xff, 0x7f]]);
+        assert_eq!(
+            wire,
+            [vec![1, 0xd5, 0x55], vec![1, 0, 0, 0xfe, 0xff], vec![1, 0xff, 0x7f]]
+        );
     }
 
     #[test]
@@ -179,7 +185,7 @@ mod tests {
                 prop_assert_eq!(back.len(), samples.len());
                 for (sample, back) in samples.iter().zip(back) {
                     let error = (i32::from(*sample) - i32::from(back)).abs();
-                    // The greatest step is a sixteenth of half the range; mu-law clips the last 643 values.
+                    // A step is at most a sixteenth of its sample; near zero it is 16 wide.
                     let error_max = if codec == Codec::Pcm16Le { 0 } else { i32::from(*sample).abs() / 32 + 16 };
                     prop_assert!(error <= error_max, "{:?} {} {}", codec, sample, back);
                 }

@@ -72,7 +72,11 @@ pub fn linear_from_alaw(code: u8) -> i16 {
     let flat = i16::from(segment_and_step) * 2 + 1;
     // Magnitudes are kept doubled, so that the middle of the smallest step is a whole number.
     let curved = value_of(u32::from(segment_and_step) + (4 << STEP_BITS));
-    let doubled = if segment_and_step < 1 << STEP_BITS { flat } else { curved };
+    let doubled = if segment_and_step < 1 << STEP_BITS {
+        flat
+    } else {
+        curved
+    };
     with_sign(doubled << 3, !positive)
 }
 
@@ -110,7 +114,10 @@ fn with_sign(magnitude: i16, negative: i8) -> i16 {
 /// The binary exponent and the [`STEP_BITS`] after the leading one of a number below 2^24; meaningless for 0.
 #[inline]
 fn exponent_and_step(number: i32) -> i32 {
-    (number as f32).to_bits().wrapping_sub(EXPONENT_BIAS << (STEP_SHIFT + STEP_BITS)) as i32 >> STEP_SHIFT
+    (number as f32)
+        .to_bits()
+        .wrapping_sub(EXPONENT_BIAS << (STEP_SHIFT + STEP_BITS)) as i32
+        >> STEP_SHIFT
 }
 
 /// The middle of a step, rounded to even: the inverse of [`exponent_and_step`].
@@ -125,38 +132,6 @@ fn value_of(exponent_and_step: u32) -> i16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// G.711 tables 2a and 2b: the ends of the segments of mu-law, in its 14 bits.
-    const ULAW_SEGMENT_ENDS: [i32; 9] = [-1, 31, 95, 223, 479, 991, 2015, 4063, 8159];
-    /// G.711 tables 1a and 1b: the ends of the segments of A-law, in 12 bits; the first segment has 32 steps.
-    const ALAW_SEGMENT_ENDS: [i32; 8] = [0, 32, 64, 128, 256, 512, 1024, 2048];
-
-    /// The decision values of positive mu-law: code `n` is taken from `decisions[n]` on.
-    fn ulaw_decisions() -> Vec<i32> {
-        let mut decisions = vec![0];
-        for ends in ULAW_SEGMENT_ENDS.windows(2) {
-            let step = (ends[1] - ends[0]) / 16;
-            decisions.extend((1..=16).map(|n| ends[0] + n * step));
-        }
-        // The first segment has one half step at zero; the end of the last one is virtual.
-        decisions.truncate(128);
-        decisions
-    }
-
-    fn alaw_decisions() -> Vec<i32> {
-        let mut decisions = vec![0];
-        for (segment, ends) in ALAW_SEGMENT_ENDS.windows(2).enumerate() {
-            let steps = if segment == 0 { 32 } else { 16 };
-            let step = (ends[1] - ends[0]) / steps;
-            decisions.extend((1..=steps).map(|n| ends[0] + n * step));
-        }
-        decisions.truncate(128);
-        decisions
-    }
-
-    fn code_by_table(decisions: &[i32], magnitude: i32) -> u8 {
-        (decisions.partition_point(|decision| *decision <= magnitude) - 1) as u8
-    }
 
     #[test]
     fn mu_law_encodes_every_sample_by_the_decision_values() {
@@ -208,7 +183,15 @@ mod tests {
     #[test]
     fn the_values_of_the_recommendation() {
         // G.711 table 2a: the loudest, a middle and the quietest code of each sign.
-        for (code, sample) in [(0x80, 32_124), (0x8f, 16_764), (0xef, 132), (0xfe, 8), (0xff, 0), (0x7f, 0), (0, -32_124)] {
+        for (code, sample) in [
+            (0x80, 32_124),
+            (0x8f, 16_764),
+            (0xef, 132),
+            (0xfe, 8),
+            (0xff, 0),
+            (0x7f, 0),
+            (0, -32_124),
+        ] {
             assert_eq!(linear_from_ulaw(code), sample, "{code:#x}");
         }
         // G.711 table 1a, after the even bits are inverted.
@@ -258,5 +241,37 @@ mod tests {
         let mut samples = [1; 4];
         decode_alaw(&[0xd5; 2], &mut samples);
         assert_eq!(samples, [8, 8, 1, 1]);
+    }
+
+    /// G.711 tables 2a and 2b: the ends of the segments of mu-law, in its 14 bits.
+    const ULAW_SEGMENT_ENDS: [i32; 9] = [-1, 31, 95, 223, 479, 991, 2015, 4063, 8159];
+    /// G.711 tables 1a and 1b: the ends of the segments of A-law, in 12 bits; the first segment has 32 steps.
+    const ALAW_SEGMENT_ENDS: [i32; 8] = [0, 32, 64, 128, 256, 512, 1024, 2048];
+
+    /// The decision values of positive mu-law: code `n` is taken from `decisions[n]` on.
+    fn ulaw_decisions() -> Vec<i32> {
+        let mut decisions = vec![0];
+        for ends in ULAW_SEGMENT_ENDS.windows(2) {
+            let step = (ends[1] - ends[0]) / 16;
+            decisions.extend((1..=16).map(|n| ends[0] + n * step));
+        }
+        // The first segment has one half step at zero; the end of the last one is virtual.
+        decisions.truncate(128);
+        decisions
+    }
+
+    fn alaw_decisions() -> Vec<i32> {
+        let mut decisions = vec![0];
+        for (segment, ends) in ALAW_SEGMENT_ENDS.windows(2).enumerate() {
+            let steps = if segment == 0 { 32 } else { 16 };
+            let step = (ends[1] - ends[0]) / steps;
+            decisions.extend((1..=steps).map(|n| ends[0] + n * step));
+        }
+        decisions.truncate(128);
+        decisions
+    }
+
+    fn code_by_table(decisions: &[i32], magnitude: i32) -> u8 {
+        (decisions.partition_point(|decision| *decision <= magnitude) - 1) as u8
     }
 }

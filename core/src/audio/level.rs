@@ -54,7 +54,10 @@ fn sums(samples: &[i16]) -> (i64, u64) {
             upper += square >> 8;
             lower += square & 0xff;
         }
-        (sum + i64::from(block_sum), squares + (u64::from(upper) << 8) + u64::from(lower))
+        (
+            sum + i64::from(block_sum),
+            squares + (u64::from(upper) << 8) + u64::from(lower),
+        )
     })
 }
 
@@ -64,18 +67,15 @@ mod tests {
 
     use super::*;
 
-    fn assert_near(level: f32, expected: f32) {
-        assert!((level - expected).abs() < 0.01, "{level} dBFS is not {expected} dBFS");
-    }
-
     #[test]
     fn known_signals_have_known_levels() {
         let square: Vec<i16> = (0..160).map(|n| if n % 2 == 0 { 16_384 } else { -16_384 }).collect();
         assert_near(rms_dbfs(&square), -6.02);
         assert_near(peak_dbfs(&square), -6.02);
 
-        let sine: Vec<i16> =
-            (0..160).map(|n| (32_767.0 * (f64::from(n) * std::f64::consts::TAU / 8.0).sin()).round() as i16).collect();
+        let sine: Vec<i16> = (0..160)
+            .map(|n| (32_767.0 * (f64::from(n) * std::f64::consts::TAU / 8.0).sin()).round() as i16)
+            .collect();
         assert_near(rms_dbfs(&sine), -3.01);
         assert_near(peak_dbfs(&sine), 0.0);
         assert_near(peak_dbfs(&[i16::MIN]), 0.0);
@@ -104,5 +104,9 @@ mod tests {
             prop_assert_eq!(sums(&samples), (sum, squares));
             prop_assert!((0.0..=1.0).contains(&power(&samples)));
         }
+    }
+
+    fn assert_near(level: f32, expected: f32) {
+        assert!((level - expected).abs() < 0.01, "{level} dBFS is not {expected} dBFS");
     }
 }

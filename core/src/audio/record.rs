@@ -30,10 +30,10 @@ impl Recorder {
         Ok(Self { rate_hz, data_bytes: 0 })
     }
 
-    /// The header of a recording that is still written: its lengths are the greatest there are, and players read on to
-    /// the end of the file. So a recording cut off by a crash can be played.
+    /// The header of a recording that is still written: all bits of its lengths are set, which players of streams take
+    /// for *to the end of the file*. So a recording cut off by a crash can be played.
     pub fn header(&self) -> [u8; HEADER_BYTES] {
-        header(self.rate_hz, DATA_BYTES_MAX)
+        header(self.rate_hz, LENGTH_UNKNOWN, LENGTH_UNKNOWN)
     }
 
     /// Appends a frame of both voices to `out`, left and right by turns; the shorter side is silent to its end.
@@ -66,7 +66,7 @@ impl Recorder {
 
     /// The header with the lengths as they are, to be put over the first one.
     pub fn finish(self) -> [u8; HEADER_BYTES] {
-        header(self.rate_hz, self.data_bytes)
+        header(self.rate_hz, RIFF_OVERHEAD_BYTES + self.data_bytes, self.data_bytes)
     }
 
     fn grown_by(&self, samples: usize) -> Result<u32> {
@@ -76,8 +76,12 @@ impl Recorder {
             .and_then(|bytes| bytes.checked_add(self.data_bytes))
             .filter(|bytes| *bytes <= DATA_BYTES_MAX)
             .ok_or_else(|| {
-                Error::new(ErrorKind::Unsupported, "audio.record", "a WAV file holds no more than 4 GiB")
-                    .with_context("data_bytes", self.data_bytes)
+                Error::new(
+                    ErrorKind::Unsupported,
+                    "audio.record",
+                    "a WAV file holds no more than 4 GiB",
+                )
+                .with_context("data_bytes", self.data_bytes)
             })
     }
 }
@@ -88,6 +92,7 @@ const BITS_PER_SAMPLE: u16 = 16;
 const BLOCK_BYTES: u32 = (CHANNELS * BITS_PER_SAMPLE / 8) as u32;
 /// What the length of `RIFF` counts beside the samples.
 const RIFF_OVERHEAD_BYTES: u32 = HEADER_BYTES as u32 - 8;
+const LENGTH_UNKNOWN: u32 = u32::MAX;
 const FORMAT_BYTES: u32 = 16;
 const FORMAT_PCM: u16 = 1;
 
@@ -95,11 +100,11 @@ fn block_of(left: i16, right: i16) -> [u8; BLOCK_BYTES as usize] {
     (u32::from(left as u16) | u32::from(right as u16) << 16).to_le_bytes()
 }
 
-fn header(rate_hz: u32, data_bytes: u32) -> [u8; HEADER_BYTES] {
+fn header(rate_hz: u32, riff_bytes: u32, data_bytes: u32) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     let fields: [&[u8]; 13] = [
         b"RIFF",
-        &(RIFF_OVERHEAD_BYTES + data_bytes).to_le_bytes(),
+        &riff_bytes.to_le_bytes(),
         b"WAVE",
         b"fmt ",
         &FORMAT_BYTES.to_le_bytes(),
@@ -126,10 +131,6 @@ mod tests {
 
     use super::*;
 
-    fn u32_at(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
-        u32::from_le_bytes(header[at..at + 4].try_into().unwrap())
-    }
-
     #[test]
     fn the_header_is_that_of_stereo_pcm() {
         let mut recorder = Recorder::new(8_000).unwrap();
@@ -140,16 +141,21 @@ mod tests {
         assert_eq!(u32_at(&header, 4), 36 + 640);
         assert_eq!(&header[8..16], b"WAVEfmt ");
         // 16 bytes of format: PCM (1), 2 channels, 8000 Hz, 32000 bytes a second, 4 bytes a block, 16 bits.
-        assert_eq!(header[16..36], [16, 0, 0, 0, 1, 0, 2, 0, 0x40, 0x1f, 0, 0, 0, 0x7d, 0, 0, 4, 0, 16, 0]);
+        assert_eq!(
+            header[16..36],
+            [16, 0, 0, 0, 1, 0, 2, 0, 0x40, 0x1f, 0, 0, 0, 0x7d, 0, 0, 4, 0, 16, 0]
+        );
         assert_eq!(&header[36..40], b"data");
         assert_eq!(u32_at(&header, 40), 640);
     }
 
     #[test]
-    fn an_unfinished_header_claims_the_greatest_length() {
-        let header = Recorder::new(48_000).unwrap().header();
-        assert_eq!(u32_at(&header, 40), DATA_BYTES_MAX);
-        assert_eq!(u32_at(&header, 4), DATA_BYTES_MAX + 36);
+    fn an_unfinished_header_differs_only_in_its_lengths() {
+        let mut header = Recorder::new(48_000).unwrap().header();
+        assert_eq!([u32_at(&header, 4), u32_at(&header, 40)], [u32::MAX; 2]);
+        header[4..8].copy_from_slice(&36_u32.to_le_bytes());
+        header[40..44].fill(0);
+        assert_eq!(header, Recorder::new(48_000).unwrap().finish());
     }
 
     #[test]
@@ -165,7 +171,10 @@ mod tests {
 
     #[test]
     fn a_full_recording_refuses_and_can_be_finished() {
-        let mut recorder = Recorder { rate_hz: 8_000, data_bytes: DATA_BYTES_MAX - 4 };
+        let mut recorder = Recorder {
+            rate_hz: 8_000,
+            data_bytes: DATA_BYTES_MAX - 4,
+        };
         let mut data = Vec::new();
         let error = recorder.write_frame(&[1, 2], &[], &mut data).unwrap_err();
         assert_eq!((error.kind(), data.len()), (ErrorKind::Unsupported, 0));
@@ -199,5 +208,9 @@ mod tests {
                 prop_assert_eq!(i16::from_le_bytes([c, d]), right.get(n).copied().unwrap_or(0));
             }
         }
+    }
+
+    fn u32_at(header: &[u8; HEADER_BYTES], at: usize) -> u32 {
+        u32::from_le_bytes(header[at..at + 4].try_into().unwrap())
     }
 }

@@ -1,0 +1,401 @@
+//! A stage for the call machine: drives a [`Call`] by hand in virtual time and watches its invariants.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use offhook::call::{
+    Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome, Output, Phase,
+    Policy, Progress,
+};
+use offhook::ids::{AgentId, CallId, TenantId};
+use offhook::journal::{self, Entry};
+use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
+use offhook::provider::telephony::LegId;
+use offhook::time::{Instant, Timestamp};
+
+/// A call on stage.
+#[derive(Debug)]
+pub struct Stage {
+    /// The call.
+    pub call: Call,
+    /// All events so far.
+    pub events: Vec<CallEvent>,
+    /// The virtual clock.
+    pub now: Instant,
+    entries: Vec<Entry>,
+    open: BTreeMap<CommandId, Command>,
+    outputs: Vec<Output>,
+    stale: Vec<CommandId>,
+    violations: Vec<String>,
+}
+
+/// A configuration for tests: greets, may call `check_appointment`.
+pub fn config(policy: Policy) -> CallConfig {
+    let moment = Timestamp::from_unix_micros(1_763_622_000_000_000);
+    CallConfig {
+        id: CallId::new(moment, [1; 10]),
+        tenant: TenantId::new(moment, [2; 10]),
+        agent: AgentId::new(moment, [3; 10]),
+        greeting: Some("Good morning.".to_owned()),
+        language: "en-US".to_owned(),
+        policy,
+        system_prompt: "You answer the telephone.".to_owned(),
+        tools: vec![offhook::provider::llm::Tool {
+            description: "Looks an appointment up.".to_owned(),
+            name: "check_appointment".to_owned(),
+            parameters: serde_json::json!({ "type": "object" }),
+        }],
+        wall_clock: moment,
+    }
+}
+
+/// A call that comes in.
+pub fn inbound() -> Offer {
+    Offer::Inbound {
+        leg: LegId::new("leg-1").expect("a leg id"),
+        from: "+628123456789".parse().ok(),
+        to: "+622150001000".parse().ok(),
+    }
+}
+
+/// A call that goes out.
+pub fn outbound() -> Offer {
+    Offer::Outbound {
+        from: "+622150001000".parse().expect("a number"),
+        to: "+628123456789".parse().expect("a number"),
+    }
+}
+
+impl Stage {
+    /// A call that has just begun.
+    pub fn new(config: CallConfig, offer: Offer) -> Self {
+        let now = Instant::from_micros(5_000_000);
+        let start = Entry::Start {
+            at: now,
+            config: Box::new(config.clone()),
+            offer: offer.clone(),
+            version: journal::VERSION,
+        };
+        let mut stage = Self {
+            call: Call::new(config, offer, now),
+            entries: vec![start],
+            events: Vec::new(),
+            now,
+            open: BTreeMap::new(),
+            outputs: Vec::new(),
+            stale: Vec::new(),
+            violations: Vec::new(),
+        };
+        stage.drain();
+        stage
+    }
+
+    /// A call in conversation, after its greeting.
+    pub fn connected(policy: Policy) -> Self {
+        let mut stage = Self::new(config(policy), inbound());
+        stage.set_up();
+        stage.play();
+        stage
+    }
+
+    /// Completes everything up to the greeting.
+    pub fn set_up(&mut self) {
+        self.complete(
+            "reserve",
+            Outcome::Reserved {
+                granted: Duration::from_secs(3_600),
+            },
+        );
+        self.complete("answer", Outcome::Done);
+        self.complete("report_answered", Outcome::Done);
+        self.complete("open_media", Outcome::Done);
+    }
+
+    /// Completes everything after the end.
+    pub fn tear_down(&mut self) {
+        for name in ["finish_listening", "listen", "hang_up"] {
+            if self.find(name).is_some() {
+                self.complete(name, Outcome::Done);
+            }
+        }
+        if self.find("close_media").is_some() {
+            self.complete(
+                "close_media",
+                Outcome::Recorded(Some("memory:recording.wav".to_owned())),
+            );
+        }
+        self.complete("settle", Outcome::Settled(Default::default()));
+    }
+
+    /// Gives an input now.
+    pub fn input(&mut self, input: Input) {
+        if let Input::Completed(id, _) | Input::Failed(id, _) = &input
+            && self.open.remove(id).is_some()
+        {
+            self.stale.push(*id);
+        }
+        self.entries.push(Entry::Input {
+            at: self.now,
+            input: input.clone(),
+        });
+        self.call.handle_input(self.now, input);
+        self.drain();
+    }
+
+    /// Lets time pass; timers fire at their deadlines.
+    pub fn wait(&mut self, duration: Duration) {
+        let until = self.now + duration;
+        while let Some((deadline, _)) = self.call.poll_timeout().filter(|(deadline, _)| *deadline <= until) {
+            self.now = self.now.max(deadline);
+            self.entries.push(Entry::Timeout { at: self.now });
+            self.call.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    /// Completes the oldest open command of that name.
+    pub fn complete(&mut self, name: &str, outcome: Outcome) {
+        let id = self
+            .find(name)
+            .unwrap_or_else(|| panic!("no open {name}: {:?}", self.open));
+        self.input(Input::Completed(id, outcome));
+    }
+
+    /// Reports progress of the oldest open command of that name.
+    pub fn progress(&mut self, name: &str, progress: Progress) {
+        let id = self
+            .find(name)
+            .unwrap_or_else(|| panic!("no open {name}: {:?}", self.open));
+        self.input(Input::Progress(id, progress));
+    }
+
+    /// The caller says something that takes `length`, and the transcript comes `delay` after its end.
+    pub fn caller_says(&mut self, text: &str, length: Duration, delay: Duration) {
+        self.progress("listen", Progress::SpeechStarted { at: self.now });
+        self.wait(length);
+        self.progress("listen", Progress::SpeechEnded { at: self.now });
+        self.wait(delay);
+        if self.find("finalize").is_some() {
+            self.complete("finalize", Outcome::Done);
+        }
+        self.progress("listen", Progress::Final { text: text.to_owned() });
+    }
+
+    /// The model answers with text, and with tool calls if there are any.
+    pub fn model_says(&mut self, text: &str, tool_calls: &[ToolCall]) {
+        if !text.is_empty() {
+            self.progress("generate", Progress::Generated(LlmEvent::Text(text.to_owned())));
+        }
+        for call in tool_calls {
+            self.progress("generate", Progress::Generated(LlmEvent::ToolCall(call.clone())));
+        }
+        let reason = if tool_calls.is_empty() {
+            FinishReason::Stop
+        } else {
+            FinishReason::ToolCalls
+        };
+        self.progress("generate", Progress::Generated(LlmEvent::Finished { reason }));
+    }
+
+    /// Plays all speech that is queued, 60 ms a character.
+    pub fn play(&mut self) {
+        while let Some(id) = self.find("speak") {
+            let Some(Command::Speak { text }) = self.open.get(&id) else {
+                return;
+            };
+            let length = Duration::from_millis(60) * u32::try_from(text.len()).unwrap_or(u32::MAX);
+            self.input(Input::Progress(id, Progress::Playing));
+            self.wait(length);
+            if self.open.contains_key(&id) {
+                self.input(Input::Completed(id, Outcome::Done));
+            }
+        }
+    }
+
+    /// The open commands, by name.
+    pub fn open_names(&self) -> Vec<&'static str> {
+        self.open.values().map(name_of).collect()
+    }
+
+    /// Texts that are queued to be spoken.
+    pub fn speaking(&self) -> Vec<&str> {
+        let texts = self.open.values().filter_map(|command| match command {
+            Command::Speak { text } => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
+    }
+
+    /// What the model was last asked.
+    pub fn last_request(&self) -> Vec<Message> {
+        let requests = self.outputs.iter().rev().find_map(|output| match output {
+            Output::Start(_, Command::Generate(request)) => Some(request.messages.clone()),
+            _ => None,
+        });
+        requests.unwrap_or_default()
+    }
+
+    /// The record in the last event, if the call has ended.
+    pub fn ended(&self) -> Option<&CallRecord> {
+        match self.events.last().map(|event| &event.kind) {
+            Some(CallEventKind::Ended { record, .. }) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// The oldest open command of that name.
+    pub fn find(&self, name: &str) -> Option<CommandId> {
+        self.open
+            .iter()
+            .find(|(_, command)| name_of(command) == name)
+            .map(|(id, _)| *id)
+    }
+
+    /// An open command, or one that is over, by a number of the caller's choice.
+    pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
+        let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, name_of(command))).collect();
+        let all: Vec<_> = open
+            .into_iter()
+            .chain(self.stale.iter().map(|id| (*id, "stale")))
+            .collect();
+        (!all.is_empty()).then(|| all[number % all.len()])
+    }
+
+    /// Lets the call end with nobody answering anything, and checks every invariant.
+    ///
+    /// # Errors
+    /// Names what did not hold.
+    pub fn finish_and_check(mut self) -> Result<(), String> {
+        // Longer than all limits of the default policy together.
+        self.wait(Duration::from_secs(7_200));
+        let mut problems = std::mem::take(&mut self.violations);
+        if !self.call.is_ended() {
+            problems.push(format!("the call has not ended: {:?}", self.call.phase()));
+        }
+        if self.call.poll_timeout().is_some() {
+            problems.push("a timer is left".to_owned());
+        }
+        if !self.open.is_empty() {
+            problems.push(format!("commands neither done nor cancelled: {:?}", self.open_names()));
+        }
+        let ended = self
+            .events
+            .iter()
+            .filter(|event| matches!(event.kind, CallEventKind::Ended { .. }))
+            .count();
+        if ended != 1 || self.ended().is_none() {
+            problems.push(format!(
+                "{ended} terminal events, the last event is {:?}",
+                self.events.last()
+            ));
+        }
+        problems.extend(self.check_record());
+        problems.extend(self.check_replay());
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems.join("; "))
+        }
+    }
+
+    fn check_record(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let record = self.call.record();
+        if record.talk_time_ms > record.duration_ms {
+            problems.push("talk time exceeds duration".to_owned());
+        }
+        if record.hangup_cause.is_none() || record.hangup_party.is_none() || record.end_reason.is_none() {
+            problems.push("an end without cause, party or reason".to_owned());
+        }
+        let settlements: Vec<_> = self.outputs.iter().filter(|output| is_settlement(output)).collect();
+        if settlements.is_empty() {
+            problems.push("no settlement was started".to_owned());
+        }
+        if let Some(Output::Start(_, Command::Settle(settled))) = settlements.last()
+            && **settled != record
+        {
+            problems.push("the settled record is not the last one".to_owned());
+        }
+        problems
+    }
+
+    fn check_replay(&self) -> Vec<String> {
+        let entries = self.entries.iter().map(|entry| Entry::decode(&entry.encode()));
+        let replayed = entries.collect::<offhook::Result<Vec<_>>>().and_then(journal::replay);
+        match replayed {
+            Ok(replay) if serde_json::to_vec(&replay.outputs).ok() == serde_json::to_vec(&self.outputs).ok() => vec![],
+            Ok(_) => vec!["the replay puts out something else".to_owned()],
+            Err(error) => vec![format!("the journal cannot be replayed: {error}")],
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.call.poll_output() {
+            match &output {
+                Output::Cancel(id) => match self.open.remove(id) {
+                    Some(_) => self.stale.push(*id),
+                    None => self.violations.push(format!("cancelled {id}, which is not open")),
+                },
+                Output::Event(event) => self.event(event),
+                Output::Start(id, command) => {
+                    if self.call.is_ended() {
+                        self.violations
+                            .push(format!("started {} after the end", name_of(command)));
+                    }
+                    if self.open.insert(*id, command.clone()).is_some() {
+                        self.violations.push(format!("{id} was started twice"));
+                    }
+                }
+            }
+            self.outputs.push(output);
+        }
+        if !self.call.is_ended() && self.call.poll_timeout().is_none() {
+            self.violations.push(format!(
+                "no timer in {:?} with {:?}",
+                self.call.phase(),
+                self.open_names()
+            ));
+        }
+    }
+
+    fn event(&mut self, event: &CallEvent) {
+        if let (CallEventKind::Phase { phase }, Some(last)) = (&event.kind, self.last_phase())
+            && *phase <= last
+        {
+            self.violations.push(format!("from {last} back to {phase}"));
+        }
+        self.events.push(event.clone());
+    }
+
+    fn last_phase(&self) -> Option<Phase> {
+        self.events.iter().rev().find_map(|event| match event.kind {
+            CallEventKind::Phase { phase } => Some(phase),
+            _ => None,
+        })
+    }
+}
+
+fn is_settlement(output: &Output) -> bool {
+    matches!(output, Output::Start(_, Command::Settle(_)))
+}
+
+fn name_of(command: &Command) -> &'static str {
+    match command {
+        Command::Answer => "answer",
+        Command::CloseMedia => "close_media",
+        Command::Dial => "dial",
+        Command::Finalize => "finalize",
+        Command::FinishListening => "finish_listening",
+        Command::Generate(_) => "generate",
+        Command::HangUp { .. } => "hang_up",
+        Command::Listen => "listen",
+        Command::OpenMedia => "open_media",
+        Command::ReportAnswered => "report_answered",
+        Command::Reserve { .. } => "reserve",
+        Command::RunFunction(_) => "run_function",
+        Command::Settle(_) => "settle",
+        Command::Speak { .. } => "speak",
+        _ => "unknown",
+    }
+}

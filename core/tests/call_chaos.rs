@@ -1,0 +1,16 @@
+//! The call machine under arbitrary inputs.
+
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// Never panics, always ends, every command is done or cancelled, one settlement record, and the same journal gives
+    /// the same outputs.
+    #[test]
+    fn any_inputs_lead_to_one_end(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        if let Err(problem) = offhook_testkit::chaos::run(&bytes) {
+            return Err(TestCaseError::fail(problem));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The whole engine over scripted providers: in virtual time, under tokio and under smol.
+
+mod calls;
+mod runtimes;
+mod world;

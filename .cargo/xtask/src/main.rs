@@ -1,2 +1,91 @@
-//! Tasks.
-fn main() {}
+//! Development tasks: `cargo xtask setup | demo | test | fuzz | bench`.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
+
+mod setup;
+mod shell;
+
+use std::process::ExitCode;
+
+use shell::{Result, Shell};
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+  setup             install what the programs and the tests need, and fetch the speech models
+  demo [OPTION…]    set up what the demo needs and run it (`cargo demo` is the same)
+  test              set up and run every check and test
+  fuzz [SECONDS]    run each fuzz target for a while (60 seconds unless told)
+  bench [FILTER]    run the benchmarks";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let shell = Shell::default();
+    let result = match arguments.as_slice() {
+        ["bench", filter @ ..] => bench(&shell, filter),
+        ["demo", options @ ..] => return demo(&shell, options),
+        ["fuzz"] => fuzz(&shell, "60"),
+        ["fuzz", seconds] => fuzz(&shell, seconds),
+        ["setup"] => setup::everything(&shell),
+        ["test"] => test(&shell),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Ends as the demo ends, so that its exit code can be used.
+fn demo(shell: &Shell, options: &[&str]) -> ExitCode {
+    if let Err(message) = setup::speech(shell) {
+        eprintln!("{message}");
+        return ExitCode::FAILURE;
+    }
+    shell.exit_of("cargo", &[&["run", "--quiet", "--package", "offhook-cli", "--", "demo"], options].concat())
+}
+
+fn test(shell: &Shell) -> Result {
+    setup::everything(shell)?;
+    shell.step("formatting", "cargo", &["fmt", "--all", "--check"])?;
+    no_runtime_in_core(shell)?;
+    shell.step("lints", "cargo", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    shell.step("documentation", "cargo", &["doc", "--workspace", "--no-deps", "--quiet"])?;
+    shell.step("tests", "cargo", &["test", "--workspace", "--no-fail-fast"])?;
+    shell.step("examples", "cargo", &["build", "--package", "offhook-examples", "--examples"])?;
+    shell.step("fuzz targets", "cargo", &["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"])?;
+    licences(shell)
+}
+
+/// The engine's core must run under any executor, so it must not bring one.
+fn no_runtime_in_core(shell: &Shell) -> Result {
+    let tree = shell.output("cargo", &["tree", "--package", "offhook", "--edges", "normal", "--prefix", "none"])?;
+    let runtimes = ["tokio", "smol", "async-std", "async-io"];
+    let found = tree.lines().filter_map(|line| line.split(' ').next()).find(|name| runtimes.contains(name));
+    match found {
+        Some(name) => Err(format!("the core depends on {name}")),
+        None => Ok(()),
+    }
+}
+
+fn licences(shell: &Shell) -> Result {
+    setup::cargo_deny(shell)?;
+    shell.step("licences", "cargo", &["deny", "--all-features", "check", "licenses", "bans", "sources"])
+}
+
+fn fuzz(shell: &Shell, seconds: &str) -> Result {
+    setup::cargo_fuzz(shell)?;
+    let targets = shell.output("cargo", &["fuzz", "list"])?;
+    let limit = format!("-max_total_time={seconds}");
+    for target in targets.split_whitespace() {
+        shell.step(target, "cargo", &["fuzz", "run", target, "--", &limit])?;
+    }
+    Ok(())
+}
+
+fn bench(shell: &Shell, filter: &[&str]) -> Result {
+    shell.step("benchmarks", "cargo", &[&["bench", "--package", "offhook-benches", "--"], filter].concat())
+}

@@ -1,5 +1,6 @@
 //! HTTP and WebSocket transports, so that adapters hold no client of their own: tests script them, phones lend theirs.
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -50,8 +51,8 @@ impl HttpMethod {
     }
 }
 
-/// A request.
-#[derive(Clone, Debug)]
+/// A request. Its `Debug` form shows neither body nor header values nor the URL's query.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct HttpRequest {
     /// The body; empty for none.
@@ -90,6 +91,19 @@ impl HttpRequest {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
+    }
+}
+
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("url", &without_query(&self.url))
+            .field("headers", &names)
+            .field("body_bytes", &self.body.len())
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 
@@ -137,8 +151,8 @@ pub trait SocketTransport: Send + Sync {
     async fn connect(&self, request: SocketRequest) -> Result<Socket>;
 }
 
-/// Where to connect.
-#[derive(Clone, Debug)]
+/// Where to connect. Its `Debug` form shows neither header values nor the URL's query.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct SocketRequest {
     /// Headers of the handshake, names in lower case.
@@ -160,6 +174,17 @@ impl SocketRequest {
     }
 }
 
+impl fmt::Debug for SocketRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("SocketRequest")
+            .field("url", &without_query(&self.url))
+            .field("headers", &names)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
 /// An open WebSocket, as a stream in and a bounded channel out.
 pub struct Socket {
     /// Messages from the peer; ends when either side closes. Pings are answered below this level.
@@ -175,4 +200,24 @@ pub enum SocketMessage {
     Binary(Bytes),
     /// UTF-8 text.
     Text(String),
+}
+
+fn without_query(url: &str) -> &str {
+    url.split(['?', '#']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_does_not_show_its_secrets() {
+        let request = HttpRequest::new(HttpMethod::Get, "https://a.example/b?key=hush", Duration::from_secs(1))
+            .header("authorization", "Bearer hush")
+            .body("hush");
+        assert!(!format!("{request:?}").contains("hush"), "{request:?}");
+        let mut request = SocketRequest::new("wss://a.example/b?key=hush", Duration::from_secs(1));
+        request.headers.push(("authorization".to_owned(), "hush".to_owned()));
+        assert!(!format!("{request:?}").contains("hush"), "{request:?}");
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, ErrorKind};
+use crate::runtime::{Runtime, random_id_bytes};
 use crate::time::Timestamp;
 
 /// A UUIDv7 from a moment and ten random bytes, sortable by the moment.
@@ -26,6 +27,11 @@ macro_rules! ids {
             /// A new id from a moment and ten random bytes.
             pub fn new(moment: Timestamp, random: [u8; 10]) -> Self {
                 Self(uuid_v7(moment, random))
+            }
+
+            /// A new id of this moment.
+            pub fn generate(runtime: &dyn Runtime) -> Self {
+                Self::new(runtime.wall_clock(), random_id_bytes(runtime))
             }
 
             /// Wraps an existing UUID.

@@ -396,6 +396,26 @@ mod tests {
     }
 
     #[test]
+    fn rates_without_a_common_divisor_work() {
+        for (from_hz, to_hz) in [
+            (4_000, 4_001),
+            (11_127, 8_000),
+            (22_254, 16_000),
+            (44_101, 8_000),
+            (192_000, 4_001),
+        ] {
+            let mut resampler = Resampler::new(from_hz, to_hz).unwrap().aligned();
+            let output = convert(&mut resampler, &tone(from_hz, 440.0));
+            let (amplitude, snr_db) = fit(steady(&output), to_hz, 440.0);
+            assert!(
+                (amplitude / AMPLITUDE - 1.0).abs() < 0.01 && snr_db > 60.0,
+                "{resampler:?} {amplitude} {snr_db}"
+            );
+            assert!(resampler.delay() <= to_hz as usize / 2 + 1);
+        }
+    }
+
+    #[test]
     fn a_flushed_or_reset_resampler_is_as_new() {
         let input = tone(24_000, 440.0);
         let expected = convert(&mut Resampler::new(24_000, 8_000).unwrap(), &input);
@@ -452,14 +472,6 @@ mod tests {
             let ratio = f64::from(to_hz) / f64::from(from_hz);
             let delay = if aligned { 0 } else { resampler.delay() };
             prop_assert_eq!(output.len(), (samples.len() as f64 * ratio).round() as usize + delay);
-        }
-
-        #[test]
-        fn any_two_rates_work(from_hz in RATE_HZ_MIN..=RATE_HZ_MAX, to_hz in RATE_HZ_MIN..=RATE_HZ_MAX) {
-            let mut resampler = Resampler::new(from_hz, to_hz).unwrap().aligned();
-            let output = convert(&mut resampler, &[100; 1_000]);
-            prop_assert_eq!(output.len() as u64, (2_000 * u64::from(to_hz) + u64::from(from_hz)) / (2 * u64::from(from_hz)));
-            prop_assert!(resampler.delay() <= to_hz as usize / 2 + 1);
         }
     }
 

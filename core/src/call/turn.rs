@@ -146,6 +146,12 @@ impl Turn {
 
     /// Lets the agent say something of its own accord.
     pub(super) fn say(&mut self, now: Instant, text: &str, shared: &mut Shared) {
+        if text.trim().is_empty() {
+            if self.speech.is_empty() && self.answer.is_none() && !self.functions.are_running() {
+                self.utterance_finished(now, shared);
+            }
+            return;
+        }
         let item = match self.speech.back() {
             Some(speech) => speech.item,
             None => self.dialogue.open_agent(),

@@ -95,9 +95,14 @@ pub(super) fn open_media(id: CommandId, future: impl Future<Output = Result<Medi
 pub(super) fn dial(id: CommandId, future: impl Future<Output = Result<DialProgress>> + Send + 'static) -> Job {
     let dialled = future.map(move |result| match result {
         Ok(progress) => {
-            let events = progress.events.map(move |event| JobEvent::Input(Input::Progress(id, Progress::Dial(event))));
+            let events = progress
+                .events
+                .map(move |event| JobEvent::Input(Input::Progress(id, Progress::Dial(event))));
             let end = stream::iter([JobEvent::Input(Input::Completed(id, Outcome::Done))]);
-            stream::iter([JobEvent::Dialled(progress.leg)]).chain(events).chain(end).boxed()
+            stream::iter([JobEvent::Dialled(progress.leg)])
+                .chain(events)
+                .chain(end)
+                .boxed()
         }
         Err(error) => stream::iter([failed(id, &error)]).boxed(),
     });
@@ -152,5 +157,9 @@ fn end<E: std::borrow::Borrow<Error>>(id: CommandId, result: Result<Outcome, E>)
 }
 
 fn unfinished() -> Error {
-    Error::new(ErrorKind::Unexpected, "llm.generate", "the answer ended without a finish")
+    Error::new(
+        ErrorKind::Unexpected,
+        "llm.generate",
+        "the answer ended without a finish",
+    )
 }

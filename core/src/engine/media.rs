@@ -215,7 +215,10 @@ impl MediaSession {
         let vad = if detects_speech {
             None
         } else {
-            Some((Framer::new(from_hz)?, EnergyVad::new(from_hz, EnergyVadSettings::default())?))
+            Some((
+                Framer::new(from_hz)?,
+                EnergyVad::new(from_hz, EnergyVadSettings::default())?,
+            ))
         };
         self.listening = Some(Listening {
             began: None,
@@ -245,7 +248,9 @@ impl MediaSession {
 
     /// Takes what the recogniser heard.
     pub(super) fn transcript(&mut self, id: CommandId, event: SttEvent) {
-        let Some(listening) = self.listening.as_ref().filter(|listening| listening.id == id) else { return };
+        let Some(listening) = self.listening.as_ref().filter(|listening| listening.id == id) else {
+            return;
+        };
         let began = listening.began.unwrap_or_default();
         let progress = match event {
             SttEvent::EndOfSpeech { at } => Progress::SpeechEnded { at: began + at },
@@ -276,9 +281,8 @@ impl MediaSession {
 
     fn feed(&mut self, now: Instant) {
         let Some(listening) = &mut self.listening else { return };
-        let length = Duration::from_micros(
-            self.samples.len() as u64 * 1_000_000 / u64::from(self.media.format.rate_hz.max(1)),
-        );
+        let length =
+            Duration::from_micros(self.samples.len() as u64 * 1_000_000 / u64::from(self.media.format.rate_hz.max(1)));
         let began = *listening.began.get_or_insert(now - length);
         if let Some((framer, vad)) = &mut listening.vad {
             let mut rest = self.samples.as_slice();
@@ -309,7 +313,13 @@ impl MediaSession {
     /// Queues a piece of speech that will come at `rate_hz`.
     pub(super) fn begin_speech(&mut self, id: CommandId, text: &str, rate_hz: u32) -> Result<()> {
         let resampler = Resampler::new(rate_hz, self.media.format.rate_hz)?;
-        self.voices.insert(id, Voice { resampler, samples: Vec::new() });
+        self.voices.insert(
+            id,
+            Voice {
+                resampler,
+                samples: Vec::new(),
+            },
+        );
         self.playout.begin(id.get(), text);
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::ids::{CallId, TenantId};
 use crate::provider::telephony::{E164, IncomingCall};
 use crate::provider::{Blob, HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
-use crate::runtime::{Runtime, random_id_bytes};
+use crate::runtime::Runtime;
 use crate::service::agents::Agent;
 use crate::service::calls::Calls;
 use crate::service::credits::Credits;
@@ -75,8 +75,17 @@ impl Engine {
         let credits = Credits::new(runtime.clone(), store);
         let (running, stop) = async_channel::bounded(1);
         runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop)));
-        let shared = EngineShared { calls, credits, increment, providers, webhooks, _running: running };
-        Self { shared: Arc::new(shared) }
+        let shared = EngineShared {
+            calls,
+            credits,
+            increment,
+            providers,
+            webhooks,
+            _running: running,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Lets `agent` hold an incoming call. Returns at once; the call runs on the engine's runtime, also when the handle
@@ -110,9 +119,8 @@ impl Engine {
 
     fn start(&self, tenant: TenantId, agent: Arc<Agent>, offer: Offer) -> Result<CallHandle> {
         let runtime = self.shared.providers.runtime.clone();
-        let now = runtime.wall_clock();
-        let id = CallId::new(now, random_id_bytes(&*runtime));
-        let config = agent.configure(tenant, id, &offer, now)?;
+        let id = CallId::generate(&*runtime);
+        let config = agent.configure(tenant, id, &offer, runtime.wall_clock())?;
         let (handle, ends) = CallHandle::new(id);
         let driver = Driver::new(self.clone(), agent, config, offer, ends);
         runtime.spawn("call", Box::pin(driver.run()));

@@ -33,7 +33,9 @@ impl fmt::Debug for Secret {
 
 fn hmac_sha256(secret: &Secret, parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes a key of any length, so that the constructor cannot fail.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose()) else { return [0; 32] };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose()) else {
+        return [0; 32];
+    };
     for part in parts {
         mac.update(part);
     }
@@ -52,8 +54,16 @@ mod tests {
     #[test]
     fn hmac_sha256_matches_rfc_4231() {
         let cases: [(Vec<u8>, &[u8], &str); 3] = [
-            (vec![0x0b; 20], b"Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"),
-            (b"Jefe".to_vec(), b"what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
+            (
+                vec![0x0b; 20],
+                b"Hi There",
+                "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+            ),
+            (
+                b"Jefe".to_vec(),
+                b"what do ya want for nothing?",
+                "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+            ),
             (
                 vec![0xaa; 131],
                 b"Test Using Larger Than Block-Size Key - Hash Key First",

@@ -1,5 +1,7 @@
 //! Behaviour suites for the provider traits of [`offhook`]: what every implementation is held to.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "everything here is part of a test")]
+
 pub mod behaviour;
 pub mod blob;
 pub mod carrier;

@@ -48,7 +48,12 @@ impl VirtualRuntime {
             timers: BTreeMap::new(),
             timers_made: 0,
         };
-        Self { shared: Arc::new(Shared { ready: Mutex::new(VecDeque::new()), state: Mutex::new(state) }) }
+        Self {
+            shared: Arc::new(Shared {
+                ready: Mutex::new(VecDeque::new()),
+                state: Mutex::new(state),
+            }),
+        }
     }
 
     /// Runs `future` and all spawned tasks until `future` is done; tasks that are left are dropped.
@@ -63,7 +68,10 @@ impl VirtualRuntime {
                 assert!(self.advance(), "every task waits for ever");
                 continue;
             };
-            let waker = Waker::from(Arc::new(TaskWaker { id, shared: self.shared.clone() }));
+            let waker = Waker::from(Arc::new(TaskWaker {
+                id,
+                shared: self.shared.clone(),
+            }));
             let mut context = Context::from_waker(&waker);
             if id == MAIN {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -73,7 +81,9 @@ impl VirtualRuntime {
                 }
                 continue;
             }
-            let Some(mut task) = self.state().tasks.remove(&id) else { continue };
+            let Some(mut task) = self.state().tasks.remove(&id) else {
+                continue;
+            };
             if task.as_mut().poll(&mut context).is_pending() {
                 self.state().tasks.insert(id, task);
             }
@@ -88,7 +98,9 @@ impl VirtualRuntime {
     /// Jumps to the next timer; false when there is none.
     fn advance(&self) -> bool {
         let mut state = self.state();
-        let Some(((deadline, _), waker)) = state.timers.pop_first() else { return false };
+        let Some(((deadline, _), waker)) = state.timers.pop_first() else {
+            return false;
+        };
         state.now = state.now.max(deadline);
         drop(state);
         waker.wake();
@@ -111,7 +123,10 @@ impl Runtime for VirtualRuntime {
     }
 
     async fn sleep_until(&self, deadline: Instant) {
-        let mut timer = TimerGuard { key: None, runtime: self };
+        let mut timer = TimerGuard {
+            key: None,
+            runtime: self,
+        };
         poll_fn(|context| {
             let mut state = self.state();
             if state.now >= deadline {

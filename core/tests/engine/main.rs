@@ -1,5 +1,8 @@
 //! The whole engine over scripted providers: in virtual time, under tokio and under smol.
 
+#[cfg(test)]
 mod calls;
+#[cfg(test)]
 mod runtimes;
+#[cfg(test)]
 mod world;

@@ -1,0 +1,1 @@
+//! Programs that embed offhook: see the files beside this one.

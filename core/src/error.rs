@@ -71,14 +71,7 @@ impl Error {
             ErrorKind::RateLimited | ErrorKind::TimedOut | ErrorKind::Unavailable => Retry::Later,
             _ => Retry::Never,
         };
-        Self(Box::new(Inner {
-            kind,
-            retry,
-            operation,
-            message: message.into(),
-            context: Vec::new(),
-            source: None,
-        }))
+        Self(Box::new(Inner { kind, retry, operation, message: message.into(), context: Vec::new(), source: None }))
     }
 
     /// The capability `what` is not offered.

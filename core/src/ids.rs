@@ -89,9 +89,6 @@ mod tests {
         assert!(early < late);
         assert_eq!(early.as_uuid().get_version_num(), 7);
         assert_eq!(early.to_string().parse::<CallId>().unwrap(), early);
-        assert_eq!(
-            "nonsense".parse::<CallId>().unwrap_err().kind(),
-            ErrorKind::ConfigInvalid
-        );
+        assert_eq!("nonsense".parse::<CallId>().unwrap_err().kind(), ErrorKind::ConfigInvalid);
     }
 }

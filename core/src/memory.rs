@@ -30,19 +30,9 @@ impl MemoryStore {
     /// An empty store for the kinds of `schema`; `ConfigInvalid` when [`Catalog::new`] refuses it.
     pub fn new(schema: Schema) -> Result<Self> {
         let catalog = Catalog::new(&schema)?;
-        let tables = catalog
-            .kinds()
-            .map(|(kind, _)| (kind.to_owned(), Table::default()))
-            .collect();
-        let state = State {
-            tables,
-            counters: BTreeMap::new(),
-            logs: BTreeMap::new(),
-        };
-        Ok(Self {
-            catalog,
-            state: Mutex::new(state),
-        })
+        let tables = catalog.kinds().map(|(kind, _)| (kind.to_owned(), Table::default())).collect();
+        let state = State { tables, counters: BTreeMap::new(), logs: BTreeMap::new() };
+        Ok(Self { catalog, state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -53,10 +43,7 @@ impl MemoryStore {
 #[async_trait]
 impl Store for MemoryStore {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "memory",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "memory", detail: String::new() }
     }
 
     async fn get(&self, key: RecordKey) -> Result<Option<Record>> {
@@ -76,10 +63,7 @@ impl Store for MemoryStore {
 
     async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>> {
         self.catalog.indexes("store.claim", &kind)?;
-        Ok(self
-            .state()
-            .table(&kind)
-            .claim(now, now + lease, limit.clamp(1, LIMIT_MAX)))
+        Ok(self.state().table(&kind).claim(now, now + lease, limit.clamp(1, LIMIT_MAX)))
     }
 
     async fn append(&self, log: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
@@ -94,11 +78,7 @@ impl Store for MemoryStore {
         let state = self.state();
         let entries = state.logs.get(&log).map_or(&[][..], Vec::as_slice);
         let first = usize::try_from(seq).unwrap_or(usize::MAX).min(entries.len());
-        Ok(entries[first..]
-            .iter()
-            .take(limit.clamp(1, LIMIT_MAX) as usize)
-            .cloned()
-            .collect())
+        Ok(entries[first..].iter().take(limit.clamp(1, LIMIT_MAX) as usize).cloned().collect())
     }
 }
 

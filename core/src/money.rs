@@ -28,11 +28,7 @@ impl FromStr for Currency {
     fn from_str(text: &str) -> Result<Self, Error> {
         match *text.as_bytes() {
             [a, b, c] if [a, b, c].iter().all(u8::is_ascii_uppercase) => Ok(Self([a, b, c])),
-            _ => Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "currency.parse",
-                "a currency is three capital letters",
-            )),
+            _ => Err(Error::new(ErrorKind::ConfigInvalid, "currency.parse", "a currency is three capital letters")),
         }
     }
 }
@@ -109,11 +105,9 @@ impl Money {
         if self.currency == other.currency {
             return Ok(());
         }
-        Err(
-            Error::new(ErrorKind::Conflict, "money", "amounts are in different currencies")
-                .with_context("left", self.currency)
-                .with_context("right", other.currency),
-        )
+        Err(Error::new(ErrorKind::Conflict, "money", "amounts are in different currencies")
+            .with_context("left", self.currency)
+            .with_context("right", other.currency))
     }
 }
 
@@ -127,11 +121,7 @@ impl fmt::Display for Money {
 }
 
 fn overflow() -> Error {
-    Error::new(
-        ErrorKind::Unexpected,
-        "money",
-        "the amount does not fit in 64 bits of millionths",
-    )
+    Error::new(ErrorKind::Unexpected, "money", "the amount does not fit in 64 bits of millionths")
 }
 
 #[cfg(test)]
@@ -141,9 +131,7 @@ mod tests {
     #[test]
     fn currencies_do_not_mix() {
         let (usd, idr) = ("USD".parse().unwrap(), "IDR".parse().unwrap());
-        let error = Money::from_micros(1, usd)
-            .checked_add(Money::from_micros(1, idr))
-            .unwrap_err();
+        let error = Money::from_micros(1, usd).checked_add(Money::from_micros(1, idr)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!("usd".parse::<Currency>().is_err());
     }
@@ -152,15 +140,8 @@ mod tests {
     fn amounts_print_exactly_and_never_wrap() {
         let usd = "USD".parse().unwrap();
         assert_eq!(Money::from_micros(-1_500_000, usd).to_string(), "-1.500000 USD");
-        assert_eq!(
-            Money::from_micros(i64::MIN, usd).to_string(),
-            "-9223372036854.775808 USD"
-        );
-        assert!(
-            Money::from_micros(i64::MAX, usd)
-                .checked_add(Money::from_micros(1, usd))
-                .is_err()
-        );
+        assert_eq!(Money::from_micros(i64::MIN, usd).to_string(), "-9223372036854.775808 USD");
+        assert!(Money::from_micros(i64::MAX, usd).checked_add(Money::from_micros(1, usd)).is_err());
         assert!(Money::from_micros(i64::MIN, usd).checked_mul(-1).is_err());
     }
 }

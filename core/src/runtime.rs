@@ -49,10 +49,8 @@ pub async fn timeout<T>(
     let deadline = runtime.sleep_until(runtime.now() + limit);
     match future::select(std::pin::pin!(future), deadline).await {
         Either::Left((result, _)) => result,
-        Either::Right(((), _)) => Err(Error::new(
-            ErrorKind::TimedOut,
-            operation,
-            format!("no answer within {} ms", limit.as_millis()),
-        )),
+        Either::Right(((), _)) => {
+            Err(Error::new(ErrorKind::TimedOut, operation, format!("no answer within {} ms", limit.as_millis())))
+        }
     }
 }

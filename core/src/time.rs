@@ -81,10 +81,7 @@ impl Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(micros(duration)).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(micros(duration)).unwrap_or(i64::MAX)))
     }
 }
 
@@ -141,14 +138,8 @@ mod tests {
 
     #[test]
     fn timestamps_print_as_rfc_3339_with_milliseconds() {
-        assert_eq!(
-            Timestamp::from_unix_micros(1_763_622_000_123_999).to_string(),
-            "2025-11-20T07:00:00.123Z"
-        );
-        assert_eq!(
-            Timestamp::from_unix_micros(i64::MAX).to_string(),
-            "9223372036854775807us"
-        );
+        assert_eq!(Timestamp::from_unix_micros(1_763_622_000_123_999).to_string(), "2025-11-20T07:00:00.123Z");
+        assert_eq!(Timestamp::from_unix_micros(i64::MAX).to_string(), "9223372036854775807us");
     }
 
     #[test]
@@ -156,9 +147,6 @@ mod tests {
         let start = Instant::from_micros(5);
         assert_eq!(start - Duration::from_secs(1), Instant::from_micros(0));
         assert_eq!(start.saturating_since(Instant::from_micros(9)), Duration::ZERO);
-        assert_eq!(
-            Instant::from_micros(u64::MAX) + Duration::MAX,
-            Instant::from_micros(u64::MAX)
-        );
+        assert_eq!(Instant::from_micros(u64::MAX) + Duration::MAX, Instant::from_micros(u64::MAX));
     }
 }

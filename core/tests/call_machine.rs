@@ -17,11 +17,7 @@ fn ms(millis: u64) -> Duration {
 }
 
 fn failure(kind: ErrorKind) -> Failure {
-    Failure {
-        kind,
-        message: "test".to_owned(),
-        retry: Retry::Later,
-    }
+    Failure { kind, message: "test".to_owned(), retry: Retry::Later }
 }
 
 fn tool(name: &str) -> ToolCall {
@@ -50,9 +46,7 @@ fn an_inbound_call_is_answered_greeted_and_hung_up_by_the_caller() {
     assert_eq!(stage.speaking(), ["Good morning."]);
     stage.play();
     stage.wait(SECOND);
-    stage.input(Input::LegEnded {
-        cause: HangupCause::NORMAL_CLEARING,
-    });
+    stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING });
     assert_eq!(stage.call.phase(), Phase::Ending);
     stage.tear_down();
     let record = stage.ended().unwrap().clone();
@@ -66,21 +60,12 @@ fn an_inbound_call_is_answered_greeted_and_hung_up_by_the_caller() {
 
 #[test]
 fn a_ten_minute_conversation_takes_no_time() {
-    let mut stage = Stage::connected(Policy {
-        duration_max: Duration::from_secs(3_600),
-        ..Policy::default()
-    });
+    let mut stage = Stage::connected(Policy { duration_max: Duration::from_secs(3_600), ..Policy::default() });
     for _ in 0..140 {
-        exchange(
-            &mut stage,
-            "What are your opening hours?",
-            "We are open from nine to five, every day.",
-        );
+        exchange(&mut stage, "What are your opening hours?", "We are open from nine to five, every day.");
         stage.wait(ms(800));
     }
-    stage.input(Input::LegEnded {
-        cause: HangupCause::NORMAL_CLEARING,
-    });
+    stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING });
     stage.tear_down();
     let record = stage.ended().unwrap();
     assert!(record.talk_time_ms >= 600_000, "{}", record.talk_time_ms);
@@ -93,12 +78,7 @@ fn a_ten_minute_conversation_takes_no_time() {
 fn a_turn_is_answered_as_soon_as_its_transcript_is_there() {
     let mut stage = Stage::connected(Policy::default());
     stage.caller_says("What are your opening hours?", SECOND, ms(400));
-    assert_eq!(
-        stage.last_request().last(),
-        Some(&Message::User {
-            text: "What are your opening hours?".to_owned()
-        })
-    );
+    assert_eq!(stage.last_request().last(), Some(&Message::User { text: "What are your opening hours?".to_owned() }));
     stage.model_says("From nine to five.", &[]);
     stage.wait(ms(100));
     stage.progress("speak", Progress::Playing);
@@ -116,9 +96,7 @@ fn words_that_sound_incomplete_are_given_more_time() {
     stage.wait(ms(600));
     assert!(stage.find("generate").is_none());
     stage.caller_says("five five five.", SECOND, ms(400));
-    let asked = Message::User {
-        text: "My number is five five five.".to_owned(),
-    };
+    let asked = Message::User { text: "My number is five five five.".to_owned() };
     assert_eq!(stage.last_request().last(), Some(&asked));
 }
 
@@ -132,10 +110,7 @@ fn an_answer_is_spoken_sentence_by_sentence() {
     stage.model_says(" come by.", &[]);
     assert_eq!(stage.speaking(), ["We are open.", "Please come by."]);
     stage.play();
-    assert_eq!(
-        stage.call.record().transcript.last().unwrap().text,
-        "We are open. Please come by."
-    );
+    assert_eq!(stage.call.record().transcript.last().unwrap().text, "We are open. Please come by.");
 }
 
 #[test]
@@ -145,36 +120,20 @@ fn barge_in_silences_the_agent_and_keeps_only_what_was_heard() {
     stage.model_says("We are open from nine to five on weekdays.", &[]);
     stage.progress("speak", Progress::Playing);
     stage.wait(ms(900));
-    stage.progress(
-        "speak",
-        Progress::Heard {
-            text_end: "We are open from".len(),
-        },
-    );
+    stage.progress("speak", Progress::Heard { text_end: "We are open from".len() });
     stage.progress("listen", Progress::SpeechStarted { at: stage.now });
     stage.wait(ms(119));
     assert!(stage.find("speak").is_some(), "not yet long enough");
     stage.wait(ms(1));
     assert!(stage.find("speak").is_none());
     let entry = stage.call.record().transcript.pop().unwrap();
-    assert_eq!(
-        (entry.text.as_str(), entry.cut, entry.speaker),
-        ("We are open from", true, Speaker::Agent)
-    );
+    assert_eq!((entry.text.as_str(), entry.cut, entry.speaker), ("We are open from", true, Speaker::Agent));
     assert_eq!(stage.call.record().barge_ins[0].reaction_ms, 120);
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(ms(400));
-    stage.progress(
-        "listen",
-        Progress::Final {
-            text: "Sorry, one more thing.".to_owned(),
-        },
-    );
+    stage.progress("listen", Progress::Final { text: "Sorry, one more thing.".to_owned() });
     let request = stage.last_request();
-    let heard = Message::Assistant {
-        text: "We are open from".to_owned(),
-        tool_calls: vec![],
-    };
+    let heard = Message::Assistant { text: "We are open from".to_owned(), tool_calls: vec![] };
     assert_eq!(request[request.len() - 2], heard);
     stage.finish_and_check().unwrap();
 }
@@ -205,12 +164,7 @@ fn words_said_over_the_agent_are_answered_when_it_has_finished() {
     stage.caller_says("And do you take cards?", ms(500), ms(300));
     assert!(stage.find("generate").is_none());
     stage.play();
-    assert_eq!(
-        stage.last_request().last(),
-        Some(&Message::User {
-            text: "And do you take cards?".to_owned()
-        })
-    );
+    assert_eq!(stage.last_request().last(), Some(&Message::User { text: "And do you take cards?".to_owned() }));
 }
 
 #[test]
@@ -224,15 +178,8 @@ fn a_caller_who_goes_on_before_the_answer_is_heard_takes_the_turn_back() {
     stage.wait(SECOND);
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(ms(400));
-    stage.progress(
-        "listen",
-        Progress::Final {
-            text: "For tomorrow.".to_owned(),
-        },
-    );
-    let asked = Message::User {
-        text: "I would like to book. For tomorrow.".to_owned(),
-    };
+    stage.progress("listen", Progress::Final { text: "For tomorrow.".to_owned() });
+    let asked = Message::User { text: "I would like to book. For tomorrow.".to_owned() };
     assert_eq!(stage.last_request().last(), Some(&asked));
     stage.finish_and_check().unwrap();
 }
@@ -248,10 +195,7 @@ fn functions_run_while_the_filler_is_spoken_and_their_answer_is_used() {
     let request = stage.last_request();
     assert_eq!(
         request.last(),
-        Some(&Message::Tool {
-            call_id: "t1".to_owned(),
-            content: "{\"time\":\"ten\"}".to_owned()
-        })
+        Some(&Message::Tool { call_id: "t1".to_owned(), content: "{\"time\":\"ten\"}".to_owned() })
     );
     stage.model_says("Yes, at ten.", &[]);
     stage.play();
@@ -278,10 +222,7 @@ fn a_function_that_hangs_fails_or_does_not_exist_is_told_to_the_model() {
     assert_eq!(last_content(&stage), "{\"error\":\"unavailable\"}");
     stage.model_says("", &[tool("launch_rockets")]);
     assert!(last_content(&stage).contains("no such function"));
-    let malformed = ToolCall {
-        arguments: "{".to_owned(),
-        ..tool("check_appointment")
-    };
+    let malformed = ToolCall { arguments: "{".to_owned(), ..tool("check_appointment") };
     stage.model_says("", &[malformed]);
     assert!(last_content(&stage).contains("not a JSON object"));
     stage.finish_and_check().unwrap();
@@ -316,16 +257,9 @@ fn last_words_count_although_the_caller_has_hung_up() {
     let mut stage = Stage::connected(Policy::default());
     stage.progress("listen", Progress::SpeechStarted { at: stage.now });
     stage.wait(SECOND);
-    stage.input(Input::LegEnded {
-        cause: HangupCause::NORMAL_CLEARING,
-    });
+    stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING });
     stage.wait(ms(300));
-    stage.progress(
-        "listen",
-        Progress::Final {
-            text: "Thanks, bye!".to_owned(),
-        },
-    );
+    stage.progress("listen", Progress::Final { text: "Thanks, bye!".to_owned() });
     stage.tear_down();
     let record = stage.ended().unwrap();
     assert_eq!(record.transcript.last().unwrap().text, "Thanks, bye!");
@@ -349,18 +283,10 @@ fn silence_is_broken_twice_and_then_ends_the_call() {
 #[test]
 fn the_longest_call_and_the_last_credit_end_a_call_to_the_millisecond() {
     for (granted, reason) in [(120, EndReason::MaxDuration), (30, EndReason::CreditsExhausted)] {
-        let mut policy = Policy {
-            duration_max: Duration::from_secs(60),
-            ..Policy::default()
-        };
+        let mut policy = Policy { duration_max: Duration::from_secs(60), ..Policy::default() };
         policy.silence.timeout = Duration::from_secs(600);
         let mut stage = Stage::new(machine::config(policy), machine::inbound());
-        stage.complete(
-            "reserve",
-            Outcome::Reserved {
-                granted: Duration::from_secs(granted),
-            },
-        );
+        stage.complete("reserve", Outcome::Reserved { granted: Duration::from_secs(granted) });
         stage.complete("answer", Outcome::Done);
         stage.complete("report_answered", Outcome::Done);
         stage.complete("open_media", Outcome::Done);
@@ -390,27 +316,14 @@ fn without_credits_the_call_is_refused() {
 fn an_outbound_call_rings_and_is_answered_busy_refused_or_not_at_all() {
     let cases = [
         (Some(HangupCause::USER_BUSY), CallStatus::Busy, EndReason::Busy),
-        (
-            Some(HangupCause::CALL_REJECTED),
-            CallStatus::Rejected,
-            EndReason::Rejected,
-        ),
-        (
-            Some(HangupCause::NETWORK_OUT_OF_ORDER),
-            CallStatus::Failed,
-            EndReason::CarrierFailure,
-        ),
+        (Some(HangupCause::CALL_REJECTED), CallStatus::Rejected, EndReason::Rejected),
+        (Some(HangupCause::NETWORK_OUT_OF_ORDER), CallStatus::Failed, EndReason::CarrierFailure),
         (None, CallStatus::NoAnswer, EndReason::NoAnswer),
     ];
     for (cause, status, reason) in cases {
         let mut stage = Stage::new(machine::config(Policy::default()), machine::outbound());
         assert_eq!(stage.call.phase(), Phase::Dialing);
-        stage.complete(
-            "reserve",
-            Outcome::Reserved {
-                granted: Duration::from_secs(60),
-            },
-        );
+        stage.complete("reserve", Outcome::Reserved { granted: Duration::from_secs(60) });
         stage.progress("dial", Progress::Dial(DialEvent::Ringing));
         assert_eq!(stage.call.phase(), Phase::Ringing);
         match cause {
@@ -418,10 +331,7 @@ fn an_outbound_call_rings_and_is_answered_busy_refused_or_not_at_all() {
             None => stage.wait(Duration::from_secs(45)),
         }
         let record = stage.call.record();
-        assert_eq!(
-            (record.status, record.end_reason, record.talk_time_ms),
-            (status, Some(reason), 0)
-        );
+        assert_eq!((record.status, record.end_reason, record.talk_time_ms), (status, Some(reason), 0));
         stage.finish_and_check().unwrap();
     }
 }
@@ -429,17 +339,9 @@ fn an_outbound_call_rings_and_is_answered_busy_refused_or_not_at_all() {
 #[test]
 fn an_answered_outbound_call_finds_out_who_answered() {
     let answered = |greeting: Option<Duration>| {
-        let policy = Policy {
-            screening: Some(Screening::default()),
-            ..Policy::default()
-        };
+        let policy = Policy { screening: Some(Screening::default()), ..Policy::default() };
         let mut stage = Stage::new(machine::config(policy), machine::outbound());
-        stage.complete(
-            "reserve",
-            Outcome::Reserved {
-                granted: Duration::from_secs(60),
-            },
-        );
+        stage.complete("reserve", Outcome::Reserved { granted: Duration::from_secs(60) });
         stage.progress("dial", Progress::Dial(DialEvent::Answered));
         stage.complete("open_media", Outcome::Done);
         assert_eq!(stage.call.phase(), Phase::Screening);
@@ -513,25 +415,17 @@ fn a_settlement_that_fails_is_tried_again() {
 #[test]
 fn an_end_waits_for_nobody_longer_than_the_wrap_up() {
     let mut stage = Stage::connected(Policy::default());
-    stage.input(Input::MediaLost {
-        cause: HangupCause::NETWORK_OUT_OF_ORDER,
-    });
+    stage.input(Input::MediaLost { cause: HangupCause::NETWORK_OUT_OF_ORDER });
     stage.wait(Duration::from_secs(3));
     assert_eq!(stage.open_names(), ["settle"]);
     let record = stage.call.record();
-    assert_eq!(
-        (record.status, record.end_reason),
-        (CallStatus::Failed, Some(EndReason::MediaLost))
-    );
+    assert_eq!((record.status, record.end_reason), (CallStatus::Failed, Some(EndReason::MediaLost)));
     stage.finish_and_check().unwrap();
 }
 
 #[test]
 fn a_policy_that_says_nothing_still_gets_on() {
-    let mut policy = Policy {
-        apology: String::new(),
-        ..Policy::default()
-    };
+    let mut policy = Policy { apology: String::new(), ..Policy::default() };
     policy.silence.prompt = Some(" ".to_owned());
     let mut stage = Stage::connected(policy);
     stage.caller_says("Hello?", SECOND, ms(400));

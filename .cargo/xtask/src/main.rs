@@ -56,7 +56,11 @@ fn test(shell: &Shell) -> Result {
     shell.step("documentation", "cargo", &["doc", "--workspace", "--no-deps", "--quiet"])?;
     shell.step("tests", "cargo", &["test", "--workspace", "--no-fail-fast"])?;
     shell.step("examples", "cargo", &["build", "--package", "offhook-examples", "--examples"])?;
-    shell.step("fuzz targets", "cargo", &["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"])?;
+    shell.step(
+        "fuzz targets",
+        "cargo",
+        &["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"],
+    )?;
     licences(shell)
 }
 

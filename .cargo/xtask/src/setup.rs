@@ -65,8 +65,11 @@ fn cargo_tool(shell: &Shell, name: &str, version: &str, probe: &[&str]) -> Resul
 }
 
 fn debian(shell: &Shell, tools: &[Tool]) -> Result {
-    let missing: Vec<_> =
-        tools.iter().filter(|(program, probe, _)| !shell.works(program, probe)).map(|(_, _, package)| *package).collect();
+    let missing: Vec<_> = tools
+        .iter()
+        .filter(|(program, probe, _)| !shell.works(program, probe))
+        .map(|(_, _, package)| *package)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -75,5 +78,9 @@ fn debian(shell: &Shell, tools: &[Tool]) -> Result {
     }
     let sudo = if shell.output("id", &["-u"])?.trim() == "0" { "env" } else { "sudo" };
     shell.step("package lists", sudo, &["apt-get", "update", "--quiet"])?;
-    shell.step("packages", sudo, &[&["apt-get", "install", "--yes", "--no-install-recommends"], missing.as_slice()].concat())
+    shell.step(
+        "packages",
+        sudo,
+        &[&["apt-get", "install", "--yes", "--no-install-recommends"], missing.as_slice()].concat(),
+    )
 }

@@ -48,7 +48,9 @@ impl Shell {
     /// Runs a program and ends as it ends.
     pub(crate) fn exit_of(&self, program: &str, arguments: &[&str]) -> ExitCode {
         match self.command(program, arguments).status() {
-            Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+            Ok(status) => {
+                status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+            }
             Err(error) => {
                 eprintln!("{}", missing(program, &error));
                 ExitCode::FAILURE

@@ -116,10 +116,7 @@ mod tests {
 
     #[test]
     fn durations_never_overflow_or_divide_by_zero() {
-        let format = |rate_hz| MediaFormat {
-            codec: Codec::Pcm16Le,
-            rate_hz,
-        };
+        let format = |rate_hz| MediaFormat { codec: Codec::Pcm16Le, rate_hz };
         assert_eq!(duration_of(format(0), 320), Duration::ZERO);
         assert_eq!(duration_of(format(8_000), 321), Duration::from_millis(20));
         assert!(duration_of(format(1), usize::MAX) > Duration::from_secs(1 << 33));
@@ -132,10 +129,7 @@ mod tests {
             encode(codec, &[0, -2], &mut bytes);
             bytes
         });
-        assert_eq!(
-            wire,
-            [vec![1, 0xd5, 0x55], vec![1, 0, 0, 0xfe, 0xff], vec![1, 0xff, 0x7f]]
-        );
+        assert_eq!(wire, [vec![1, 0xd5, 0x55], vec![1, 0, 0, 0xfe, 0xff], vec![1, 0xff, 0x7f]]);
     }
 
     #[test]

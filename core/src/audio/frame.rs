@@ -43,10 +43,7 @@ impl Framer {
     /// [`RATE_HZ_MAX`](super::resample::RATE_HZ_MAX).
     pub fn new(rate_hz: u32) -> Result<Self> {
         check_rate("audio.frame", rate_hz)?;
-        Ok(Self {
-            frame: vec![0; samples_per_frame(rate_hz)],
-            filled: 0,
-        })
+        Ok(Self { frame: vec![0; samples_per_frame(rate_hz)], filled: 0 })
     }
 
     /// Takes from the front of `input` what completes a frame and returns it, or takes all of `input` and returns `None`.

@@ -72,11 +72,7 @@ pub fn linear_from_alaw(code: u8) -> i16 {
     let flat = i16::from(segment_and_step) * 2 + 1;
     // Magnitudes are kept doubled, so that the middle of the smallest step is a whole number.
     let curved = value_of(u32::from(segment_and_step) + (4 << STEP_BITS));
-    let doubled = if segment_and_step < 1 << STEP_BITS {
-        flat
-    } else {
-        curved
-    };
+    let doubled = if segment_and_step < 1 << STEP_BITS { flat } else { curved };
     with_sign(doubled << 3, !positive)
 }
 
@@ -114,10 +110,7 @@ fn with_sign(magnitude: i16, negative: i8) -> i16 {
 /// The binary exponent and the [`STEP_BITS`] after the leading one of a number below 2^24; meaningless for 0.
 #[inline]
 fn exponent_and_step(number: i32) -> i32 {
-    (number as f32)
-        .to_bits()
-        .wrapping_sub(EXPONENT_BIAS << (STEP_SHIFT + STEP_BITS)) as i32
-        >> STEP_SHIFT
+    (number as f32).to_bits().wrapping_sub(EXPONENT_BIAS << (STEP_SHIFT + STEP_BITS)) as i32 >> STEP_SHIFT
 }
 
 /// The middle of a step, rounded to even: the inverse of [`exponent_and_step`].
@@ -183,15 +176,9 @@ mod tests {
     #[test]
     fn the_values_of_the_recommendation() {
         // G.711 table 2a: the loudest, a middle and the quietest code of each sign.
-        for (code, sample) in [
-            (0x80, 32_124),
-            (0x8f, 16_764),
-            (0xef, 132),
-            (0xfe, 8),
-            (0xff, 0),
-            (0x7f, 0),
-            (0, -32_124),
-        ] {
+        for (code, sample) in
+            [(0x80, 32_124), (0x8f, 16_764), (0xef, 132), (0xfe, 8), (0xff, 0), (0x7f, 0), (0, -32_124)]
+        {
             assert_eq!(linear_from_ulaw(code), sample, "{code:#x}");
         }
         // G.711 table 1a, after the even bits are inverted.

@@ -54,10 +54,7 @@ fn sums(samples: &[i16]) -> (i64, u64) {
             upper += square >> 8;
             lower += square & 0xff;
         }
-        (
-            sum + i64::from(block_sum),
-            squares + (u64::from(upper) << 8) + u64::from(lower),
-        )
+        (sum + i64::from(block_sum), squares + (u64::from(upper) << 8) + u64::from(lower))
     })
 }
 
@@ -73,9 +70,8 @@ mod tests {
         assert_near(rms_dbfs(&square), -6.02);
         assert_near(peak_dbfs(&square), -6.02);
 
-        let sine: Vec<i16> = (0..160)
-            .map(|n| (32_767.0 * (f64::from(n) * std::f64::consts::TAU / 8.0).sin()).round() as i16)
-            .collect();
+        let sine: Vec<i16> =
+            (0..160).map(|n| (32_767.0 * (f64::from(n) * std::f64::consts::TAU / 8.0).sin()).round() as i16).collect();
         assert_near(rms_dbfs(&sine), -3.01);
         assert_near(peak_dbfs(&sine), 0.0);
         assert_near(peak_dbfs(&[i16::MIN]), 0.0);

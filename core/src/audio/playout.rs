@@ -186,11 +186,7 @@ impl Playout {
             self.spare.push(frame);
             self.clock += self.frame as u64;
         }
-        let grace = if self.acknowledges {
-            samples_in(MARK_GRACE, self.rate_hz)
-        } else {
-            0
-        };
+        let grace = if self.acknowledges { samples_in(MARK_GRACE, self.rate_hz) } else { 0 };
         self.heard = self.heard.max(self.clock.saturating_sub(grace));
     }
 
@@ -289,16 +285,9 @@ impl Piece {
         let Some((first, last)) = self.loud else { return 0 };
         let total = self.words.last().map_or(1, |word| word.weight_end.max(1));
         let slowest = total * u64::from(rate_hz) / WEIGHTS_PER_SECOND;
-        let length = if self.finished {
-            last - first
-        } else {
-            (last - first).max(slowest)
-        };
+        let length = if self.finished { last - first } else { (last - first).max(slowest) };
         let spoken = offset.saturating_sub(first + samples_in(ESTIMATE_MARGIN, rate_hz));
-        let heard = self
-            .words
-            .iter()
-            .take_while(|word| word.weight_end * length <= spoken * total);
+        let heard = self.words.iter().take_while(|word| word.weight_end * length <= spoken * total);
         heard.last().map_or(0, |word| word.text_end)
     }
 }
@@ -316,10 +305,7 @@ fn words(text: &str) -> Vec<Word> {
         }
         weight += pause + spoken.chars().map(weight_of).sum::<u64>();
         pause = 1 + spoken.chars().last().map_or(0, pause_after);
-        words.push(Word {
-            text_end: rest - (word.len() - spoken.len()),
-            weight_end: weight,
-        });
+        words.push(Word { text_end: rest - (word.len() - spoken.len()), weight_end: weight });
     }
     words
 }
@@ -380,15 +366,9 @@ mod tests {
         begin(&mut playout, 1, "one two", 10);
         begin(&mut playout, 2, "three", 10);
         let (events, sound) = play(&mut playout, 40, false);
-        let finished: Vec<_> = events
-            .iter()
-            .filter(|event| matches!(event, PlayoutEvent::Finished { .. }))
-            .copied()
-            .collect();
-        assert_eq!(
-            finished,
-            [PlayoutEvent::Finished { piece: 1 }, PlayoutEvent::Finished { piece: 2 }]
-        );
+        let finished: Vec<_> =
+            events.iter().filter(|event| matches!(event, PlayoutEvent::Finished { .. })).copied().collect();
+        assert_eq!(finished, [PlayoutEvent::Finished { piece: 1 }, PlayoutEvent::Finished { piece: 2 }]);
         assert_eq!(events[0], PlayoutEvent::Playing { piece: 1 });
         assert_eq!(sound.iter().filter(|sample| **sample == 1_000).count(), 20 * 160);
         assert!(playout.is_idle());
@@ -436,10 +416,7 @@ mod tests {
         playout.align(1, 7, Duration::from_millis(1_000));
         playout.finish(1);
         let (early, _) = play(&mut playout, 40, false);
-        assert!(
-            !early.iter().any(|event| matches!(event, PlayoutEvent::Heard { .. })),
-            "{early:?}"
-        );
+        assert!(!early.iter().any(|event| matches!(event, PlayoutEvent::Heard { .. })), "{early:?}");
         let (late, _) = play(&mut playout, 8, false);
         assert_eq!(late, [PlayoutEvent::Heard { piece: 1, text_end: 3 }]);
     }

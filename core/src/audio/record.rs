@@ -76,12 +76,8 @@ impl Recorder {
             .and_then(|bytes| bytes.checked_add(self.data_bytes))
             .filter(|bytes| *bytes <= DATA_BYTES_MAX)
             .ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Unsupported,
-                    "audio.record",
-                    "a WAV file holds no more than 4 GiB",
-                )
-                .with_context("data_bytes", self.data_bytes)
+                Error::new(ErrorKind::Unsupported, "audio.record", "a WAV file holds no more than 4 GiB")
+                    .with_context("data_bytes", self.data_bytes)
             })
     }
 }
@@ -141,10 +137,7 @@ mod tests {
         assert_eq!(u32_at(&header, 4), 36 + 640);
         assert_eq!(&header[8..16], b"WAVEfmt ");
         // 16 bytes of format: PCM (1), 2 channels, 8000 Hz, 32000 bytes a second, 4 bytes a block, 16 bits.
-        assert_eq!(
-            header[16..36],
-            [16, 0, 0, 0, 1, 0, 2, 0, 0x40, 0x1f, 0, 0, 0, 0x7d, 0, 0, 4, 0, 16, 0]
-        );
+        assert_eq!(header[16..36], [16, 0, 0, 0, 1, 0, 2, 0, 0x40, 0x1f, 0, 0, 0, 0x7d, 0, 0, 4, 0, 16, 0]);
         assert_eq!(&header[36..40], b"data");
         assert_eq!(u32_at(&header, 40), 640);
     }
@@ -171,10 +164,7 @@ mod tests {
 
     #[test]
     fn a_full_recording_refuses_and_can_be_finished() {
-        let mut recorder = Recorder {
-            rate_hz: 8_000,
-            data_bytes: DATA_BYTES_MAX - 4,
-        };
+        let mut recorder = Recorder { rate_hz: 8_000, data_bytes: DATA_BYTES_MAX - 4 };
         let mut data = Vec::new();
         let error = recorder.write_frame(&[1, 2], &[], &mut data).unwrap_err();
         assert_eq!((error.kind(), data.len()), (ErrorKind::Unsupported, 0));

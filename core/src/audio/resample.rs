@@ -18,10 +18,8 @@ pub const RATE_HZ_MAX: u32 = 192_000;
 /// `ConfigInvalid` for a rate outside [`RATE_HZ_MIN`] to [`RATE_HZ_MAX`].
 pub(crate) fn check_rate(operation: &'static str, rate_hz: u32) -> Result<()> {
     if !(RATE_HZ_MIN..=RATE_HZ_MAX).contains(&rate_hz) {
-        return Err(
-            Error::new(ErrorKind::ConfigInvalid, operation, "a sample rate is 4 to 192 kHz")
-                .with_context("rate_hz", rate_hz),
-        );
+        return Err(Error::new(ErrorKind::ConfigInvalid, operation, "a sample rate is 4 to 192 kHz")
+            .with_context("rate_hz", rate_hz));
     }
     Ok(())
 }
@@ -55,18 +53,8 @@ impl Resampler {
     pub fn new(from_hz: u32, to_hz: u32) -> Result<Self> {
         check_rate(OPERATION, from_hz)?;
         check_rate(OPERATION, to_hz)?;
-        let filter = if from_hz == to_hz {
-            None
-        } else {
-            Some(Filter::new(from_hz, to_hz)?)
-        };
-        Ok(Self {
-            from_hz,
-            to_hz,
-            skipped: 0,
-            progress: Progress::default(),
-            filter,
-        })
+        let filter = if from_hz == to_hz { None } else { Some(Filter::new(from_hz, to_hz)?) };
+        Ok(Self { from_hz, to_hz, skipped: 0, progress: Progress::default(), filter })
     }
 
     /// The same without the delay: the first `delay()` samples are left out, so that output sample `n` is of the moment
@@ -132,9 +120,7 @@ impl Resampler {
     /// Removes what a stream leaves out at its start from the samples after `start`, and counts them all.
     fn leave_out(&mut self, start: usize, output: &mut Vec<i16>) {
         let made = output.len() - start;
-        let skipped = (self.skipped as u64)
-            .saturating_sub(self.progress.made)
-            .min(made as u64);
+        let skipped = (self.skipped as u64).saturating_sub(self.progress.made).min(made as u64);
         self.progress.made += made as u64;
         if skipped > 0 {
             output.drain(start..start + skipped as usize);
@@ -184,25 +170,12 @@ struct Filter {
 impl Filter {
     fn new(from_hz: u32, to_hz: u32) -> Result<Self> {
         let block = from_hz / BLOCKS_PER_SECOND;
-        let fft = Fft::new_custom(
-            from_hz as usize,
-            to_hz as usize,
-            block as usize,
-            1,
-            1,
-            WINDOW,
-            FixedSync::Both,
-        )
-        .map_err(|error| {
-            Error::new(ErrorKind::Unexpected, OPERATION, "the resampler refused its rates").with_source(error)
-        })?;
+        let fft = Fft::new_custom(from_hz as usize, to_hz as usize, block as usize, 1, 1, WINDOW, FixedSync::Both)
+            .map_err(|error| {
+                Error::new(ErrorKind::Unexpected, OPERATION, "the resampler refused its rates").with_source(error)
+            })?;
         let (input, output) = (fft.input_frames_next(), fft.output_frames_next());
-        Ok(Self {
-            fft,
-            input: vec![0.0; input],
-            filled: 0,
-            output: vec![0.0; output],
-        })
+        Ok(Self { fft, input: vec![0.0; input], filled: 0, output: vec![0.0; output] })
     }
 
     fn process(&mut self, mut input: &[i16], output: &mut Vec<i16>) {
@@ -305,10 +278,7 @@ mod tests {
             let mut resampler = Resampler::new(from_hz, to_hz).unwrap();
             let delayed = convert(&mut resampler, &input);
             let aligned = convert(&mut resampler.aligned(), &input);
-            assert_eq!(
-                peak_at(&delayed),
-                to_hz as usize / 40 + Resampler::new(from_hz, to_hz).unwrap().delay()
-            );
+            assert_eq!(peak_at(&delayed), to_hz as usize / 40 + Resampler::new(from_hz, to_hz).unwrap().delay());
             assert_eq!(peak_at(&aligned), to_hz as usize / 40);
         }
     }
@@ -321,14 +291,8 @@ mod tests {
                 let output = convert(&mut resampler, &tone(from_hz, tone_hz));
                 let (amplitude, snr_db) = fit(steady(&output), to_hz, tone_hz);
                 let gain_db = 20.0 * (amplitude / AMPLITUDE).log10();
-                assert!(
-                    gain_db.abs() < 0.1,
-                    "{from_hz} -> {to_hz}: {gain_db:.3} dB at {tone_hz} Hz"
-                );
-                assert!(
-                    snr_db > snr_db_min,
-                    "{from_hz} -> {to_hz}: SNR {snr_db:.1} dB at {tone_hz} Hz"
-                );
+                assert!(gain_db.abs() < 0.1, "{from_hz} -> {to_hz}: {gain_db:.3} dB at {tone_hz} Hz");
+                assert!(snr_db > snr_db_min, "{from_hz} -> {to_hz}: SNR {snr_db:.1} dB at {tone_hz} Hz");
             }
         }
     }
@@ -345,10 +309,7 @@ mod tests {
                 let output = convert(&mut Resampler::new(from_hz, to_hz).unwrap(), &tone(from_hz, tone_hz));
                 let rejection_db =
                     20.0 * (AMPLITUDE / std::f64::consts::SQRT_2 / rms(steady(&output)).max(0.1)).log10();
-                assert!(
-                    rejection_db > 85.0,
-                    "{from_hz} -> {to_hz}: {tone_hz} Hz only {rejection_db:.1} dB down"
-                );
+                assert!(rejection_db > 85.0, "{from_hz} -> {to_hz}: {tone_hz} Hz only {rejection_db:.1} dB down");
             }
         }
     }
@@ -365,52 +326,29 @@ mod tests {
 
     #[test]
     fn full_scale_clips_and_does_not_wrap() {
-        let square: Vec<i16> = (0..8_000)
-            .map(|n| if n / 20 % 2 == 0 { i16::MAX } else { i16::MIN })
-            .collect();
+        let square: Vec<i16> = (0..8_000).map(|n| if n / 20 % 2 == 0 { i16::MAX } else { i16::MIN }).collect();
         let output = convert(&mut Resampler::new(8_000, 16_000).unwrap().aligned(), &square);
         for (n, sample) in output.iter().enumerate().skip(2).step_by(2) {
             let input = square[n / 2];
-            assert!(
-                *sample == 0 || (*sample > 0) == (input > 0),
-                "sample {n}: {sample} of {input}"
-            );
+            assert!(*sample == 0 || (*sample > 0) == (input > 0), "sample {n}: {sample} of {input}");
         }
         assert!(output.contains(&i16::MAX) && output.contains(&i16::MIN));
     }
 
     #[test]
     fn rates_beyond_reason_are_refused() {
-        for (from_hz, to_hz) in [
-            (0, 8_000),
-            (8_000, 0),
-            (3_999, 8_000),
-            (8_000, 192_001),
-            (u32::MAX, u32::MAX),
-        ] {
-            assert_eq!(
-                Resampler::new(from_hz, to_hz).unwrap_err().kind(),
-                ErrorKind::ConfigInvalid
-            );
+        for (from_hz, to_hz) in [(0, 8_000), (8_000, 0), (3_999, 8_000), (8_000, 192_001), (u32::MAX, u32::MAX)] {
+            assert_eq!(Resampler::new(from_hz, to_hz).unwrap_err().kind(), ErrorKind::ConfigInvalid);
         }
     }
 
     #[test]
     fn rates_without_a_common_divisor_work() {
-        for (from_hz, to_hz) in [
-            (4_000, 4_001),
-            (11_127, 8_000),
-            (22_254, 16_000),
-            (44_101, 8_000),
-            (192_000, 4_001),
-        ] {
+        for (from_hz, to_hz) in [(4_000, 4_001), (11_127, 8_000), (22_254, 16_000), (44_101, 8_000), (192_000, 4_001)] {
             let mut resampler = Resampler::new(from_hz, to_hz).unwrap().aligned();
             let output = convert(&mut resampler, &tone(from_hz, 440.0));
             let (amplitude, snr_db) = fit(steady(&output), to_hz, 440.0);
-            assert!(
-                (amplitude / AMPLITUDE - 1.0).abs() < 0.01 && snr_db > 60.0,
-                "{resampler:?} {amplitude} {snr_db}"
-            );
+            assert!((amplitude / AMPLITUDE - 1.0).abs() < 0.01 && snr_db > 60.0, "{resampler:?} {amplitude} {snr_db}");
             assert!(resampler.delay() <= to_hz as usize / 2 + 1);
         }
     }
@@ -429,15 +367,7 @@ mod tests {
 
     #[test]
     fn rounding_is_to_the_nearest_sample() {
-        let cases = [
-            (0.4, 0),
-            (0.6, 1),
-            (-0.6, -1),
-            (1.5, 2),
-            (2.5, 2),
-            (40_000.0, i16::MAX),
-            (-40_000.0, i16::MIN),
-        ];
+        let cases = [(0.4, 0), (0.6, 1), (-0.6, -1), (1.5, 2), (2.5, 2), (40_000.0, i16::MAX), (-40_000.0, i16::MIN)];
         for (value, sample) in cases {
             assert_eq!(sample_from(value), sample);
         }
@@ -478,9 +408,7 @@ mod tests {
     const AMPLITUDE: f64 = 29_204.0;
 
     fn pairs(rates_hz: &[u32]) -> impl Iterator<Item = (u32, u32)> {
-        rates_hz
-            .iter()
-            .flat_map(move |from_hz| rates_hz.iter().map(move |to_hz| (*from_hz, *to_hz)))
+        rates_hz.iter().flat_map(move |from_hz| rates_hz.iter().map(move |to_hz| (*from_hz, *to_hz)))
     }
 
     fn convert(resampler: &mut Resampler, input: &[i16]) -> Vec<i16> {
@@ -493,9 +421,7 @@ mod tests {
     /// Half a second at -1 dBFS.
     fn tone(rate_hz: u32, tone_hz: f64) -> Vec<i16> {
         let step = TAU * tone_hz / f64::from(rate_hz);
-        (0..rate_hz / 2)
-            .map(|n| (AMPLITUDE * (f64::from(n) * step).sin()).round() as i16)
-            .collect()
+        (0..rate_hz / 2).map(|n| (AMPLITUDE * (f64::from(n) * step).sin()).round() as i16).collect()
     }
 
     /// The middle, where neither end is heard.
@@ -532,9 +458,6 @@ mod tests {
             })
             .sum();
         let amplitude = a.hypot(b);
-        (
-            amplitude,
-            10.0 * (amplitude * amplitude / 2.0 * samples.len() as f64 / noise).log10(),
-        )
+        (amplitude, 10.0 * (amplitude * amplitude / 2.0 * samples.len() as f64 / noise).log10())
     }
 }

@@ -80,13 +80,7 @@ impl EnergyVad {
     /// [`WAIT_MAX`].
     pub fn new(rate_hz: u32, settings: EnergyVadSettings) -> Result<Self> {
         check_rate(OPERATION, rate_hz)?;
-        let EnergyVadSettings {
-            rise_db,
-            fall_db,
-            level_min_dbfs,
-            speech_min,
-            hangover,
-        } = settings;
+        let EnergyVadSettings { rise_db, fall_db, level_min_dbfs, speech_min, hangover } = settings;
         if !(0.0..=60.0).contains(&fall_db) || !(fall_db..=60.0).contains(&rise_db) {
             return Err(invalid("0 <= fall_db <= rise_db <= 60 is required"));
         }
@@ -118,9 +112,7 @@ impl EnergyVad {
         let start = self.now;
         self.now += frame.len() as u64;
         let power = level::power(frame);
-        let smooth = self
-            .smooth
-            .map_or(power, |smooth| smooth + (power - smooth) * SMOOTHING);
+        let smooth = self.smooth.map_or(power, |smooth| smooth + (power - smooth) * SMOOTHING);
         self.smooth = Some(smooth);
         self.floor.push(smooth, frame.len() as u64);
         self.judge(start, power)
@@ -178,15 +170,11 @@ impl EnergyVad {
             return None;
         }
         self.state = State::Speech { loud_until: self.now };
-        Some(VadEvent::SpeechStarted {
-            at: duration_of(since, self.rate_hz),
-        })
+        Some(VadEvent::SpeechStarted { at: duration_of(since, self.rate_hz) })
     }
 
     fn ended(&self, loud_until: u64) -> VadEvent {
-        VadEvent::SpeechEnded {
-            at: duration_of(loud_until, self.rate_hz),
-        }
+        VadEvent::SpeechEnded { at: duration_of(loud_until, self.rate_hz) }
     }
 }
 
@@ -232,16 +220,10 @@ struct Span {
 }
 
 impl Span {
-    const EMPTY: Self = Self {
-        least: f32::INFINITY,
-        greatest: 0.0,
-    };
+    const EMPTY: Self = Self { least: f32::INFINITY, greatest: 0.0 };
 
     fn with(self, other: Self) -> Self {
-        Self {
-            least: self.least.min(other.least),
-            greatest: self.greatest.max(other.greatest),
-        }
+        Self { least: self.least.min(other.least), greatest: self.greatest.max(other.greatest) }
     }
 }
 
@@ -251,10 +233,7 @@ impl Floor {
         Self {
             span_samples: samples_of(SPAN_DURATION, rate_hz),
             // Not flat, so that it is not taken for a level that was heard.
-            spans: [Span {
-                least: start,
-                greatest: 1.0,
-            }; SPANS],
+            spans: [Span { least: start, greatest: 1.0 }; SPANS],
             current: Span::EMPTY,
             current_samples: 0,
             flat: level::power_from_db(FLAT_DB),
@@ -262,10 +241,7 @@ impl Floor {
     }
 
     fn push(&mut self, power: f32, samples: u64) {
-        self.current = self.current.with(Span {
-            least: power,
-            greatest: power,
-        });
+        self.current = self.current.with(Span { least: power, greatest: power });
         self.current_samples += samples;
         if self.current_samples < self.span_samples {
             return;

@@ -120,12 +120,7 @@ impl Posting {
 
     /// Adds the movement and its entry to `batch`. A balance never passes its floor.
     pub fn post(&self, batch: &mut Batch) {
-        let entry = Entry {
-            amount_ms: self.amount_ms,
-            at: self.at,
-            call: self.call,
-            kind: self.kind,
-        };
+        let entry = Entry { amount_ms: self.amount_ms, at: self.at, call: self.call, kind: self.kind };
         let body = serde_json::to_value(&entry).unwrap_or_default();
         let mut put = Put::new(self.record_key(), Expect::Absent, body)
             .index("kind", self.kind.name())
@@ -136,12 +131,7 @@ impl Posting {
         batch.put(put);
         let (from, to) = self.kind.accounts();
         for (account, delta) in [(from, -self.amount_ms), (to, self.amount_ms)] {
-            batch.add(Add {
-                counter: account.counter(self.tenant),
-                delta,
-                floor: account.floor(),
-                ceiling: None,
-            });
+            batch.add(Add { counter: account.counter(self.tenant), delta, floor: account.floor(), ceiling: None });
         }
     }
 }

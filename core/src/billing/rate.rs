@@ -21,24 +21,14 @@ pub struct Increment {
 
 impl Increment {
     /// Each millisecond.
-    pub const EXACT: Self = Self {
-        first: Duration::ZERO,
-        then: Duration::from_millis(1),
-    };
+    pub const EXACT: Self = Self { first: Duration::ZERO, then: Duration::from_millis(1) };
 
     /// Steps of `first`, then `then`, in seconds; `then` is at least one.
     pub fn seconds(first: u32, then: u32) -> Result<Self, Error> {
         if then == 0 {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "increment",
-                "the second step must not be zero",
-            ));
+            return Err(Error::new(ErrorKind::ConfigInvalid, "increment", "the second step must not be zero"));
         }
-        Ok(Self {
-            first: Duration::from_secs(first.into()),
-            then: Duration::from_secs(then.into()),
-        })
+        Ok(Self { first: Duration::from_secs(first.into()), then: Duration::from_secs(then.into()) })
     }
 
     /// What is billed for `talk`; nothing for nothing.
@@ -48,8 +38,7 @@ impl Increment {
         }
         let over = micros(talk.saturating_sub(self.first));
         let step = micros(self.then);
-        self.first
-            .saturating_add(Duration::from_micros(over.div_ceil(step).saturating_mul(step)))
+        self.first.saturating_add(Duration::from_micros(over.div_ceil(step).saturating_mul(step)))
     }
 }
 
@@ -60,16 +49,10 @@ impl FromStr for Increment {
         if text == "exact" {
             return Ok(Self::EXACT);
         }
-        let steps = text
-            .split_once('/')
-            .and_then(|(first, then)| Some((first.parse().ok()?, then.parse().ok()?)));
+        let steps = text.split_once('/').and_then(|(first, then)| Some((first.parse().ok()?, then.parse().ok()?)));
         match steps {
             Some((first, then)) => Self::seconds(first, then),
-            None => Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "increment.parse",
-                "write it as 60/60, 1/1 or exact",
-            )),
+            None => Err(Error::new(ErrorKind::ConfigInvalid, "increment.parse", "write it as 60/60, 1/1 or exact")),
         }
     }
 }

@@ -24,21 +24,12 @@ pub(super) enum Step {
     /// More will come; these pieces can be spoken.
     Continue { ready: Vec<String> },
     /// The answer is complete.
-    Finished {
-        rest: Option<String>,
-        tool_calls: Vec<ToolCall>,
-    },
+    Finished { rest: Option<String>, tool_calls: Vec<ToolCall> },
 }
 
 impl Answer {
     pub(super) fn new(command: CommandId, item: usize) -> Self {
-        Self {
-            command,
-            item,
-            text_bytes: 0,
-            unspoken: String::new(),
-            tool_calls: Vec::new(),
-        }
+        Self { command, item, text_bytes: 0, unspoken: String::new(), tool_calls: Vec::new() }
     }
 
     pub(super) fn take(&mut self, event: LlmEvent) -> Step {
@@ -75,9 +66,6 @@ impl Answer {
     fn finish(&mut self) -> Step {
         let rest = std::mem::take(&mut self.unspoken);
         let rest = (!rest.trim().is_empty()).then_some(rest);
-        Step::Finished {
-            rest,
-            tool_calls: std::mem::take(&mut self.tool_calls),
-        }
+        Step::Finished { rest, tool_calls: std::mem::take(&mut self.tool_calls) }
     }
 }

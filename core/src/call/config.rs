@@ -148,10 +148,7 @@ pub struct BargeIn {
 
 impl Default for BargeIn {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            speech_min: Duration::from_millis(120),
-        }
+        Self { enabled: true, speech_min: Duration::from_millis(120) }
     }
 }
 
@@ -229,10 +226,6 @@ pub struct Silence {
 
 impl Default for Silence {
     fn default() -> Self {
-        Self {
-            prompt: Some("Are you still there?".to_owned()),
-            prompts_max: 2,
-            timeout: Duration::from_secs(10),
-        }
+        Self { prompt: Some("Are you still there?".to_owned()), prompts_max: 2, timeout: Duration::from_secs(10) }
     }
 }

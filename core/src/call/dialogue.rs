@@ -80,10 +80,7 @@ impl Dialogue {
 
     /// Begins an utterance and returns its index.
     pub(super) fn open_agent(&mut self) -> usize {
-        self.items.push(Item::Agent(Utterance {
-            open: true,
-            ..Utterance::default()
-        }));
+        self.items.push(Item::Agent(Utterance { open: true, ..Utterance::default() }));
         self.items.len() - 1
     }
 
@@ -155,9 +152,7 @@ impl Dialogue {
 
     /// The model's view.
     pub(super) fn messages(&self, system_prompt: &str) -> Vec<Message> {
-        let system = Message::System {
-            text: system_prompt.to_owned(),
-        };
+        let system = Message::System { text: system_prompt.to_owned() };
         let items = self.items.iter().filter_map(|item| match item {
             Item::Agent(utterance) => {
                 let text = utterance.for_model().to_owned();
@@ -165,10 +160,9 @@ impl Dialogue {
                 (!text.is_empty() || !tool_calls.is_empty()).then_some(Message::Assistant { text, tool_calls })
             }
             Item::Caller { text, .. } => Some(Message::User { text: text.clone() }),
-            Item::Tool { call_id, content } => Some(Message::Tool {
-                call_id: call_id.clone(),
-                content: content.clone(),
-            }),
+            Item::Tool { call_id, content } => {
+                Some(Message::Tool { call_id: call_id.clone(), content: content.clone() })
+            }
         });
         std::iter::once(system).chain(items).collect()
     }
@@ -203,21 +197,13 @@ impl Dialogue {
 
 fn entry(item: &Item) -> Option<TranscriptEntry> {
     let (speaker, text, at, cut) = match item {
-        Item::Agent(utterance) if !utterance.heard().is_empty() => (
-            Speaker::Agent,
-            utterance.heard(),
-            utterance.at.unwrap_or_default(),
-            utterance.is_cut(),
-        ),
+        Item::Agent(utterance) if !utterance.heard().is_empty() => {
+            (Speaker::Agent, utterance.heard(), utterance.at.unwrap_or_default(), utterance.is_cut())
+        }
         Item::Caller { text, at } => (Speaker::Caller, text.as_str(), *at, false),
         Item::Agent(_) | Item::Tool { .. } => return None,
     };
-    Some(TranscriptEntry {
-        at_ms: crate::time::millis(at),
-        cut,
-        speaker,
-        text: text.to_owned(),
-    })
+    Some(TranscriptEntry { at_ms: crate::time::millis(at), cut, speaker, text: text.to_owned() })
 }
 
 /// `end`, or where the last whole word before it ends.
@@ -227,11 +213,7 @@ fn word_end(text: &str, end: usize) -> usize {
     }
     let end = text.floor_char_boundary(end);
     let inside_word = !text[end..].starts_with(char::is_whitespace);
-    if inside_word {
-        text[..end].rfind(char::is_whitespace).unwrap_or(0)
-    } else {
-        end
-    }
+    if inside_word { text[..end].rfind(char::is_whitespace).unwrap_or(0) } else { end }
 }
 
 #[cfg(test)]
@@ -255,13 +237,7 @@ mod tests {
         assert_eq!(entries[0].text, "We are open");
         assert!(entries[0].cut);
         let messages = dialogue.messages("prompt");
-        assert_eq!(
-            messages[1],
-            Message::Assistant {
-                text: "We are open".to_owned(),
-                tool_calls: vec![]
-            }
-        );
+        assert_eq!(messages[1], Message::Assistant { text: "We are open".to_owned(), tool_calls: vec![] });
     }
 
     #[test]

@@ -48,19 +48,9 @@ impl Functions {
         let record = self.records.len();
         if record < RECORDS_MAX {
             let parameters = parameters.clone();
-            self.records.push(FunctionRecord {
-                name: call.name.clone(),
-                parameters,
-                result: None,
-            });
+            self.records.push(FunctionRecord { name: call.name.clone(), parameters, result: None });
         }
-        shared.outbox.event(
-            now,
-            CallEventKind::FunctionStarted {
-                name: call.name.clone(),
-                parameters,
-            },
-        );
+        shared.outbox.event(now, CallEventKind::FunctionStarted { name: call.name.clone(), parameters });
         let command = shared.outbox.start(Command::RunFunction(call.clone()));
         let deadline = now + shared.config.policy.function_timeout;
         self.running.insert(command, Running { call, deadline, record });
@@ -82,24 +72,14 @@ impl Functions {
             record.result = Some(result.clone());
         }
         let content = result.to_string();
-        shared.outbox.event(
-            now,
-            CallEventKind::FunctionFinished {
-                name: running.call.name,
-                result,
-            },
-        );
+        shared.outbox.event(now, CallEventKind::FunctionFinished { name: running.call.name, result });
         Some((running.call.id, content))
     }
 
     /// Answers each call whose time is up.
     pub(super) fn time_out(&mut self, now: Instant, shared: &mut Shared) -> Vec<(String, String)> {
-        let late: Vec<_> = self
-            .running
-            .iter()
-            .filter(|(_, running)| running.deadline <= now)
-            .map(|(id, _)| *id)
-            .collect();
+        let late: Vec<_> =
+            self.running.iter().filter(|(_, running)| running.deadline <= now).map(|(id, _)| *id).collect();
         let answers = late.into_iter().filter_map(|id| {
             shared.outbox.cancel(id);
             self.finish(now, id, json!({ "error": "timed_out" }), shared)

@@ -124,10 +124,6 @@ pub struct Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        Self {
-            kind: error.kind(),
-            message: error.to_string(),
-            retry: error.retry(),
-        }
+        Self { kind: error.kind(), message: error.to_string(), retry: error.retry() }
     }
 }

@@ -186,9 +186,7 @@ impl Call {
             answered_at: self.answered_at.map(wall),
             ended_at: ended_at.map(wall),
             duration_ms: millis(self.shared.since_start(until)),
-            talk_time_ms: self
-                .answered_at
-                .map_or(0, |answered| millis(until.saturating_since(answered))),
+            talk_time_ms: self.answered_at.map_or(0, |answered| millis(until.saturating_since(answered))),
             hangup_cause: end.map(|end| end.cause),
             hangup_party: end.map(|end| end.party),
             end_reason: end.map(|end| end.reason),
@@ -203,11 +201,7 @@ impl Call {
 
     fn status(&self) -> CallStatus {
         let Some(end) = self.end else {
-            return if self.answered_at.is_some() {
-                CallStatus::InProgress
-            } else {
-                CallStatus::Ringing
-            };
+            return if self.answered_at.is_some() { CallStatus::InProgress } else { CallStatus::Ringing };
         };
         match end.reason {
             EndReason::Busy => CallStatus::Busy,
@@ -250,11 +244,7 @@ impl Call {
             (Role::OpenMedia, _) => self.media_opened(),
             (Role::Reserve, Outcome::Reserved { granted }) => self.reserved(granted),
             (Role::Reserve, _) => {
-                self.finish(
-                    HangupCause::TEMPORARY_FAILURE,
-                    HangupParty::System,
-                    EndReason::StoreFailure,
-                );
+                self.finish(HangupCause::TEMPORARY_FAILURE, HangupParty::System, EndReason::StoreFailure);
             }
             (Role::Settle, Outcome::Settled(ledger)) => {
                 self.ledger = Some(ledger);
@@ -300,12 +290,10 @@ impl Call {
                 if let Some(screener) = &mut self.screener {
                     screener.speech_started(at, &mut self.shared.timers);
                 }
-                self.turn
-                    .progress(self.now, id, Progress::SpeechStarted { at }, &mut self.shared);
+                self.turn.progress(self.now, id, Progress::SpeechStarted { at }, &mut self.shared);
             }
             (Role::Listen, Progress::SpeechEnded { at }) if self.screener.is_some() => {
-                self.turn
-                    .progress(self.now, id, Progress::SpeechEnded { at }, &mut self.shared);
+                self.turn.progress(self.now, id, Progress::SpeechEnded { at }, &mut self.shared);
                 if let Some(answered_by) = self.screener.as_ref().map(Screener::speech_ended) {
                     self.screened(answered_by);
                 }
@@ -320,11 +308,7 @@ impl Call {
     fn control(&mut self, control: Control) {
         match control {
             Control::HangUp => {
-                self.finish(
-                    HangupCause::NORMAL_CLEARING,
-                    HangupParty::Operator,
-                    EndReason::OperatorHangUp,
-                );
+                self.finish(HangupCause::NORMAL_CLEARING, HangupParty::Operator, EndReason::OperatorHangUp);
             }
             Control::Say { text } if self.phase == Phase::Connected => {
                 self.turn.say(self.now, &text, &mut self.shared);
@@ -377,11 +361,7 @@ impl Call {
 
     fn dial_over(&mut self) {
         if self.answered_at.is_none() {
-            self.finish(
-                HangupCause::INTERWORKING,
-                HangupParty::System,
-                EndReason::CarrierFailure,
-            );
+            self.finish(HangupCause::INTERWORKING, HangupParty::System, EndReason::CarrierFailure);
         }
     }
 
@@ -422,15 +402,9 @@ impl Call {
         let Some(screener) = self.screener.take() else { return };
         self.shared.timers.clear(Timer::Screening);
         self.answered_by = Some(answered_by);
-        self.shared
-            .outbox
-            .event(self.now, CallEventKind::AnsweredBy { answered_by });
+        self.shared.outbox.event(self.now, CallEventKind::AnsweredBy { answered_by });
         if answered_by == AnsweredBy::Machine && screener.on_machine() == OnMachine::HangUp {
-            self.finish(
-                HangupCause::NORMAL_CLEARING,
-                HangupParty::System,
-                EndReason::MachineAnswered,
-            );
+            self.finish(HangupCause::NORMAL_CLEARING, HangupParty::System, EndReason::MachineAnswered);
         } else {
             self.connected();
         }
@@ -449,12 +423,7 @@ impl Call {
         match timer {
             Timer::Credits => {
                 // The talk ends when the credits do, however late the timer fires.
-                self.finish_at(
-                    deadline,
-                    HangupCause::NORMAL_CLEARING,
-                    system,
-                    EndReason::CreditsExhausted,
-                );
+                self.finish_at(deadline, HangupCause::NORMAL_CLEARING, system, EndReason::CreditsExhausted);
             }
             Timer::Duration => {
                 self.finish_at(deadline, HangupCause::NORMAL_CLEARING, system, EndReason::MaxDuration);
@@ -494,14 +463,8 @@ impl Call {
             };
             self.finish(cause, party, reason);
         }
-        let wraps_up = [
-            Role::CloseMedia,
-            Role::FinishListening,
-            Role::HangUp,
-            Role::Listen,
-            Role::ReportAnswered,
-            Role::Reserve,
-        ];
+        let wraps_up =
+            [Role::CloseMedia, Role::FinishListening, Role::HangUp, Role::Listen, Role::ReportAnswered, Role::Reserve];
         let is_wrapped_up = !wraps_up.iter().any(|role| self.shared.outbox.is_open(*role));
         if self.phase == Phase::Ending && self.settle_attempts == 0 && is_wrapped_up {
             self.settle();
@@ -516,12 +479,7 @@ impl Call {
         if self.end.is_some() {
             return;
         }
-        self.end = Some(End {
-            at,
-            cause,
-            party,
-            reason,
-        });
+        self.end = Some(End { at, cause, party, reason });
         self.screener = None;
         self.shared.timers.clear_all();
         self.enter(Phase::Ending);
@@ -535,9 +493,7 @@ impl Call {
         if self.media_is_open {
             self.shared.outbox.start(Command::CloseMedia);
         }
-        self.shared
-            .timers
-            .set(Timer::WrapUp, self.now + self.shared.config.policy.wrap_up_timeout);
+        self.shared.timers.set(Timer::WrapUp, self.now + self.shared.config.policy.wrap_up_timeout);
     }
 
     fn settle(&mut self) {
@@ -547,9 +503,7 @@ impl Call {
         self.settle_attempts += 1;
         let record = Box::new(self.record());
         self.shared.outbox.start(Command::Settle(record));
-        self.shared
-            .timers
-            .set(Timer::SetUp, self.now + self.shared.config.policy.set_up_timeout);
+        self.shared.timers.set(Timer::SetUp, self.now + self.shared.config.policy.set_up_timeout);
     }
 
     /// The settlement failed: once more after a while, or never again.
@@ -577,13 +531,7 @@ impl Call {
         self.shared.outbox.cancel_all();
         self.enter(Phase::Ended);
         let record = Box::new(self.record());
-        self.shared.outbox.event(
-            self.now,
-            CallEventKind::Ended {
-                record,
-                ledger: self.ledger,
-            },
-        );
+        self.shared.outbox.event(self.now, CallEventKind::Ended { record, ledger: self.ledger });
     }
 }
 

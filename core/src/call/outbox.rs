@@ -74,12 +74,7 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(started: Instant) -> Self {
-        Self {
-            next: 0,
-            open: BTreeMap::new(),
-            queue: VecDeque::new(),
-            started,
-        }
+        Self { next: 0, open: BTreeMap::new(), queue: VecDeque::new(), started }
     }
 
     pub(super) fn start(&mut self, command: Command) -> CommandId {
@@ -97,12 +92,7 @@ impl Outbox {
     }
 
     pub(super) fn cancel_role(&mut self, role: Role) {
-        let ids: Vec<_> = self
-            .open
-            .iter()
-            .filter(|(_, open)| **open == role)
-            .map(|(id, _)| *id)
-            .collect();
+        let ids: Vec<_> = self.open.iter().filter(|(_, open)| **open == role).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.cancel(id));
     }
 

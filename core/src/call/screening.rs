@@ -15,10 +15,7 @@ pub(super) struct Screener {
 impl Screener {
     pub(super) fn new(now: Instant, policy: Screening, timers: &mut Timers) -> Self {
         timers.set(Timer::Screening, now + policy.wait_max);
-        Self {
-            policy,
-            speech_began: None,
-        }
+        Self { policy, speech_began: None }
     }
 
     pub(super) fn speech_started(&mut self, at: Instant, timers: &mut Timers) {
@@ -36,10 +33,6 @@ impl Screener {
     }
 
     pub(super) fn timed_out(&self) -> AnsweredBy {
-        if self.speech_began.is_some() {
-            AnsweredBy::Machine
-        } else {
-            AnsweredBy::Unknown
-        }
+        if self.speech_began.is_some() { AnsweredBy::Machine } else { AnsweredBy::Unknown }
     }
 }

@@ -31,29 +31,18 @@ pub(super) fn ready(text: &str) -> Option<usize> {
         return None;
     }
     let limit = text.floor_char_boundary(PENDING_BYTES_MAX);
-    Some(
-        text[..limit]
-            .rfind(char::is_whitespace)
-            .filter(|index| *index > 0)
-            .unwrap_or(limit),
-    )
+    Some(text[..limit].rfind(char::is_whitespace).filter(|index| *index > 0).unwrap_or(limit))
 }
 
 /// Whether the words end as a sentence does.
 pub(super) fn is_complete(text: &str) -> bool {
-    let text = text
-        .trim_end_matches(['"', '\'', ')', '\u{201d}', '\u{2019}'])
-        .trim_end();
+    let text = text.trim_end_matches(['"', '\'', ')', '\u{201d}', '\u{2019}']).trim_end();
     !text.ends_with("...") && text.ends_with(['.', '!', '?', '\u{3002}', '\u{ff1f}', '\u{ff01}'])
 }
 
 /// `Dr.`, `Mr.`, `e.g.`, `3.`: a short last word in front of the full stop.
 fn is_abbreviated(text: &str) -> bool {
-    let word = text
-        .trim_end_matches('.')
-        .rsplit(char::is_whitespace)
-        .next()
-        .unwrap_or_default();
+    let word = text.trim_end_matches('.').rsplit(char::is_whitespace).next().unwrap_or_default();
     let titles = ["dr", "mr", "mrs", "ms", "prof", "st", "no", "vs"];
     word.contains('.')
         || (word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()))

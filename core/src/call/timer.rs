@@ -71,9 +71,7 @@ impl Timers {
 
     /// The earliest deadline; ties go to the first reason in the alphabet.
     pub(super) fn next(&self) -> Option<(Instant, Timer)> {
-        ALL.iter()
-            .filter_map(|timer| self.deadlines[*timer as usize].map(|deadline| (deadline, *timer)))
-            .min()
+        ALL.iter().filter_map(|timer| self.deadlines[*timer as usize].map(|deadline| (deadline, *timer))).min()
     }
 
     /// Takes the earliest timer whose deadline has come.
@@ -101,14 +99,8 @@ mod tests {
         timers.set(Timer::Silence, Instant::from_micros(20));
         timers.set(Timer::Endpoint, Instant::from_micros(10));
         assert_eq!(timers.expire(Instant::from_micros(9)), None);
-        assert_eq!(
-            timers.expire(Instant::from_micros(30)),
-            Some((Instant::from_micros(10), Timer::Endpoint))
-        );
-        assert_eq!(
-            timers.expire(Instant::from_micros(30)),
-            Some((Instant::from_micros(20), Timer::Silence))
-        );
+        assert_eq!(timers.expire(Instant::from_micros(30)), Some((Instant::from_micros(10), Timer::Endpoint)));
+        assert_eq!(timers.expire(Instant::from_micros(30)), Some((Instant::from_micros(20), Timer::Silence)));
         assert_eq!(timers.next(), None);
     }
 }

@@ -265,12 +265,7 @@ impl Turn {
 
     fn interim(&mut self, now: Instant, text: &str, shared: &mut Shared) {
         let text = clamp(text, CALLER_TEXT_BYTES_MAX);
-        shared.outbox.event(
-            now,
-            CallEventKind::Interim {
-                text: join(&self.pending.text, text),
-            },
-        );
+        shared.outbox.event(now, CallEventKind::Interim { text: join(&self.pending.text, text) });
     }
 
     fn transcribed(&mut self, now: Instant, text: &str, shared: &mut Shared) {
@@ -309,26 +304,14 @@ impl Turn {
     fn answers_already(&self) -> bool {
         self.state == State::Speaking
             && self.caller_speaks.is_none()
-            && self
-                .caller_stopped
-                .is_some_and(|stopped| self.utterance_began.is_some_and(|began| stopped <= began))
+            && self.caller_stopped.is_some_and(|stopped| self.utterance_began.is_some_and(|began| stopped <= began))
     }
 
     fn append_pending(&mut self, now: Instant, text: &str, shared: &mut Shared) {
-        self.pending.began = self
-            .pending
-            .began
-            .or(self.caller_speaks)
-            .or(self.caller_stopped)
-            .or(Some(now));
+        self.pending.began = self.pending.began.or(self.caller_speaks).or(self.caller_stopped).or(Some(now));
         let joined = join(&self.pending.text, text);
         self.pending.text = clamp(&joined, CALLER_TEXT_BYTES_MAX).to_owned();
-        shared.outbox.event(
-            now,
-            CallEventKind::Interim {
-                text: self.pending.text.clone(),
-            },
-        );
+        shared.outbox.event(now, CallEventKind::Interim { text: self.pending.text.clone() });
     }
 
     fn become_hearing(&mut self, shared: &mut Shared) {
@@ -351,11 +334,7 @@ impl Turn {
         let stopped = self.caller_stopped.unwrap_or(now);
         let transcript_timeout = stopped + endpointing.transcript_timeout;
         let complete = sentence::is_complete(&self.pending.text);
-        let delay = if complete {
-            endpointing.delay_min
-        } else {
-            endpointing.delay_max
-        };
+        let delay = if complete { endpointing.delay_min } else { endpointing.delay_max };
         if self.awaits_final {
             shared.timers.set(Timer::Endpoint, stopped + endpointing.delay_min);
             shared.timers.set(Timer::Transcript, transcript_timeout.max(now));
@@ -410,10 +389,7 @@ impl Turn {
             return;
         }
         let silence = &shared.config.policy.silence;
-        let prompt = silence
-            .prompt
-            .clone()
-            .filter(|_| self.silence_prompts < silence.prompts_max);
+        let prompt = silence.prompt.clone().filter(|_| self.silence_prompts < silence.prompts_max);
         match prompt {
             Some(prompt) => {
                 self.silence_prompts += 1;
@@ -457,19 +433,11 @@ impl Turn {
             self.apologise(now, shared);
             return;
         }
-        let tools = shared
-            .config
-            .tools
-            .iter()
-            .cloned()
-            .chain([super::end_call_tool()])
-            .collect();
+        let tools = shared.config.tools.iter().cloned().chain([super::end_call_tool()]).collect();
         let messages = self.dialogue.messages(&shared.config.system_prompt);
         let request = LlmRequest::new(messages).with_tools(tools);
         let command = shared.outbox.start(Command::Generate(Box::new(request)));
-        shared
-            .timers
-            .set(Timer::Reply, now + shared.config.policy.reply_timeout);
+        shared.timers.set(Timer::Reply, now + shared.config.policy.reply_timeout);
         self.answer = Some(Answer::new(command, self.dialogue.open_agent()));
     }
 
@@ -478,9 +446,7 @@ impl Turn {
             return;
         };
         let item = answer.item;
-        shared
-            .timers
-            .set(Timer::Reply, now + shared.config.policy.reply_timeout);
+        shared.timers.set(Timer::Reply, now + shared.config.policy.reply_timeout);
         match answer.take(event) {
             Step::Continue { ready } => {
                 for text in ready {
@@ -562,10 +528,7 @@ impl Turn {
         let Some(answer) = self.answer.take() else { return };
         shared.timers.clear(Timer::Reply);
         shared.outbox.cancel(answer.command);
-        let retriable = matches!(
-            kind,
-            ErrorKind::RateLimited | ErrorKind::TimedOut | ErrorKind::Unavailable
-        );
+        let retriable = matches!(kind, ErrorKind::RateLimited | ErrorKind::TimedOut | ErrorKind::Unavailable);
         self.failures.model += 1;
         if !self.is_usable(self.failures.model) {
             return;
@@ -605,29 +568,20 @@ impl Turn {
         }
         if self.speech.is_empty() {
             self.utterance_began = Some(now);
-            shared
-                .timers
-                .set(Timer::Speech, now + shared.config.policy.speech_timeout);
+            shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
         }
         self.state = State::Speaking;
         shared.timers.clear(Timer::Silence);
         let start = self.dialogue.plan(item, text);
         let command = shared.outbox.start(Command::Speak { text: text.to_owned() });
-        self.speech.push_back(Speech {
-            command,
-            item,
-            start,
-            length: text.len(),
-        });
+        self.speech.push_back(Speech { command, item, start, length: text.len() });
     }
 
     fn playing(&mut self, now: Instant, id: CommandId, shared: &mut Shared) {
         let Some(speech) = self.speech.iter().find(|speech| speech.command == id) else {
             return;
         };
-        shared
-            .timers
-            .set(Timer::Speech, now + shared.config.policy.speech_timeout);
+        shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
         self.failures.synthesiser = 0;
         self.dialogue.sounded(speech.item, shared.since_start(now));
         if !std::mem::take(&mut self.awaits_sound) {
@@ -635,9 +589,7 @@ impl Turn {
         }
         let latency = now.saturating_since(self.caller_stopped.unwrap_or(now));
         if self.turns.len() < RECORDS_MAX {
-            self.turns.push(TurnRecord {
-                latency_ms: millis(latency),
-            });
+            self.turns.push(TurnRecord { latency_ms: millis(latency) });
         }
         shared.outbox.event(now, CallEventKind::TurnAnswered { latency });
     }
@@ -646,11 +598,8 @@ impl Turn {
         let Some(speech) = self.speech.iter().find(|speech| speech.command == id) else {
             return;
         };
-        shared
-            .timers
-            .set(Timer::Speech, now + shared.config.policy.speech_timeout);
-        self.dialogue
-            .heard(speech.item, speech.start + text_end.min(speech.length));
+        shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
+        self.dialogue.heard(speech.item, speech.start + text_end.min(speech.length));
     }
 
     fn spoken(&mut self, now: Instant, id: CommandId, shared: &mut Shared) {
@@ -663,9 +612,7 @@ impl Turn {
         self.dialogue.heard(speech.item, speech.start + speech.length);
         self.tell_entry(now, Some(speech.item), shared);
         if !self.speech.is_empty() {
-            shared
-                .timers
-                .set(Timer::Speech, now + shared.config.policy.speech_timeout);
+            shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
             return;
         }
         shared.timers.clear(Timer::Speech);
@@ -724,10 +671,7 @@ impl Turn {
             let reaction = now.saturating_since(began);
             let at_ms = millis(shared.since_start(now));
             if self.barge_ins.len() < RECORDS_MAX {
-                self.barge_ins.push(BargeInRecord {
-                    at_ms,
-                    reaction_ms: millis(reaction),
-                });
+                self.barge_ins.push(BargeInRecord { at_ms, reaction_ms: millis(reaction) });
             }
             shared.outbox.event(now, CallEventKind::BargeIn { reaction });
         }
@@ -763,9 +707,7 @@ impl Turn {
 
     fn become_listening(&mut self, now: Instant, shared: &mut Shared) {
         self.state = State::Listening;
-        shared
-            .timers
-            .set(Timer::Silence, now + shared.config.policy.silence.timeout);
+        shared.timers.set(Timer::Silence, now + shared.config.policy.silence.timeout);
     }
 
     fn tell_entry(&self, now: Instant, item: Option<usize>, shared: &mut Shared) {

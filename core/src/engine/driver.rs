@@ -61,12 +61,7 @@ impl Driver {
         let start = providers.runtime.now();
         let mut log = Log::new(providers.store.clone(), journal::log_key(config.tenant, config.id));
         let boxed = Box::new(config.clone());
-        log.write(&Entry::Start {
-            at: start,
-            config: boxed,
-            offer: offer.clone(),
-            version: journal::VERSION,
-        });
+        log.write(&Entry::Start { at: start, config: boxed, offer: offer.clone(), version: journal::VERSION });
         let leg = match &offer {
             Offer::Inbound { leg, .. } => Some(leg.clone()),
             Offer::Outbound { .. } => None,
@@ -99,10 +94,7 @@ impl Driver {
         let runtime = self.engine.shared.providers.runtime.clone();
         let log = &mut self.log;
         let flush = async { poll_fn(|context| log.poll_flush(context).map(Ok)).await };
-        if runtime::timeout(&*runtime, LOG_FLUSH_TIMEOUT, "journal.flush", flush)
-            .await
-            .is_err()
-        {
+        if runtime::timeout(&*runtime, LOG_FLUSH_TIMEOUT, "journal.flush", flush).await.is_err() {
             tracing::warn!(call = %self.config.id, "the journal's last entries were not written in time");
         }
     }
@@ -123,10 +115,7 @@ impl Driver {
 
     fn feed(&mut self, input: Input) {
         let at = self.engine.shared.providers.runtime.now();
-        self.log.write(&Entry::Input {
-            at,
-            input: input.clone(),
-        });
+        self.log.write(&Entry::Input { at, input: input.clone() });
         self.call.handle_input(at, input);
     }
 
@@ -216,16 +205,12 @@ impl Driver {
 
     fn join(&mut self, now: Instant, media: Media) {
         let providers = &self.engine.shared.providers;
-        let recording = providers
-            .blob
-            .clone()
-            .filter(|_| self.config.policy.record)
-            .and_then(|blob| {
-                let key = format!("recordings/{}/{}.wav", self.config.tenant, self.config.id);
-                Recording::start(blob, &*providers.runtime, key, media.format.rate_hz)
-                    .inspect_err(|error| tracing::warn!(%error, "the call is not recorded"))
-                    .ok()
-            });
+        let recording = providers.blob.clone().filter(|_| self.config.policy.record).and_then(|blob| {
+            let key = format!("recordings/{}/{}.wav", self.config.tenant, self.config.id);
+            Recording::start(blob, &*providers.runtime, key, media.format.rate_hz)
+                .inspect_err(|error| tracing::warn!(%error, "the call is not recorded"))
+                .ok()
+        });
         let marks = providers.telephony.capabilities().marks;
         self.media = Some(MediaSession::new(now, media, marks, recording));
     }
@@ -281,12 +266,8 @@ impl Driver {
             }
             Command::Reserve { wanted } => {
                 let (calls, record) = (self.engine.calls().clone(), self.call.record());
-                let reserve = async move {
-                    calls
-                        .reserve(record, wanted)
-                        .await
-                        .map(|granted| Outcome::Reserved { granted })
-                };
+                let reserve =
+                    async move { calls.reserve(record, wanted).await.map(|granted| Outcome::Reserved { granted }) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, reserve));
             }
             Command::RunFunction(call) => self.run_function(id, call)?,
@@ -319,11 +300,7 @@ impl Driver {
         };
         let telephony = self.engine.shared.providers.telephony.clone();
         let options = DialOptions::new(from, to, self.config.policy.ring_timeout);
-        self.jobs.start(
-            id,
-            Kind::Prompt,
-            job::dial(id, async move { telephony.dial(options).await }),
-        );
+        self.jobs.start(id, Kind::Prompt, job::dial(id, async move { telephony.dial(options).await }));
     }
 
     fn hang_up(&mut self, id: CommandId, cause: HangupCause) {
@@ -339,11 +316,7 @@ impl Driver {
     fn open_media(&mut self, id: CommandId) -> Result<()> {
         let telephony = self.engine.shared.providers.telephony.clone();
         let leg = self.leg.clone().ok_or_else(no_leg)?;
-        self.jobs.start(
-            id,
-            Kind::Prompt,
-            job::open_media(id, async move { telephony.open_media(leg).await }),
-        );
+        self.jobs.start(id, Kind::Prompt, job::open_media(id, async move { telephony.open_media(leg).await }));
         Ok(())
     }
 
@@ -386,25 +359,13 @@ impl Driver {
     }
 
     fn run_function(&mut self, id: CommandId, tool_call: ToolCall) -> Result<()> {
-        let function = self
-            .agent
-            .functions
-            .iter()
-            .find(|function| function.tool.name == tool_call.name);
+        let function = self.agent.functions.iter().find(|function| function.tool.name == tool_call.name);
         let Some(function) = function.cloned() else {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                "function.run",
-                "the agent has no such function",
-            ));
+            return Err(Error::new(ErrorKind::NotFound, "function.run", "the agent has no such function"));
         };
         let providers = &self.engine.shared.providers;
         let (http, now, call) = (providers.http.clone(), providers.runtime.wall_clock(), self.config.id);
-        let run = async move {
-            functions::run(http, function, call, id, tool_call, now)
-                .await
-                .map(Outcome::Function)
-        };
+        let run = async move { functions::run(http, function, call, id, tool_call, now).await.map(Outcome::Function) };
         self.jobs.start(id, Kind::Prompt, job::once(id, run));
         Ok(())
     }
@@ -422,11 +383,7 @@ impl Driver {
 
 /// The wanted rate if it is offered, else the best one.
 fn best_rate(offered: &[u32], wanted: u32) -> u32 {
-    if offered.contains(&wanted) {
-        wanted
-    } else {
-        offered.first().copied().unwrap_or(wanted)
-    }
+    if offered.contains(&wanted) { wanted } else { offered.first().copied().unwrap_or(wanted) }
 }
 
 fn no_leg() -> Error {

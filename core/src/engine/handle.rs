@@ -29,13 +29,7 @@ impl CallHandle {
     pub(super) fn new(id: CallId) -> (Self, HandleEnds) {
         let (controls, controls_out) = async_channel::bounded(CONTROLS_MAX);
         let (events_in, events) = async_channel::bounded(EVENTS_MAX);
-        (
-            Self { controls, events, id },
-            HandleEnds {
-                controls: Box::pin(controls_out),
-                events: events_in,
-            },
-        )
+        (Self { controls, events, id }, HandleEnds { controls: Box::pin(controls_out), events: events_in })
     }
 
     /// The call.
@@ -67,21 +61,15 @@ impl CallHandle {
                 return Ok((*record, ledger));
             }
         }
-        Err(Error::new(
-            ErrorKind::Unexpected,
-            "call.finished",
-            "the call ended without a record",
-        ))
+        Err(Error::new(ErrorKind::Unexpected, "call.finished", "the call ended without a record"))
     }
 
     fn control(&self, control: Control) -> Result<()> {
         match self.controls.try_send(control) {
             Ok(()) | Err(async_channel::TrySendError::Closed(_)) => Ok(()),
-            Err(async_channel::TrySendError::Full(_)) => Err(Error::new(
-                ErrorKind::RateLimited,
-                "call.control",
-                "too many requests wait for the call",
-            )),
+            Err(async_channel::TrySendError::Full(_)) => {
+                Err(Error::new(ErrorKind::RateLimited, "call.control", "too many requests wait for the call"))
+            }
         }
     }
 }

@@ -83,10 +83,9 @@ pub(super) fn once(id: CommandId, future: impl Future<Output = Result<Outcome>> 
 
 pub(super) fn open_media(id: CommandId, future: impl Future<Output = Result<Media>> + Send + 'static) -> Job {
     let opened = future.map(move |result| match result {
-        Ok(media) => stream::iter(vec![
-            JobEvent::Media(Box::new(media)),
-            JobEvent::Input(Input::Completed(id, Outcome::Done)),
-        ]),
+        Ok(media) => {
+            stream::iter(vec![JobEvent::Media(Box::new(media)), JobEvent::Input(Input::Completed(id, Outcome::Done))])
+        }
         Err(error) => stream::iter(vec![failed(id, &error)]),
     });
     opened.flatten_stream().boxed()
@@ -95,14 +94,9 @@ pub(super) fn open_media(id: CommandId, future: impl Future<Output = Result<Medi
 pub(super) fn dial(id: CommandId, future: impl Future<Output = Result<DialProgress>> + Send + 'static) -> Job {
     let dialled = future.map(move |result| match result {
         Ok(progress) => {
-            let events = progress
-                .events
-                .map(move |event| JobEvent::Input(Input::Progress(id, Progress::Dial(event))));
+            let events = progress.events.map(move |event| JobEvent::Input(Input::Progress(id, Progress::Dial(event))));
             let end = stream::iter([JobEvent::Input(Input::Completed(id, Outcome::Done))]);
-            stream::iter([JobEvent::Dialled(progress.leg)])
-                .chain(events)
-                .chain(end)
-                .boxed()
+            stream::iter([JobEvent::Dialled(progress.leg)]).chain(events).chain(end).boxed()
         }
         Err(error) => stream::iter([failed(id, &error)]).boxed(),
     });
@@ -157,9 +151,5 @@ fn end<E: std::borrow::Borrow<Error>>(id: CommandId, result: Result<Outcome, E>)
 }
 
 fn unfinished() -> Error {
-    Error::new(
-        ErrorKind::Unexpected,
-        "llm.generate",
-        "the answer ended without a finish",
-    )
+    Error::new(ErrorKind::Unexpected, "llm.generate", "the answer ended without a finish")
 }

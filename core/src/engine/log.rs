@@ -35,14 +35,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(store: Arc<dyn Store>, key: LogKey) -> Self {
-        Self {
-            appending: None,
-            given_up: false,
-            key,
-            seq: 0,
-            store,
-            waiting: Vec::new(),
-        }
+        Self { appending: None, given_up: false, key, seq: 0, store, waiting: Vec::new() }
     }
 
     pub(super) fn write(&mut self, entry: &Entry) {

@@ -215,10 +215,7 @@ impl MediaSession {
         let vad = if detects_speech {
             None
         } else {
-            Some((
-                Framer::new(from_hz)?,
-                EnergyVad::new(from_hz, EnergyVadSettings::default())?,
-            ))
+            Some((Framer::new(from_hz)?, EnergyVad::new(from_hz, EnergyVadSettings::default())?))
         };
         self.listening = Some(Listening {
             began: None,
@@ -313,13 +310,7 @@ impl MediaSession {
     /// Queues a piece of speech that will come at `rate_hz`.
     pub(super) fn begin_speech(&mut self, id: CommandId, text: &str, rate_hz: u32) -> Result<()> {
         let resampler = Resampler::new(rate_hz, self.media.format.rate_hz)?;
-        self.voices.insert(
-            id,
-            Voice {
-                resampler,
-                samples: Vec::new(),
-            },
-        );
+        self.voices.insert(id, Voice { resampler, samples: Vec::new() });
         self.playout.begin(id.get(), text);
         Ok(())
     }

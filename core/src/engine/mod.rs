@@ -75,17 +75,8 @@ impl Engine {
         let credits = Credits::new(runtime.clone(), store);
         let (running, stop) = async_channel::bounded(1);
         runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop)));
-        let shared = EngineShared {
-            calls,
-            credits,
-            increment,
-            providers,
-            webhooks,
-            _running: running,
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = EngineShared { calls, credits, increment, providers, webhooks, _running: running };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Lets `agent` hold an incoming call. Returns at once; the call runs on the engine's runtime, also when the handle

@@ -41,14 +41,7 @@ impl Recording {
                 let _ = done.try_send(blob.put(key, Box::pin(queue)).await);
             }),
         );
-        Ok(Self {
-            frames: 0,
-            location,
-            part,
-            parts,
-            patches_head,
-            recorder,
-        })
+        Ok(Self { frames: 0, location, part, parts, patches_head, recorder })
     }
 
     /// Adds 20 ms of both sides; false when the recording had to be given up.

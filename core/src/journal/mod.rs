@@ -73,22 +73,13 @@ pub struct Replay {
 /// `Rejected` for a journal without a start, with a second one, or of another version.
 pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Result<Replay> {
     let mut entries = entries.into_iter();
-    let Some(Entry::Start {
-        at,
-        config,
-        offer,
-        version,
-    }) = entries.next()
-    else {
+    let Some(Entry::Start { at, config, offer, version }) = entries.next() else {
         return Err(unreadable("the journal does not begin with a start"));
     };
     if version != VERSION {
         return Err(unreadable("the journal is of another version").with_context("version", version));
     }
-    let mut replay = Replay {
-        call: Call::new(*config, offer, at),
-        outputs: Vec::new(),
-    };
+    let mut replay = Replay { call: Call::new(*config, offer, at), outputs: Vec::new() };
     replay.drain();
     for entry in entries {
         match entry {

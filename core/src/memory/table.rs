@@ -35,10 +35,7 @@ impl Table {
         if let Some(due_at) = record.due_at {
             self.due.insert((due_at, place.clone()));
         }
-        self.records
-            .entry(record.key.tenant)
-            .or_default()
-            .insert(place.0, record);
+        self.records.entry(record.key.tenant).or_default().insert(place.0, record);
     }
 
     pub(super) fn remove(&mut self, tenant: TenantId, id: &str) -> Option<Record> {
@@ -61,11 +58,7 @@ impl Table {
     }
 
     pub(super) fn claim(&mut self, now: Timestamp, until: Timestamp, limit: u32) -> Vec<Record> {
-        let due = self
-            .due
-            .iter()
-            .take_while(|(due_at, _)| *due_at <= now)
-            .take(limit as usize);
+        let due = self.due.iter().take_while(|(due_at, _)| *due_at <= now).take(limit as usize);
         let places: Vec<Place> = due.map(|(_, place)| place.clone()).collect();
         let mut claimed = Vec::with_capacity(places.len());
         for (id, tenant) in places {
@@ -95,14 +88,8 @@ impl Table {
         let limit = query.limit.clamp(1, LIMIT_MAX) as usize;
         let mut rest = found.into_iter().skip(skipped);
         let page: Vec<(Cursor, &Record)> = rest.by_ref().take(limit).collect();
-        let next = page
-            .last()
-            .filter(|_| rest.next().is_some())
-            .map(|(place, _)| place.clone().encode(query));
-        Page {
-            records: page.into_iter().map(|(_, record)| record.clone()).collect(),
-            next,
-        }
+        let next = page.last().filter(|_| rest.next().is_some()).map(|(place, _)| place.clone().encode(query));
+        Page { records: page.into_iter().map(|(_, record)| record.clone()).collect(), next }
     }
 
     /// Records that may match: those of the rarest value asked for, else the tenant's, else all.
@@ -115,27 +102,14 @@ impl Table {
                 None => Box::new(self.records.values().flat_map(BTreeMap::values)),
             };
         }
-        let rarest = query
-            .equal
-            .iter()
-            .map(places)
-            .min_by_key(|places| places.map_or(0, BTreeSet::len))
-            .flatten();
-        Box::new(
-            rarest
-                .into_iter()
-                .flatten()
-                .filter_map(|(id, tenant)| self.get(*tenant, id)),
-        )
+        let rarest = query.equal.iter().map(places).min_by_key(|places| places.map_or(0, BTreeSet::len)).flatten();
+        Box::new(rarest.into_iter().flatten().filter_map(|(id, tenant)| self.get(*tenant, id)))
     }
 }
 
 fn matches(query: &Query, record: &Record) -> bool {
     query.tenant.is_none_or(|tenant| tenant == record.key.tenant)
-        && query
-            .equal
-            .iter()
-            .all(|(index, value)| record.indexes.get(index) == Some(value))
+        && query.equal.iter().all(|(index, value)| record.indexes.get(index) == Some(value))
         && query.range.as_ref().is_none_or(|range| lies_in(range, record))
 }
 

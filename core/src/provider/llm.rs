@@ -53,10 +53,7 @@ pub struct LlmRequest {
 impl LlmRequest {
     /// An answer to `messages`, without tools.
     pub fn new(messages: Vec<Message>) -> Self {
-        Self {
-            messages,
-            ..Self::default()
-        }
+        Self { messages, ..Self::default() }
     }
 
     /// Offers `tools`.

@@ -123,11 +123,7 @@ pub struct RecordKey {
 impl RecordKey {
     /// The record `id` of `kind`.
     pub fn new(tenant: TenantId, kind: impl Into<String>, id: impl ToString) -> Self {
-        Self {
-            tenant,
-            kind: kind.into(),
-            id: id.to_string(),
-        }
+        Self { tenant, kind: kind.into(), id: id.to_string() }
     }
 }
 
@@ -190,11 +186,7 @@ impl Query {
     /// Only records whose `index` lies in `from..to`; a missing bound is open.
     #[must_use]
     pub fn range(mut self, index: impl Into<String>, from: Option<IndexValue>, to: Option<IndexValue>) -> Self {
-        self.range = Some(IndexRange {
-            index: index.into(),
-            from,
-            to,
-        });
+        self.range = Some(IndexRange { index: index.into(), from, to });
         self
     }
 
@@ -358,13 +350,7 @@ pub struct Put {
 impl Put {
     /// Writes `body` at `key`, without indexes and never due.
     pub fn new(key: RecordKey, expect: Expect, body: serde_json::Value) -> Self {
-        Self {
-            key,
-            expect,
-            indexes: BTreeMap::new(),
-            due_at: None,
-            body,
-        }
+        Self { key, expect, indexes: BTreeMap::new(), due_at: None, body }
     }
 
     /// Sets an index.
@@ -403,10 +389,7 @@ pub struct CounterKey {
 impl CounterKey {
     /// The counter `name` of `tenant`.
     pub fn new(tenant: TenantId, name: impl Into<String>) -> Self {
-        Self {
-            tenant,
-            name: name.into(),
-        }
+        Self { tenant, name: name.into() }
     }
 }
 
@@ -454,10 +437,7 @@ pub struct LogKey {
 impl LogKey {
     /// The log `name` of `tenant`.
     pub fn new(tenant: TenantId, name: impl Into<String>) -> Self {
-        Self {
-            tenant,
-            name: name.into(),
-        }
+        Self { tenant, name: name.into() }
     }
 }
 

@@ -51,10 +51,7 @@ pub struct SttOptions {
 impl SttOptions {
     /// Recognition of `language` at `rate_hz`.
     pub fn new(language: impl Into<String>, rate_hz: u32) -> Self {
-        Self {
-            language: language.into(),
-            rate_hz,
-        }
+        Self { language: language.into(), rate_hz }
     }
 }
 

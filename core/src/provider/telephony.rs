@@ -79,11 +79,7 @@ impl LegId {
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
         if text.is_empty() || text.len() > LEG_ID_BYTES_MAX {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "leg_id.parse",
-                "a leg id has 1 to 256 bytes",
-            ));
+            return Err(Error::new(ErrorKind::ConfigInvalid, "leg_id.parse", "a leg id has 1 to 256 bytes"));
         }
         Ok(Self(text))
     }
@@ -121,11 +117,7 @@ impl FromStr for E164 {
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && !digits.starts_with('0');
         if !valid {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "e164.parse",
-                "not a number such as +14155550123",
-            ));
+            return Err(Error::new(ErrorKind::ConfigInvalid, "e164.parse", "not a number such as +14155550123"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -170,11 +162,7 @@ impl TryFrom<char> for DtmfDigit {
         match key {
             '0'..='9' | '*' | '#' | 'A'..='D' => Ok(Self(key)),
             'a'..='d' => Ok(Self(key.to_ascii_uppercase())),
-            _ => Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "dtmf.parse",
-                "not a key of the telephone",
-            )),
+            _ => Err(Error::new(ErrorKind::ConfigInvalid, "dtmf.parse", "not a key of the telephone")),
         }
     }
 }
@@ -233,11 +221,7 @@ impl TryFrom<u8> for HangupCause {
 
     fn try_from(value: u8) -> Result<Self> {
         if !(1..=127).contains(&value) {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "hangup_cause.parse",
-                "a Q.850 cause is 1 to 127",
-            ));
+            return Err(Error::new(ErrorKind::ConfigInvalid, "hangup_cause.parse", "a Q.850 cause is 1 to 127"));
         }
         Ok(Self(value))
     }
@@ -429,15 +413,7 @@ mod tests {
         for good in ["+628123456789", "+14155550123", "+123456789012345"] {
             assert_eq!(good.parse::<E164>().unwrap().as_str(), good);
         }
-        for bad in [
-            "",
-            "+",
-            "628123456789",
-            "+0123",
-            "+1234567890123456",
-            "+1415555012a",
-            "+1",
-        ] {
+        for bad in ["", "+", "628123456789", "+0123", "+1234567890123456", "+1415555012a", "+1"] {
             assert!(bad.parse::<E164>().is_err(), "{bad}");
         }
     }

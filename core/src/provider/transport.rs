@@ -70,13 +70,7 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// A request without headers or body.
     pub fn new(method: HttpMethod, url: impl Into<String>, timeout: Duration) -> Self {
-        Self {
-            body: Bytes::new(),
-            headers: Vec::new(),
-            method,
-            timeout,
-            url: url.into(),
-        }
+        Self { body: Bytes::new(), headers: Vec::new(), method, timeout, url: url.into() }
     }
 
     /// Adds a header; `name` in lower case.
@@ -120,10 +114,7 @@ pub struct HttpResponse {
 impl HttpResponse {
     /// The first header of that name, given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The whole body; `Rejected` when it is longer than `bytes_max`.
@@ -166,11 +157,7 @@ pub struct SocketRequest {
 impl SocketRequest {
     /// A handshake without extra headers.
     pub fn new(url: impl Into<String>, timeout: Duration) -> Self {
-        Self {
-            headers: Vec::new(),
-            timeout,
-            url: url.into(),
-        }
+        Self { headers: Vec::new(), timeout, url: url.into() }
     }
 }
 

@@ -51,11 +51,7 @@ pub struct TtsOptions {
 impl TtsOptions {
     /// The default voice of `language` at `rate_hz`.
     pub fn new(language: impl Into<String>, rate_hz: u32) -> Self {
-        Self {
-            language: language.into(),
-            rate_hz,
-            voice: None,
-        }
+        Self { language: language.into(), rate_hz, voice: None }
     }
 }
 

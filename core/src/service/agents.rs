@@ -85,16 +85,9 @@ impl Agent {
     pub fn configure(&self, tenant: TenantId, call: CallId, offer: &Offer, now: Timestamp) -> Result<CallConfig> {
         let mut values = self.variables.clone();
         values.insert("agent".to_owned(), json!({ "id": self.id, "name": self.name }));
-        values.insert(
-            "call".to_owned(),
-            json!({ "id": call, "from": offer.from(), "to": offer.to() }),
-        );
+        values.insert("call".to_owned(), json!({ "id": call, "from": offer.from(), "to": offer.to() }));
         let values = Value::Object(values);
-        let greeting = self
-            .greeting
-            .as_deref()
-            .map(|greeting| template::render(greeting, &values))
-            .transpose()?;
+        let greeting = self.greeting.as_deref().map(|greeting| template::render(greeting, &values)).transpose()?;
         Ok(CallConfig {
             id: call,
             tenant,
@@ -121,11 +114,7 @@ mod tests {
         agent.greeting = Some("This is {{agent.name}}. You call from {{call.from}}.".to_owned());
         agent.variables.insert("clinic".to_owned(), json!({ "name": "Bloom" }));
         let from = Some("+628123456789".parse().unwrap());
-        let offer = Offer::Inbound {
-            leg: LegId::new("leg").unwrap(),
-            from,
-            to: None,
-        };
+        let offer = Offer::Inbound { leg: LegId::new("leg").unwrap(), from, to: None };
         let ids = (TenantId::new(moment, [2; 10]), CallId::new(moment, [3; 10]));
         let config = agent.configure(ids.0, ids.1, &offer, moment).unwrap();
         assert_eq!(config.system_prompt, "You work for Bloom.");

@@ -48,11 +48,7 @@ pub struct StoredCall {
 
 impl Calls {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>, webhooks: Webhooks) -> Self {
-        Self {
-            runtime,
-            store,
-            webhooks,
-        }
+        Self { runtime, store, webhooks }
     }
 
     /// The call, if there is one.
@@ -70,26 +66,15 @@ impl Calls {
         for _ in 0..CONFLICTS_MAX {
             let before_ms = self.available(tenant).await?;
             let held_ms = before_ms.min(wanted_ms);
-            if held_ms
-                < i64::try_from(millis(HOLD_MIN))
-                    .unwrap_or(i64::MAX)
-                    .min(wanted_ms.max(1))
-            {
+            if held_ms < i64::try_from(millis(HOLD_MIN)).unwrap_or(i64::MAX).min(wanted_ms.max(1)) {
                 break;
             }
             let mut batch = Batch::default();
-            let stored = StoredCall {
-                before_ms,
-                held_ms,
-                ledger: None,
-                record: record.clone(),
-            };
+            let stored = StoredCall { before_ms, held_ms, ledger: None, record: record.clone() };
             batch.put(put(Expect::Absent, &stored)?);
             self.posting(&record, EntryKind::Hold, held_ms).post(&mut batch);
             let now = self.runtime.wall_clock();
-            self.webhooks
-                .enqueue(&mut batch, &record, EventName::CallStarted, None, now)
-                .await?;
+            self.webhooks.enqueue(&mut batch, &record, EventName::CallStarted, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
@@ -100,22 +85,14 @@ impl Calls {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(
-            ErrorKind::InsufficientFunds,
-            "calls.reserve",
-            "no prepaid talk time is left",
-        ))
+        Err(Error::new(ErrorKind::InsufficientFunds, "calls.reserve", "no prepaid talk time is left"))
     }
 
     /// Commits that the call was answered.
     pub(crate) async fn report_answered(&self, record: CallRecord) -> Result<()> {
         for _ in 0..CONFLICTS_MAX {
             let Some((row, mut stored)) = self.load(&record).await? else {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    "calls.report_answered",
-                    "the call was not begun",
-                ));
+                return Err(Error::new(ErrorKind::NotFound, "calls.report_answered", "the call was not begun"));
             };
             if stored.ledger.is_some() {
                 return Ok(());
@@ -124,9 +101,7 @@ impl Calls {
             let mut batch = Batch::default();
             batch.put(put(Expect::Revision(row.revision), &stored)?);
             let now = self.runtime.wall_clock();
-            self.webhooks
-                .enqueue(&mut batch, &record, EventName::CallAnswered, None, now)
-                .await?;
+            self.webhooks.enqueue(&mut batch, &record, EventName::CallAnswered, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
@@ -165,15 +140,7 @@ impl Calls {
             Some((row, stored)) => (Expect::Revision(row.revision), stored),
             None => {
                 let before_ms = self.available(record.tenant).await?;
-                (
-                    Expect::Absent,
-                    StoredCall {
-                        before_ms,
-                        held_ms: 0,
-                        ledger: None,
-                        record: record.clone(),
-                    },
-                )
+                (Expect::Absent, StoredCall { before_ms, held_ms: 0, ledger: None, record: record.clone() })
             }
         };
         stored.record = record.clone();
@@ -194,9 +161,7 @@ impl Calls {
         stored.ledger = Some(ledger);
         batch.put(put(expect, &stored)?);
         let now = self.runtime.wall_clock();
-        self.webhooks
-            .enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now)
-            .await?;
+        self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
         self.store.commit(batch).await?;
         self.webhooks.wake();
         Ok(ledger)
@@ -204,12 +169,7 @@ impl Calls {
 
     async fn available(&self, tenant: TenantId) -> Result<i64> {
         let mut batch = Batch::default();
-        batch.add(Add {
-            counter: Account::Available.counter(tenant),
-            delta: 0,
-            floor: None,
-            ceiling: None,
-        });
+        batch.add(Add { counter: Account::Available.counter(tenant), delta: 0, floor: None, ceiling: None });
         let committed = self.store.commit(batch).await?;
         Ok(balance_of(&committed, Account::Available, tenant))
     }
@@ -237,21 +197,13 @@ impl Calls {
 fn put(expect: Expect, stored: &StoredCall) -> Result<Put> {
     let record = &stored.record;
     let direction = to_value(&record.direction)?;
-    Ok(Put::new(
-        RecordKey::new(record.tenant, CALL, record.id),
-        expect,
-        to_value(stored)?,
-    )
-    .index("status", record.status.to_string())
-    .index("direction", direction.as_str().unwrap_or_default())
-    .index("agent", record.agent.to_string())
-    .index("started_at", record.started_at.as_unix_micros()))
+    Ok(Put::new(RecordKey::new(record.tenant, CALL, record.id), expect, to_value(stored)?)
+        .index("status", record.status.to_string())
+        .index("direction", direction.as_str().unwrap_or_default())
+        .index("agent", record.agent.to_string())
+        .index("started_at", record.started_at.as_unix_micros()))
 }
 
 fn overtaken() -> Error {
-    Error::new(
-        ErrorKind::Conflict,
-        "calls.commit",
-        "the call was changed by others too often",
-    )
+    Error::new(ErrorKind::Conflict, "calls.commit", "the call was changed by others too often")
 }

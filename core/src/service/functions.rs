@@ -45,14 +45,9 @@ pub async fn run(
     let response = http.send(request).await?;
     let status = response.status;
     if !(200..300).contains(&status) {
-        return Err(
-            Error::new(ErrorKind::Rejected, "function.run", "the function did not succeed")
-                .with_context("status", status),
-        );
+        return Err(Error::new(ErrorKind::Rejected, "function.run", "the function did not succeed")
+            .with_context("status", status));
     }
     let answer = response.bytes(ANSWER_BYTES_MAX).await?;
-    Ok(
-        serde_json::from_slice(&answer)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer).into_owned())),
-    )
+    Ok(serde_json::from_slice(&answer).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer).into_owned())))
 }

@@ -12,26 +12,12 @@ use crate::provider::store::{IndexType, KindSchema, Schema};
 /// The records of the engine: what a store must be opened with.
 pub fn schema() -> Schema {
     use IndexType::{Integer, Text};
-    let kind = |name, indexes: &[(&'static str, IndexType)]| KindSchema {
-        name,
-        indexes: indexes.to_vec(),
-    };
+    let kind = |name, indexes: &[(&'static str, IndexType)]| KindSchema { name, indexes: indexes.to_vec() };
     Schema {
         kinds: vec![
-            kind(
-                calls::CALL,
-                &[
-                    ("status", Text),
-                    ("direction", Text),
-                    ("agent", Text),
-                    ("started_at", Integer),
-                ],
-            ),
+            kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
-            kind(
-                webhooks::DELIVERY,
-                &[("call", Text), ("endpoint", Text), ("state", Text)],
-            ),
+            kind(webhooks::DELIVERY, &[("call", Text), ("endpoint", Text), ("state", Text)]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

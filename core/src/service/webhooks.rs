@@ -158,38 +158,20 @@ pub struct Webhooks {
 impl Webhooks {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>, http: Arc<dyn HttpTransport>) -> Self {
         let (wake, woken) = async_channel::bounded(1);
-        Self {
-            http,
-            runtime,
-            store,
-            wake,
-            woken,
-        }
+        Self { http, runtime, store, wake, woken }
     }
 
     /// Adds an endpoint, or replaces the one with its id. Returns it with its new secret.
     pub async fn register(&self, tenant: TenantId, id: &str, url: &str) -> Result<Endpoint> {
         if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                "webhooks.register",
-                "the URL is not http or https",
-            ));
+            return Err(Error::new(ErrorKind::ConfigInvalid, "webhooks.register", "the URL is not http or https"));
         }
         let mut key = [0; 24];
         self.runtime.fill_random(&mut key);
         let secret = standard::show_secret(&crate::signing::Secret::new(key));
-        let endpoint = Endpoint {
-            id: id.to_owned(),
-            secret,
-            url: url.to_owned(),
-        };
+        let endpoint = Endpoint { id: id.to_owned(), secret, url: url.to_owned() };
         let mut batch = Batch::default();
-        batch.put(Put::new(
-            RecordKey::new(tenant, ENDPOINT, id),
-            Expect::Any,
-            to_value(&endpoint)?,
-        ));
+        batch.put(Put::new(RecordKey::new(tenant, ENDPOINT, id), Expect::Any, to_value(&endpoint)?));
         self.store.commit(batch).await?;
         Ok(endpoint)
     }
@@ -204,11 +186,8 @@ impl Webhooks {
     pub async fn deliveries(&self, tenant: TenantId, call: CallId) -> Result<Vec<Delivery>> {
         let query = Query::new(Some(tenant), DELIVERY).equal("call", call.to_string());
         let page = self.store.list(query).await?;
-        let mut deliveries: Vec<Delivery> = page
-            .records
-            .iter()
-            .map(|record| from_value(&record.body))
-            .collect::<Result<_>>()?;
+        let mut deliveries: Vec<Delivery> =
+            page.records.iter().map(|record| from_value(&record.body)).collect::<Result<_>>()?;
         deliveries.sort_by(|a, b| (a.event, &a.endpoint).cmp(&(b.event, &b.endpoint)));
         Ok(deliveries)
     }
@@ -275,10 +254,7 @@ impl Webhooks {
     /// Delivers what is due now, once. Returns how many deliveries were tried.
     pub async fn deliver_due(&self) -> Result<usize> {
         let now = self.runtime.wall_clock();
-        let claimed = self
-            .store
-            .claim(DELIVERY.to_owned(), now, LEASE, CONCURRENT_MAX)
-            .await?;
+        let claimed = self.store.claim(DELIVERY.to_owned(), now, LEASE, CONCURRENT_MAX).await?;
         let mut deliveries: FuturesUnordered<_> = claimed.into_iter().map(|record| self.deliver(record)).collect();
         let mut tried = 0;
         while let Some(result) = deliveries.next().await {
@@ -295,8 +271,7 @@ impl Webhooks {
     async fn deliver(&self, record: Record) -> Result<bool> {
         let mut delivery: Delivery = from_value(&record.body)?;
         if self.must_wait(record.key.tenant, &delivery).await? {
-            self.reschedule(record, &delivery, Some(self.runtime.wall_clock() + POLL_INTERVAL))
-                .await?;
+            self.reschedule(record, &delivery, Some(self.runtime.wall_clock() + POLL_INTERVAL)).await?;
             return Ok(false);
         }
         let attempt = self.attempt(record.key.tenant, &record.key.id, &delivery).await;
@@ -332,22 +307,13 @@ impl Webhooks {
         let result = self.post(tenant, id, delivery).await;
         let latency_ms = millis(self.runtime.now().saturating_since(started));
         let error = result.as_ref().err().map(Error::kind);
-        Attempt {
-            at,
-            error,
-            latency_ms,
-            status: result.ok(),
-        }
+        Attempt { at, error, latency_ms, status: result.ok() }
     }
 
     async fn post(&self, tenant: TenantId, id: &str, delivery: &Delivery) -> Result<u16> {
         let key = RecordKey::new(tenant, ENDPOINT, &delivery.endpoint);
         let Some(record) = self.store.get(key).await? else {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                "webhooks.deliver",
-                "the endpoint was removed",
-            ));
+            return Err(Error::new(ErrorKind::NotFound, "webhooks.deliver", "the endpoint was removed"));
         };
         let endpoint: Endpoint = from_value(&record.body)?;
         let secret = standard::parse_secret(&endpoint.secret)?;
@@ -390,11 +356,9 @@ impl Webhooks {
 /// The body of an event: `{"type", "timestamp", "data"}`, as Standard Webhooks recommends.
 fn payload(event: EventName, record: &CallRecord, ledger: Option<&LedgerSummary>, now: Timestamp) -> String {
     let mut call = serde_json::to_value(record).unwrap_or_default();
-    for (field, moment) in [
-        ("started_at", Some(record.started_at)),
-        ("answered_at", record.answered_at),
-        ("ended_at", record.ended_at),
-    ] {
+    for (field, moment) in
+        [("started_at", Some(record.started_at)), ("answered_at", record.answered_at), ("ended_at", record.ended_at)]
+    {
         call[field] = moment.map_or(Value::Null, |moment| Value::String(moment.to_string()));
     }
     let mut data = json!({ "call": call });

@@ -15,11 +15,7 @@ pub fn verify(secret: &Secret, body: &[u8], header: &str) -> Result<()> {
     let given = header.strip_prefix(PREFIX).and_then(|digits| hex::decode(digits).ok());
     match given {
         Some(given) if equal(&given, &hmac_sha256(secret, &[body])) => Ok(()),
-        _ => Err(Error::new(
-            ErrorKind::Unauthenticated,
-            "signing.verify",
-            "the signature does not match the body",
-        )),
+        _ => Err(Error::new(ErrorKind::Unauthenticated, "signing.verify", "the signature does not match the body")),
     }
 }
 
@@ -40,10 +36,7 @@ mod tests {
             (secret.clone(), b"body", "sha256="),
             (secret.clone(), b"body", ""),
         ] {
-            assert_eq!(
-                verify(&secret, body, header).unwrap_err().kind(),
-                ErrorKind::Unauthenticated
-            );
+            assert_eq!(verify(&secret, body, header).unwrap_err().kind(), ErrorKind::Unauthenticated);
         }
     }
 }

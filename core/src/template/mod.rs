@@ -74,11 +74,7 @@ impl Template {
                 Part::Place(path) => push_value(&mut output, look_up(values, path)),
             }
             if output.len() > OUTPUT_BYTES_MAX {
-                return Err(Error::new(
-                    ErrorKind::Rejected,
-                    "template.render",
-                    "the rendered text is too long",
-                ));
+                return Err(Error::new(ErrorKind::Rejected, "template.render", "the rendered text is too long"));
             }
         }
         Ok(output)
@@ -101,10 +97,7 @@ pub fn render(text: &str, values: &Value) -> Result<String> {
 fn parse_path(text: &str, offset: usize) -> Result<Vec<String>> {
     let path: Vec<_> = text.trim().split('.').map(str::to_owned).collect();
     let is_name = |name: &String| {
-        !name.is_empty()
-            && name
-                .chars()
-                .all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'))
+        !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'))
     };
     if path.len() < 2 || !path.iter().all(is_name) {
         return Err(invalid("a place is written {{namespace.field}}", offset));
@@ -114,11 +107,7 @@ fn parse_path(text: &str, offset: usize) -> Result<Vec<String>> {
 
 fn look_up<'a>(values: &'a Value, path: &[String]) -> &'a Value {
     path.iter().fold(values, |value, name| match value {
-        Value::Array(items) => name
-            .parse()
-            .ok()
-            .and_then(|index: usize| items.get(index))
-            .unwrap_or(&Value::Null),
+        Value::Array(items) => name.parse().ok().and_then(|index: usize| items.get(index)).unwrap_or(&Value::Null),
         other => other.get(name).unwrap_or(&Value::Null),
     })
 }
@@ -149,21 +138,14 @@ mod tests {
         assert_eq!(render("Hello {{crm.name}}, {{ crm.age }}!"), "Hello Budi, 41!");
         assert_eq!(render("{{crm.tags.1}}{{crm.tags}}"), "b[\"a\",\"b\"]");
         assert_eq!(render("[{{crm.none}}{{crm.nothing}}{{call.from.deep}}]"), "[]");
-        assert_eq!(
-            render("literal {{{{crm.name}} and { braces }"),
-            "literal {{crm.name}} and { braces }"
-        );
+        assert_eq!(render("literal {{{{crm.name}} and { braces }"), "literal {{crm.name}} and { braces }");
     }
 
     #[test]
     fn mistakes_are_named_with_their_place() {
-        for (text, offset) in [
-            ("ab{{crm.name", "2"),
-            ("{{name}}", "0"),
-            ("{{}}", "0"),
-            ("x{{a b.c}}", "1"),
-            ("{{a..b}}", "0"),
-        ] {
+        for (text, offset) in
+            [("ab{{crm.name", "2"), ("{{name}}", "0"), ("{{}}", "0"), ("x{{a b.c}}", "1"), ("{{a..b}}", "0")]
+        {
             let error = Template::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
             assert_eq!(error.context(), [("offset", offset.to_owned())], "{text}");

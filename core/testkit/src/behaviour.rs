@@ -53,11 +53,7 @@ impl<S> Case<S> {
     where
         F: Future<Output = Verdict> + Send + 'static,
     {
-        Self {
-            name,
-            needs,
-            run: Box::new(move |subject| Box::pin(run(subject))),
-        }
+        Self { name, needs, run: Box::new(move |subject| Box::pin(run(subject))) }
     }
 }
 
@@ -86,10 +82,7 @@ pub struct Suite<S> {
 impl<S: Send + 'static> Suite<S> {
     /// The suite of `cases`, run without any runtime.
     pub fn new(cases: Vec<Case<S>>) -> Self {
-        Self {
-            cases,
-            block_on: |case| futures_lite::future::block_on(case),
-        }
+        Self { cases, block_on: |case| futures_lite::future::block_on(case) }
     }
 
     /// Runs the cases on `block_on`.
@@ -123,10 +116,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
 /// The results of `work(0)`, `work(1)`, … `work(threads - 1)`, each run on a thread of its own, in the order of their ends.
 ///
 /// The caller's executor stays free meanwhile.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "real threads are the point, and no part of the engine"
-)]
+#[expect(clippy::disallowed_methods, reason = "real threads are the point, and no part of the engine")]
 pub async fn on_threads<T, F>(threads: usize, work: impl Fn(usize) -> F) -> Result<Vec<T>, Failed>
 where
     T: Send + 'static,

@@ -76,17 +76,11 @@ async fn head_is_replaced_last(blob: Subject) -> Verdict {
     let body = vec![b'.'; 3 * head_max];
     for head_length in [0, 1, head_max] {
         let head = Bytes::from(vec![b'#'; head_length]);
-        let parts = vec![
-            Ok(BlobPart::Append(body.clone().into())),
-            Ok(BlobPart::PatchHead(head.clone())),
-        ];
+        let parts = vec![Ok(BlobPart::Append(body.clone().into())), Ok(BlobPart::PatchHead(head.clone()))];
         blob.put("key".into(), stream::iter(parts).boxed()).await?;
         let found = get(&blob, "key").await?;
         assert_eq!(found.len(), body.len(), "with a head of {head_length}");
-        assert_eq!(
-            (&found[..head_length], &found[head_length..]),
-            (&head[..], &body[head_length..])
-        );
+        assert_eq!((&found[..head_length], &found[head_length..]), (&head[..], &body[head_length..]));
     }
     Ok(())
 }
@@ -101,15 +95,9 @@ async fn heads_out_of_place_are_refused(blob: Subject) -> Verdict {
         wrong.push(vec![body(), head(1), head(1)]);
         wrong.push(vec![body(), head(1), body()]);
     }
-    let expected = if head_max == 0 {
-        ErrorKind::Unsupported
-    } else {
-        ErrorKind::Rejected
-    };
+    let expected = if head_max == 0 { ErrorKind::Unsupported } else { ErrorKind::Rejected };
     for parts in wrong {
-        let result = blob
-            .put("key".into(), stream::iter(parts.into_iter().map(Ok)).boxed())
-            .await;
+        let result = blob.put("key".into(), stream::iter(parts.into_iter().map(Ok)).boxed()).await;
         assert_eq!(failure(result), Some(expected));
         assert_eq!(failure(get(&blob, "key").await), Some(ErrorKind::NotFound));
     }
@@ -117,48 +105,16 @@ async fn heads_out_of_place_are_refused(blob: Subject) -> Verdict {
 }
 
 async fn keys_that_could_escape_are_refused(blob: Subject) -> Verdict {
-    for key in [
-        "",
-        ".",
-        "..",
-        "../key",
-        "a/../../key",
-        "a/..",
-        "a/./b",
-        "a//b",
-        "/key",
-        "key/",
-        "a\0b",
-        "a\\..\\b",
-    ] {
-        assert_eq!(
-            failure(put(&blob, key, &["x"]).await),
-            Some(ErrorKind::ConfigInvalid),
-            "put {key:?}"
-        );
-        assert_eq!(
-            failure(get(&blob, key).await),
-            Some(ErrorKind::ConfigInvalid),
-            "get {key:?}"
-        );
-        assert_eq!(
-            failure(blob.delete(key.into()).await),
-            Some(ErrorKind::ConfigInvalid),
-            "delete {key:?}"
-        );
+    for key in ["", ".", "..", "../key", "a/../../key", "a/..", "a/./b", "a//b", "/key", "key/", "a\0b", "a\\..\\b"] {
+        assert_eq!(failure(put(&blob, key, &["x"]).await), Some(ErrorKind::ConfigInvalid), "put {key:?}");
+        assert_eq!(failure(get(&blob, key).await), Some(ErrorKind::ConfigInvalid), "get {key:?}");
+        assert_eq!(failure(blob.delete(key.into()).await), Some(ErrorKind::ConfigInvalid), "delete {key:?}");
     }
     Ok(())
 }
 
 async fn keys_with_slashes_are_apart(blob: Subject) -> Verdict {
-    let keys = [
-        "calls/1/audio.wav",
-        "calls/1/text.json",
-        "calls/2/audio.wav",
-        "audio.wav",
-        "calls 1 audio.wav",
-        "é/ü",
-    ];
+    let keys = ["calls/1/audio.wav", "calls/1/text.json", "calls/2/audio.wav", "audio.wav", "calls 1 audio.wav", "é/ü"];
     for key in keys {
         put(&blob, key, &[key]).await?;
     }
@@ -205,10 +161,7 @@ async fn puts_that_are_dropped_keep_nothing(blob: Subject) -> Verdict {
         for _ in 0..100 {
             // Parts are fed until the put waits for the next one with work behind it.
             let _ = sender.try_send(Ok(BlobPart::Append(Bytes::from_static(&[b'.'; 1024]))));
-            assert!(
-                poll_once(&mut putting).await.is_none(),
-                "the put ended before its parts"
-            );
+            assert!(poll_once(&mut putting).await.is_none(), "the put ended before its parts");
             futures_lite::future::yield_now().await;
         }
         drop(putting);
@@ -233,10 +186,7 @@ async fn puts_that_fail_keep_nothing(blob: Subject) -> Verdict {
     );
     assert_eq!(failure(get(&blob, "key").await), Some(ErrorKind::NotFound));
     put(&blob, "key", &["before"]).await?;
-    assert_eq!(
-        failure(blob.put("key".into(), failing()).await),
-        Some(ErrorKind::InsufficientFunds)
-    );
+    assert_eq!(failure(blob.put("key".into(), failing()).await), Some(ErrorKind::InsufficientFunds));
     assert_eq!(get(&blob, "key").await?, "before");
     Ok(())
 }
@@ -253,11 +203,7 @@ async fn ranges_are_cut_at_the_end(blob: Subject) -> Verdict {
         (3, 0, ""),
     ];
     for (offset, length, expected) in ranges {
-        let pieces: Vec<Bytes> = blob
-            .get_range("key".into(), offset, length)
-            .await?
-            .try_collect()
-            .await?;
+        let pieces: Vec<Bytes> = blob.get_range("key".into(), offset, length).await?.try_collect().await?;
         assert_eq!(pieces.concat(), expected.as_bytes(), "{length} from {offset}");
     }
     Ok(())
@@ -266,29 +212,21 @@ async fn ranges_are_cut_at_the_end(blob: Subject) -> Verdict {
 async fn writers_of_one_key_do_not_mix(blob: Subject) -> Verdict {
     let texts: Vec<String> = (0..8).map(|n| n.to_string().repeat(10_000 + n)).collect();
     let puts = texts.iter().map(|text| {
-        let parts: Vec<_> = text
-            .as_bytes()
-            .chunks(999)
-            .map(|part| Ok(BlobPart::Append(part.to_vec().into())))
-            .collect();
+        let parts: Vec<_> =
+            text.as_bytes().chunks(999).map(|part| Ok(BlobPart::Append(part.to_vec().into()))).collect();
         blob.put("key".into(), stream::iter(parts).boxed())
     });
     for result in futures_util::future::join_all(puts).await {
         result?;
     }
     let found = get(&blob, "key").await?;
-    assert!(
-        texts.iter().any(|text| found == *text),
-        "the object is none of those written"
-    );
+    assert!(texts.iter().any(|text| found == *text), "the object is none of those written");
     Ok(())
 }
 
 async fn put(blob: &Subject, key: &str, parts: &[&str]) -> Result<String> {
-    let parts: Vec<_> = parts
-        .iter()
-        .map(|part| Ok(BlobPart::Append(Bytes::copy_from_slice(part.as_bytes()))))
-        .collect();
+    let parts: Vec<_> =
+        parts.iter().map(|part| Ok(BlobPart::Append(Bytes::copy_from_slice(part.as_bytes())))).collect();
     blob.put(key.into(), stream::iter(parts).boxed()).await
 }
 

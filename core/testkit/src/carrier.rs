@@ -58,10 +58,7 @@ pub struct Caller {
 impl Carrier {
     /// A carrier on `runtime`.
     pub fn new(runtime: Arc<dyn Runtime>) -> Self {
-        Self {
-            runtime,
-            state: Arc::default(),
-        }
+        Self { runtime, state: Arc::default() }
     }
 
     /// A call comes in.
@@ -94,33 +91,17 @@ impl Carrier {
     fn open_leg(&self) -> Caller {
         let (events, events_out) = async_channel::bounded(WAITING_MAX);
         let (commands, commands_out) = async_channel::bounded(WAITING_MAX);
-        let media = Media {
-            format: MediaFormat {
-                codec: Codec::Ulaw,
-                rate_hz: 8_000,
-            },
-            events: events_out.boxed(),
-            commands,
-        };
+        let media =
+            Media { format: MediaFormat { codec: Codec::Ulaw, rate_hz: 8_000 }, events: events_out.boxed(), commands };
         let mut state = self.state();
         state.legs_made += 1;
         let leg = LegId::new(format!("leg-{}", state.legs_made)).expect("a leg id");
         state.legs.insert(leg.clone(), Some(media));
         drop(state);
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let player = Player {
-            commands: commands_out,
-            events: events.clone(),
-            heard: heard.clone(),
-        };
-        self.runtime
-            .spawn("carrier", Box::pin(player.run(self.runtime.clone())));
-        Caller {
-            leg,
-            events,
-            heard,
-            runtime: self.runtime.clone(),
-        }
+        let player = Player { commands: commands_out, events: events.clone(), heard: heard.clone() };
+        self.runtime.spawn("carrier", Box::pin(player.run(self.runtime.clone())));
+        Caller { leg, events, heard, runtime: self.runtime.clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,9 +126,7 @@ impl Player {
             loop {
                 match self.commands.try_recv() {
                     Ok(MediaCommand::Clear) => {
-                        let marks = waiting
-                            .drain(..)
-                            .filter(|command| matches!(command, MediaCommand::Mark(_)));
+                        let marks = waiting.drain(..).filter(|command| matches!(command, MediaCommand::Mark(_)));
                         marks.for_each(|mark| self.acknowledge(&mark));
                     }
                     Ok(command) => waiting.push_back(command),
@@ -156,10 +135,7 @@ impl Player {
                 }
             }
             if let Some(MediaCommand::Audio(frame)) = waiting.front() {
-                self.heard
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .extend_from_slice(frame);
+                self.heard.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(frame);
                 waiting.pop_front();
             }
             while let Some(mark @ MediaCommand::Mark(_)) = waiting.front() {
@@ -185,9 +161,7 @@ impl Caller {
 
     /// Sends a square wave of 1 kHz between a mu-law code and its negative, in real time: `0xff` is silence, `0x80` loud.
     pub async fn sound(&self, code: u8, duration: Duration) {
-        let frame: Vec<u8> = (0..160)
-            .map(|index| if index % 8 < 4 { code } else { code ^ 0x80 })
-            .collect();
+        let frame: Vec<u8> = (0..160).map(|index| if index % 8 < 4 { code } else { code ^ 0x80 }).collect();
         let frame = Bytes::from(frame);
         let mut tick = self.runtime.now();
         let end = tick + duration;
@@ -222,27 +196,16 @@ impl Caller {
 #[async_trait]
 impl Telephony for Carrier {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "memory",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "memory", detail: String::new() }
     }
 
     fn capabilities(&self) -> TelephonyCapabilities {
-        TelephonyCapabilities {
-            dial: true,
-            marks: true,
-            ..TelephonyCapabilities::default()
-        }
+        TelephonyCapabilities { dial: true, marks: true, ..TelephonyCapabilities::default() }
     }
 
     async fn dial(&self, options: DialOptions) -> Result<DialProgress> {
         let Some(answering) = self.state().callees.get(&options.to).copied() else {
-            return Err(Error::new(
-                ErrorKind::Rejected,
-                "carrier.dial",
-                "the number is not in service",
-            ));
+            return Err(Error::new(ErrorKind::Rejected, "carrier.dial", "the number is not in service"));
         };
         let caller = self.open_leg();
         let leg = caller.leg.clone();
@@ -285,9 +248,7 @@ impl Telephony for Carrier {
     async fn open_media(&self, leg: LegId) -> Result<Media> {
         let mut state = self.state();
         let media = state.legs.get_mut(&leg).ok_or_else(gone)?;
-        media
-            .take()
-            .ok_or_else(|| Error::new(ErrorKind::Conflict, "carrier.open_media", "the media was joined before"))
+        media.take().ok_or_else(|| Error::new(ErrorKind::Conflict, "carrier.open_media", "the media was joined before"))
     }
 
     fn decode(&self, _request: CarrierRequest) -> Result<Vec<CarrierEvent>> {

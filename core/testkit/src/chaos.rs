@@ -13,14 +13,8 @@ use crate::machine::{self, Stage};
 /// Bytes that make one step.
 const STEP_BYTES: usize = 4;
 
-const TEXTS: [&str; 6] = [
-    "",
-    "Hello.",
-    "and then",
-    "One. Two! Three?",
-    "caf\u{e9} \u{1f4de} ok",
-    "a b c d e f g h i j k",
-];
+const TEXTS: [&str; 6] =
+    ["", "Hello.", "and then", "One. Two! Three?", "caf\u{e9} \u{1f4de} ok", "a b c d e f g h i j k"];
 
 /// Runs a call whose inputs are spelled by `bytes`, then lets it end, and checks every invariant.
 ///
@@ -29,11 +23,7 @@ const TEXTS: [&str; 6] = [
 pub fn run(bytes: &[u8]) -> Result<(), String> {
     let (head, steps) = bytes.split_at(bytes.len().min(1));
     let choice = head.first().copied().unwrap_or_default();
-    let offer = if choice & 1 == 0 {
-        machine::inbound()
-    } else {
-        machine::outbound()
-    };
+    let offer = if choice & 1 == 0 { machine::inbound() } else { machine::outbound() };
     let mut policy = Policy::default();
     if choice & 2 != 0 {
         policy.screening = Some(offhook::call::config::Screening::default());
@@ -71,25 +61,10 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
     Some(match kind % 16 {
         3 | 5 => Input::Failed(id, failure(detail)),
         4 | 6 | 7 => Input::Completed(id, outcome(name, detail)),
-        8 => Input::Progress(
-            id,
-            Progress::Heard {
-                text_end: usize::from(detail),
-            },
-        ),
+        8 => Input::Progress(id, Progress::Heard { text_end: usize::from(detail) }),
         9 => Input::Progress(id, Progress::Playing),
-        10 => Input::Progress(
-            id,
-            Progress::SpeechStarted {
-                at: around(stage.now, detail),
-            },
-        ),
-        11 => Input::Progress(
-            id,
-            Progress::SpeechEnded {
-                at: around(stage.now, detail),
-            },
-        ),
+        10 => Input::Progress(id, Progress::SpeechStarted { at: around(stage.now, detail) }),
+        11 => Input::Progress(id, Progress::SpeechEnded { at: around(stage.now, detail) }),
         12 => Input::Progress(id, Progress::Final { text }),
         13 => Input::Progress(id, Progress::Interim { text }),
         14 => Input::Progress(id, Progress::Dial(dial_event(detail, cause))),
@@ -100,9 +75,7 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
 /// Mostly the outcome that fits the command, at times another.
 fn outcome(name: &str, detail: u8) -> Outcome {
     match (name, detail % 8) {
-        ("reserve", 1..) => Outcome::Reserved {
-            granted: Duration::from_secs(u64::from(detail)),
-        },
+        ("reserve", 1..) => Outcome::Reserved { granted: Duration::from_secs(u64::from(detail)) },
         ("settle", 1..) => Outcome::Settled(LedgerSummary::default()),
         ("run_function", 1..) => Outcome::Function(serde_json::json!({ "n": detail })),
         ("close_media", 1..) => Outcome::Recorded(None),
@@ -120,11 +93,7 @@ fn failure(detail: u8) -> Failure {
         ErrorKind::Unsupported,
     ];
     let kind = kinds[usize::from(detail) % kinds.len()];
-    Failure {
-        kind,
-        message: "chaos".to_owned(),
-        retry: Retry::Later,
-    }
+    Failure { kind, message: "chaos".to_owned(), retry: Retry::Later }
 }
 
 fn dial_event(detail: u8, cause: HangupCause) -> DialEvent {
@@ -140,18 +109,13 @@ fn llm_event(detail: u8, text: String) -> LlmEvent {
     let names = ["check_appointment", "end_call", "no_such_function"];
     let arguments = ["{}", "[]", "{"];
     match detail % 8 {
-        0 | 1 => LlmEvent::Finished {
-            reason: FinishReason::Stop,
-        },
+        0 | 1 => LlmEvent::Finished { reason: FinishReason::Stop },
         2 | 3 => LlmEvent::ToolCall(ToolCall {
             arguments: arguments[usize::from(detail / 8) % arguments.len()].to_owned(),
             id: format!("tool-{detail}"),
             name: names[usize::from(detail / 32) % names.len()].to_owned(),
         }),
-        4 => LlmEvent::Usage {
-            input_tokens: 1,
-            output_tokens: 1,
-        },
+        4 => LlmEvent::Usage { input_tokens: 1, output_tokens: 1 },
         _ => LlmEvent::Text(text),
     }
 }

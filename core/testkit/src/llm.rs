@@ -75,11 +75,7 @@ async fn calls_are_whole_and_their_results_are_used(subject: Subject) -> Verdict
     assert!(!answer.calls().is_empty(), "no tool was called");
     for call in answer.calls() {
         assert!(!call.id.is_empty(), "a call has no id");
-        assert!(
-            request.tools.iter().any(|tool| tool.name == call.name),
-            "{} is no tool",
-            call.name
-        );
+        assert!(request.tools.iter().any(|tool| tool.name == call.name), "{} is no tool", call.name);
         let arguments: Value = serde_json::from_str(&call.arguments)?;
         assert!(arguments.is_object(), "the arguments are no object: {arguments}");
     }
@@ -99,10 +95,7 @@ async fn calls_have_ids_of_their_own(subject: Subject) -> Verdict {
         let answer = ask(&subject.llm, request.clone()).await?;
         ids.extend(answer.calls().into_iter().map(|call| call.id));
         answer.continue_with(&subject.task_result, &mut request);
-        request.messages.push(Message::Assistant {
-            text: subject.task_answer.clone(),
-            tool_calls: Vec::new(),
-        });
+        request.messages.push(Message::Assistant { text: subject.task_answer.clone(), tool_calls: Vec::new() });
         request.messages.extend(question.clone());
     }
     let count = ids.len();
@@ -133,20 +126,13 @@ async fn empty_conversations_end_too(subject: Subject) -> Verdict {
     while let Some(event) = events.next().await {
         last = Some(event);
     }
-    assert!(
-        matches!(last, Some(Err(_) | Ok(LlmEvent::Finished { .. }))),
-        "the events end with {last:?}"
-    );
+    assert!(matches!(last, Some(Err(_) | Ok(LlmEvent::Finished { .. }))), "the events end with {last:?}");
     Ok(())
 }
 
 async fn long_answers_come_in_pieces(subject: Subject) -> Verdict {
     let answer = ask(&subject.llm, subject.talk).await?;
-    let pieces = answer
-        .events
-        .iter()
-        .filter(|event| matches!(event, LlmEvent::Text(_)))
-        .count();
+    let pieces = answer.events.iter().filter(|event| matches!(event, LlmEvent::Text(_))).count();
     assert!(pieces > 1, "the answer came in {pieces} pieces");
     Ok(())
 }
@@ -162,11 +148,7 @@ async fn tools_without_the_capability_are_unsupported(subject: Subject) -> Verdi
 
 async fn usage_is_told_once_at_most(subject: Subject) -> Verdict {
     let answer = ask(&subject.llm, subject.talk).await?;
-    let told = answer
-        .events
-        .iter()
-        .filter(|event| matches!(event, LlmEvent::Usage { .. }))
-        .count();
+    let told = answer.events.iter().filter(|event| matches!(event, LlmEvent::Usage { .. })).count();
     assert!(told <= 1, "usage was told {told} times");
     Ok(())
 }
@@ -206,15 +188,9 @@ impl Answer {
         let tool_calls = self.calls();
         let results: Vec<_> = tool_calls
             .iter()
-            .map(|call| Message::Tool {
-                call_id: call.id.clone(),
-                content: result.to_owned(),
-            })
+            .map(|call| Message::Tool { call_id: call.id.clone(), content: result.to_owned() })
             .collect();
-        request.messages.push(Message::Assistant {
-            text: self.text(),
-            tool_calls,
-        });
+        request.messages.push(Message::Assistant { text: self.text(), tool_calls });
         request.messages.extend(results);
     }
 }

@@ -60,22 +60,15 @@ pub fn inbound() -> Offer {
 
 /// A call that goes out.
 pub fn outbound() -> Offer {
-    Offer::Outbound {
-        from: "+622150001000".parse().expect("a number"),
-        to: "+628123456789".parse().expect("a number"),
-    }
+    Offer::Outbound { from: "+622150001000".parse().expect("a number"), to: "+628123456789".parse().expect("a number") }
 }
 
 impl Stage {
     /// A call that has just begun.
     pub fn new(config: CallConfig, offer: Offer) -> Self {
         let now = Instant::from_micros(5_000_000);
-        let start = Entry::Start {
-            at: now,
-            config: Box::new(config.clone()),
-            offer: offer.clone(),
-            version: journal::VERSION,
-        };
+        let start =
+            Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone(), version: journal::VERSION };
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
@@ -100,12 +93,7 @@ impl Stage {
 
     /// Completes everything up to the greeting.
     pub fn set_up(&mut self) {
-        self.complete(
-            "reserve",
-            Outcome::Reserved {
-                granted: Duration::from_secs(3_600),
-            },
-        );
+        self.complete("reserve", Outcome::Reserved { granted: Duration::from_secs(3_600) });
         self.complete("answer", Outcome::Done);
         self.complete("report_answered", Outcome::Done);
         self.complete("open_media", Outcome::Done);
@@ -119,10 +107,7 @@ impl Stage {
             }
         }
         if self.find("close_media").is_some() {
-            self.complete(
-                "close_media",
-                Outcome::Recorded(Some("memory:recording.wav".to_owned())),
-            );
+            self.complete("close_media", Outcome::Recorded(Some("memory:recording.wav".to_owned())));
         }
         self.complete("settle", Outcome::Settled(Default::default()));
     }
@@ -134,10 +119,7 @@ impl Stage {
         {
             self.stale.push(*id);
         }
-        self.entries.push(Entry::Input {
-            at: self.now,
-            input: input.clone(),
-        });
+        self.entries.push(Entry::Input { at: self.now, input: input.clone() });
         self.call.handle_input(self.now, input);
         self.drain();
     }
@@ -156,17 +138,13 @@ impl Stage {
 
     /// Completes the oldest open command of that name.
     pub fn complete(&mut self, name: &str, outcome: Outcome) {
-        let id = self
-            .find(name)
-            .unwrap_or_else(|| panic!("no open {name}: {:?}", self.open));
+        let id = self.find(name).unwrap_or_else(|| panic!("no open {name}: {:?}", self.open));
         self.input(Input::Completed(id, outcome));
     }
 
     /// Reports progress of the oldest open command of that name.
     pub fn progress(&mut self, name: &str, progress: Progress) {
-        let id = self
-            .find(name)
-            .unwrap_or_else(|| panic!("no open {name}: {:?}", self.open));
+        let id = self.find(name).unwrap_or_else(|| panic!("no open {name}: {:?}", self.open));
         self.input(Input::Progress(id, progress));
     }
 
@@ -190,11 +168,7 @@ impl Stage {
         for call in tool_calls {
             self.progress("generate", Progress::Generated(LlmEvent::ToolCall(call.clone())));
         }
-        let reason = if tool_calls.is_empty() {
-            FinishReason::Stop
-        } else {
-            FinishReason::ToolCalls
-        };
+        let reason = if tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
         self.progress("generate", Progress::Generated(LlmEvent::Finished { reason }));
     }
 
@@ -246,19 +220,13 @@ impl Stage {
 
     /// The oldest open command of that name.
     pub fn find(&self, name: &str) -> Option<CommandId> {
-        self.open
-            .iter()
-            .find(|(_, command)| name_of(command) == name)
-            .map(|(id, _)| *id)
+        self.open.iter().find(|(_, command)| name_of(command) == name).map(|(id, _)| *id)
     }
 
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
         let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, name_of(command))).collect();
-        let all: Vec<_> = open
-            .into_iter()
-            .chain(self.stale.iter().map(|id| (*id, "stale")))
-            .collect();
+        let all: Vec<_> = open.into_iter().chain(self.stale.iter().map(|id| (*id, "stale"))).collect();
         (!all.is_empty()).then(|| all[number % all.len()])
     }
 
@@ -279,24 +247,13 @@ impl Stage {
         if !self.open.is_empty() {
             problems.push(format!("commands neither done nor cancelled: {:?}", self.open_names()));
         }
-        let ended = self
-            .events
-            .iter()
-            .filter(|event| matches!(event.kind, CallEventKind::Ended { .. }))
-            .count();
+        let ended = self.events.iter().filter(|event| matches!(event.kind, CallEventKind::Ended { .. })).count();
         if ended != 1 || self.ended().is_none() {
-            problems.push(format!(
-                "{ended} terminal events, the last event is {:?}",
-                self.events.last()
-            ));
+            problems.push(format!("{ended} terminal events, the last event is {:?}", self.events.last()));
         }
         problems.extend(self.check_record());
         problems.extend(self.check_replay());
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(problems.join("; "))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
 
     fn check_record(&self) -> Vec<String> {
@@ -340,8 +297,7 @@ impl Stage {
                 Output::Event(event) => self.event(event),
                 Output::Start(id, command) => {
                     if self.call.is_ended() {
-                        self.violations
-                            .push(format!("started {} after the end", name_of(command)));
+                        self.violations.push(format!("started {} after the end", name_of(command)));
                     }
                     if self.open.insert(*id, command.clone()).is_some() {
                         self.violations.push(format!("{id} was started twice"));
@@ -351,11 +307,7 @@ impl Stage {
             self.outputs.push(output);
         }
         if !self.call.is_ended() && self.call.poll_timeout().is_none() {
-            self.violations.push(format!(
-                "no timer in {:?} with {:?}",
-                self.call.phase(),
-                self.open_names()
-            ));
+            self.violations.push(format!("no timer in {:?} with {:?}", self.call.phase(), self.open_names()));
         }
     }
 

@@ -48,12 +48,7 @@ impl VirtualRuntime {
             timers: BTreeMap::new(),
             timers_made: 0,
         };
-        Self {
-            shared: Arc::new(Shared {
-                ready: Mutex::new(VecDeque::new()),
-                state: Mutex::new(state),
-            }),
-        }
+        Self { shared: Arc::new(Shared { ready: Mutex::new(VecDeque::new()), state: Mutex::new(state) }) }
     }
 
     /// Runs `future` and all spawned tasks until `future` is done; tasks that are left are dropped.
@@ -68,10 +63,7 @@ impl VirtualRuntime {
                 assert!(self.advance(), "every task waits for ever");
                 continue;
             };
-            let waker = Waker::from(Arc::new(TaskWaker {
-                id,
-                shared: self.shared.clone(),
-            }));
+            let waker = Waker::from(Arc::new(TaskWaker { id, shared: self.shared.clone() }));
             let mut context = Context::from_waker(&waker);
             if id == MAIN {
                 if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
@@ -123,10 +115,7 @@ impl Runtime for VirtualRuntime {
     }
 
     async fn sleep_until(&self, deadline: Instant) {
-        let mut timer = TimerGuard {
-            key: None,
-            runtime: self,
-        };
+        let mut timer = TimerGuard { key: None, runtime: self };
         poll_fn(|context| {
             let mut state = self.state();
             if state.now >= deadline {

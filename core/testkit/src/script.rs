@@ -32,18 +32,11 @@ pub struct ToneSpeech;
 #[async_trait]
 impl TextToSpeech for ToneSpeech {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "tone",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "tone", detail: String::new() }
     }
 
     fn capabilities(&self) -> TtsCapabilities {
-        TtsCapabilities {
-            alignment: false,
-            rates_hz: vec![8_000],
-            voices: Vec::new(),
-        }
+        TtsCapabilities { alignment: false, rates_hz: vec![8_000], voices: Vec::new() }
     }
 
     async fn synthesize(&self, options: TtsOptions, input: BoxStream<'static, TtsInput>) -> Result<TtsEvents> {
@@ -68,44 +61,26 @@ pub struct CueRecogniser {
 impl CueRecogniser {
     /// Will understand these, one for each stretch of sound.
     pub fn new(lines: &[&str]) -> Self {
-        Self {
-            lines: Arc::new(Mutex::new(lines.iter().map(|line| (*line).to_owned()).collect())),
-        }
+        Self { lines: Arc::new(Mutex::new(lines.iter().map(|line| (*line).to_owned()).collect())) }
     }
 
     fn next_line(&self) -> String {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
-            .unwrap_or_default()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or_default()
     }
 }
 
 #[async_trait]
 impl SpeechToText for CueRecogniser {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "cue",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "cue", detail: String::new() }
     }
 
     fn capabilities(&self) -> SttCapabilities {
-        SttCapabilities {
-            detects_speech: true,
-            interim: false,
-            languages: Vec::new(),
-            rates_hz: vec![8_000],
-        }
+        SttCapabilities { detects_speech: true, interim: false, languages: Vec::new(), rates_hz: vec![8_000] }
     }
 
     async fn transcribe(&self, options: SttOptions, input: BoxStream<'static, SttInput>) -> Result<SttEvents> {
-        let ear = Ear {
-            at: Duration::ZERO,
-            last_sound: None,
-            began: None,
-        };
+        let ear = Ear { at: Duration::ZERO, last_sound: None, began: None };
         let recogniser = self.clone();
         let input = input.map(Some).chain(stream::iter([None]));
         let events = input.scan(ear, move |ear, input| {
@@ -147,14 +122,7 @@ impl Ear {
         let (Some(start), Some(end)) = (self.began.take(), self.last_sound.take()) else {
             return vec![];
         };
-        vec![
-            SttEvent::EndOfSpeech { at: end },
-            SttEvent::Final {
-                text: recogniser.next_line(),
-                start,
-                end,
-            },
-        ]
+        vec![SttEvent::EndOfSpeech { at: end }, SttEvent::Final { text: recogniser.next_line(), start, end }]
     }
 }
 
@@ -169,34 +137,24 @@ type ModelScript = dyn Fn(&LlmRequest) -> Vec<LlmEvent> + Send + Sync;
 impl ScriptedModel {
     /// Answers with these events; a missing `Finished` is added.
     pub fn new(answer: impl Fn(&LlmRequest) -> Vec<LlmEvent> + Send + Sync + 'static) -> Self {
-        Self {
-            answer: Arc::new(answer),
-        }
+        Self { answer: Arc::new(answer) }
     }
 }
 
 #[async_trait]
 impl Llm for ScriptedModel {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "script",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "script", detail: String::new() }
     }
 
     fn capabilities(&self) -> LlmCapabilities {
-        LlmCapabilities {
-            streaming: true,
-            tools: true,
-        }
+        LlmCapabilities { streaming: true, tools: true }
     }
 
     async fn generate(&self, request: LlmRequest) -> Result<LlmEvents> {
         let mut events = (self.answer)(&request);
         if !matches!(events.last(), Some(LlmEvent::Finished { .. })) {
-            events.push(LlmEvent::Finished {
-                reason: FinishReason::Stop,
-            });
+            events.push(LlmEvent::Finished { reason: FinishReason::Stop });
         }
         Ok(stream::iter(events.into_iter().map(Ok)).boxed())
     }
@@ -218,10 +176,7 @@ type HttpScript = dyn Fn(&HttpRequest) -> Result<(u16, String)> + Send + Sync;
 impl ScriptedHttp {
     /// Answers with a status and a body, or fails.
     pub fn new(answer: impl Fn(&HttpRequest) -> Result<(u16, String)> + Send + Sync + 'static) -> Self {
-        Self {
-            answer: Arc::new(answer),
-            requests: Arc::default(),
-        }
+        Self { answer: Arc::new(answer), requests: Arc::default() }
     }
 
     /// All requests so far.
@@ -233,23 +188,13 @@ impl ScriptedHttp {
 #[async_trait]
 impl HttpTransport for ScriptedHttp {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "script",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "script", detail: String::new() }
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(request.clone());
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let (status, body) = (self.answer)(&request)?;
-        Ok(HttpResponse {
-            body: stream::iter([Ok(Bytes::from(body))]).boxed(),
-            headers: Vec::new(),
-            status,
-        })
+        Ok(HttpResponse { body: stream::iter([Ok(Bytes::from(body))]).boxed(), headers: Vec::new(), status })
     }
 }
 
@@ -273,10 +218,7 @@ impl MemoryBlob {
 #[async_trait]
 impl Blob for MemoryBlob {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "memory",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "memory", detail: String::new() }
     }
 
     fn capabilities(&self) -> BlobCapabilities {
@@ -304,9 +246,7 @@ impl Blob for MemoryBlob {
             .get(&key)
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "blob.get_range", "there is no such object"))?;
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(object.len());
-        let end = start
-            .saturating_add(usize::try_from(length).unwrap_or(usize::MAX))
-            .min(object.len());
+        let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(object.len());
         Ok(stream::iter([Ok(Bytes::copy_from_slice(&object[start..end]))]).boxed())
     }
 

@@ -34,31 +34,13 @@ pub const SIZE: &str = "size";
 
 /// What the store under test must be made for.
 pub fn schema() -> Schema {
-    let indexes = vec![
-        (COLOUR, IndexType::Text),
-        (LABEL, IndexType::Text),
-        (SIZE, IndexType::Integer),
-    ];
-    Schema {
-        kinds: vec![
-            KindSchema { name: THING, indexes },
-            KindSchema {
-                name: PLAIN,
-                indexes: Vec::new(),
-            },
-        ],
-    }
+    let indexes = vec![(COLOUR, IndexType::Text), (LABEL, IndexType::Text), (SIZE, IndexType::Integer)];
+    Schema { kinds: vec![KindSchema { name: THING, indexes }, KindSchema { name: PLAIN, indexes: Vec::new() }] }
 }
 
 /// The promises. Every case wants an empty store of [`schema`].
 pub fn suite() -> Suite<Arc<dyn Store>> {
-    let tables = [
-        records::cases(),
-        counters::cases(),
-        logs::cases(),
-        lists::cases(),
-        claims::cases(),
-    ];
+    let tables = [records::cases(), counters::cases(), logs::cases(), lists::cases(), claims::cases()];
     Suite::new(tables.into_iter().flatten().collect())
 }
 
@@ -84,12 +66,7 @@ fn log(name: &str) -> LogKey {
 }
 
 fn move_by(name: &str, delta: i64) -> Add {
-    Add {
-        counter: counter(name),
-        delta,
-        floor: None,
-        ceiling: None,
-    }
+    Add { counter: counter(name), delta, floor: None, ceiling: None }
 }
 
 fn batch(operations: impl IntoIterator<Item = Operation>) -> Batch {
@@ -99,10 +76,7 @@ fn batch(operations: impl IntoIterator<Item = Operation>) -> Batch {
 }
 
 async fn put_all(store: &dyn Store, puts: impl IntoIterator<Item = Put>) -> Result<()> {
-    store
-        .commit(batch(puts.into_iter().map(Operation::Put)))
-        .await
-        .map(|_| ())
+    store.commit(batch(puts.into_iter().map(Operation::Put))).await.map(|_| ())
 }
 
 async fn add(store: &dyn Store, add: Add) -> Result<i64> {

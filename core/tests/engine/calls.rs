@@ -33,12 +33,7 @@ fn ms(millis: u64) -> Duration {
 
 fn verify(request: &HttpRequest, secret: &Secret, now: Timestamp) {
     let header = |name: &str| {
-        request
-            .headers
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
-            .unwrap_or_default()
+        request.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
     };
     let headers = standard::Headers {
         id: header("webhook-id"),
@@ -61,11 +56,7 @@ fn a_call_from_ring_to_bill() {
         let (record, ledger) = handle.finished().await.unwrap();
         let ledger = ledger.unwrap();
 
-        let said: Vec<_> = record
-            .transcript
-            .iter()
-            .map(|entry| (entry.speaker, entry.text.as_str()))
-            .collect();
+        let said: Vec<_> = record.transcript.iter().map(|entry| (entry.speaker, entry.text.as_str())).collect();
         assert_eq!(
             said,
             [
@@ -85,15 +76,9 @@ fn a_call_from_ring_to_bill() {
 
         let talk = i64::try_from(record.talk_time_ms).unwrap();
         let hour = i64::try_from(HOUR.as_millis()).unwrap();
-        assert_eq!(
-            (ledger.before_ms, ledger.settled_ms, ledger.after_ms),
-            (hour, talk, hour - talk)
-        );
+        assert_eq!((ledger.before_ms, ledger.settled_ms, ledger.after_ms), (hour, talk, hour - talk));
         let balance = world.engine.credits().balance(world.tenant).await.unwrap();
-        assert_eq!(
-            (balance.available_ms, balance.held_ms, balance.used_ms),
-            (hour - talk, 0, talk)
-        );
+        assert_eq!((balance.available_ms, balance.held_ms, balance.used_ms), (hour - talk, 0, talk));
 
         world.wait(Duration::from_secs(3)).await;
         let requests = world.http.requests();
@@ -101,13 +86,9 @@ fn a_call_from_ring_to_bill() {
         verify(function, &Secret::new("function secret"), world.runtime.wall_clock());
         let secret = standard::parse_secret(&world.endpoint.secret).unwrap();
         let webhooks: Vec<_> = requests.iter().filter(|request| request.url == WEBHOOK_URL).collect();
-        webhooks
-            .iter()
-            .for_each(|request| verify(request, &secret, world.runtime.wall_clock()));
-        let bodies: Vec<serde_json::Value> = webhooks
-            .iter()
-            .map(|request| serde_json::from_slice(&request.body).unwrap())
-            .collect();
+        webhooks.iter().for_each(|request| verify(request, &secret, world.runtime.wall_clock()));
+        let bodies: Vec<serde_json::Value> =
+            webhooks.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
         let names: Vec<_> = bodies.iter().map(|body| body["type"].as_str().unwrap()).collect();
         assert_eq!(names, ["call.started", "call.answered", "call.ended"]);
         assert_eq!(bodies[2]["data"]["call"]["talk_time_ms"], record.talk_time_ms);
@@ -126,14 +107,9 @@ fn check_recording(world: &World, location: &str, talk_time_ms: u64) {
     let data_bytes = u32::from_le_bytes(wav[40..44].try_into().unwrap());
     assert_eq!(data_bytes as usize, wav.len() - 44);
     let recorded_ms = u64::from(data_bytes) / 32;
-    assert!(
-        recorded_ms.abs_diff(talk_time_ms) <= 60,
-        "{recorded_ms} of {talk_time_ms}"
-    );
+    assert!(recorded_ms.abs_diff(talk_time_ms) <= 60, "{recorded_ms} of {talk_time_ms}");
     let loud = |channel: usize| {
-        let samples = wav[44..]
-            .chunks_exact(4)
-            .map(|frame| i16::from_le_bytes([frame[channel], frame[channel + 1]]));
+        let samples = wav[44..].chunks_exact(4).map(|frame| i16::from_le_bytes([frame[channel], frame[channel + 1]]));
         samples.filter(|sample| sample.unsigned_abs() > 1_000).count()
     };
     assert_eq!(loud(0), 8_000, "the caller spoke for a second");
@@ -150,25 +126,14 @@ fn the_agent_falls_silent_when_the_caller_interrupts() {
         let before = caller.heard().len();
         caller.sound(SPEECH, ms(600)).await;
         let after = caller.heard().len();
-        assert!(
-            (after - before) / 8 <= 200,
-            "the agent went on for {} ms",
-            (after - before) / 8
-        );
+        assert!((after - before) / 8 <= 200, "the agent went on for {} ms", (after - before) / 8);
         caller.sound(SILENCE, ms(2_000)).await;
         caller.hang_up(HangupCause::NORMAL_CLEARING);
         let (record, _) = handle.finished().await.unwrap();
         let story = record.transcript.iter().find(|entry| entry.cut).unwrap();
-        assert!(
-            story.text.starts_with("Once upon") && story.text.len() < 60,
-            "{}",
-            story.text
-        );
+        assert!(story.text.starts_with("Once upon") && story.text.len() < 60, "{}", story.text);
         assert_eq!(record.barge_ins.len(), 1);
-        assert_eq!(
-            record.transcript.iter().filter(|entry| entry.text == "Stop.").count(),
-            1
-        );
+        assert_eq!(record.transcript.iter().filter(|entry| entry.text == "Stop.").count(), 1);
     });
 }
 
@@ -183,11 +148,7 @@ fn the_stored_journal_replays_to_the_same_record() {
         let id = handle.id();
         let (record, _) = handle.finished().await.unwrap();
         world.wait(ms(100)).await;
-        let log = world
-            .store
-            .read_log(journal::log_key(world.tenant, id), 0, 1_000)
-            .await
-            .unwrap();
+        let log = world.store.read_log(journal::log_key(world.tenant, id), 0, 1_000).await.unwrap();
         let entries: Vec<_> = log.iter().map(|bytes| Entry::decode(bytes).unwrap()).collect();
         let replay = journal::replay(entries).unwrap();
         assert!(replay.call.is_ended());
@@ -228,20 +189,10 @@ fn media_that_stops_without_a_word_ends_the_call() {
 fn an_outbound_call_is_placed_answered_and_held() {
     in_virtual_time(&[], |world| async move {
         let (from, to): (E164, E164) = ("+622150001000".parse().unwrap(), "+628123456789".parse().unwrap());
-        world
-            .carrier
-            .when_dialled(&to, Answering::After(Duration::from_secs(4)));
-        let mut handle = world
-            .engine
-            .dial(world.tenant, world.agent.clone(), from.clone(), to)
-            .unwrap();
+        world.carrier.when_dialled(&to, Answering::After(Duration::from_secs(4)));
+        let mut handle = world.engine.dial(world.tenant, world.agent.clone(), from.clone(), to).unwrap();
         while let Some(event) = handle.next_event().await {
-            if matches!(
-                event.kind,
-                CallEventKind::Phase {
-                    phase: offhook::call::Phase::Connected
-                }
-            ) {
+            if matches!(event.kind, CallEventKind::Phase { phase: offhook::call::Phase::Connected }) {
                 break;
             }
         }
@@ -253,26 +204,15 @@ fn an_outbound_call_is_placed_answered_and_held() {
         assert_eq!(record.transcript[0].text, "Good morning.");
 
         let busy: E164 = "+628111111111".parse().unwrap();
-        world
-            .carrier
-            .when_dialled(&busy, Answering::Refuses(HangupCause::USER_BUSY));
-        let handle = world
-            .engine
-            .dial(world.tenant, world.agent.clone(), from.clone(), busy)
-            .unwrap();
+        world.carrier.when_dialled(&busy, Answering::Refuses(HangupCause::USER_BUSY));
+        let handle = world.engine.dial(world.tenant, world.agent.clone(), from.clone(), busy).unwrap();
         let (record, ledger) = handle.finished().await.unwrap();
         assert_eq!((record.status, ledger.unwrap().settled_ms), (CallStatus::Busy, 0));
 
         let unknown: E164 = "+628222222222".parse().unwrap();
-        let handle = world
-            .engine
-            .dial(world.tenant, world.agent.clone(), from, unknown)
-            .unwrap();
+        let handle = world.engine.dial(world.tenant, world.agent.clone(), from, unknown).unwrap();
         let (record, _) = handle.finished().await.unwrap();
-        assert_eq!(
-            (record.status, record.hangup_cause),
-            (CallStatus::Failed, Some(HangupCause::CALL_REJECTED))
-        );
+        assert_eq!((record.status, record.hangup_cause), (CallStatus::Failed, Some(HangupCause::CALL_REJECTED)));
     });
 }
 
@@ -283,33 +223,17 @@ fn a_call_ends_with_its_credits() {
         let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
         let handle = world.engine.accept(tenant, world.agent.clone(), incoming).unwrap();
         let (record, ledger) = handle.finished().await.unwrap();
-        assert_eq!(
-            (record.status, record.end_reason),
-            (CallStatus::Rejected, Some(EndReason::InsufficientCredits))
-        );
+        assert_eq!((record.status, record.end_reason), (CallStatus::Rejected, Some(EndReason::InsufficientCredits)));
         assert_eq!(ledger.unwrap().held_ms, 0);
         drop(caller);
 
-        world
-            .engine
-            .credits()
-            .grant(tenant, Duration::from_secs(5), "five")
-            .await
-            .unwrap();
-        world
-            .engine
-            .credits()
-            .grant(tenant, Duration::from_secs(5), "five")
-            .await
-            .unwrap();
+        world.engine.credits().grant(tenant, Duration::from_secs(5), "five").await.unwrap();
+        world.engine.credits().grant(tenant, Duration::from_secs(5), "five").await.unwrap();
         let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
         let handle = world.engine.accept(tenant, world.agent.clone(), incoming).unwrap();
         caller.sound(SILENCE, Duration::from_secs(8)).await;
         let (record, ledger) = handle.finished().await.unwrap();
-        assert_eq!(
-            (record.talk_time_ms, record.end_reason),
-            (5_000, Some(EndReason::CreditsExhausted))
-        );
+        assert_eq!((record.talk_time_ms, record.end_reason), (5_000, Some(EndReason::CreditsExhausted)));
         assert_eq!(ledger.unwrap().after_ms, 0);
     });
 }
@@ -335,11 +259,7 @@ fn webhooks_are_retried_in_order_with_the_same_bytes() {
         let requests = world.http.requests();
         assert_eq!(requests.len(), 6, "three events, three failures");
         assert!(requests[..3].iter().all(|request| request.body == requests[0].body));
-        assert!(
-            requests[..3]
-                .iter()
-                .all(|request| request.headers == requests[0].headers)
-        );
+        assert!(requests[..3].iter().all(|request| request.headers == requests[0].headers));
         let deliveries = world.engine.webhooks().deliveries(world.tenant, id).await.unwrap();
         let attempts: Vec<_> = deliveries.iter().map(|delivery| delivery.attempts.len()).collect();
         assert_eq!(attempts, [4, 1, 1]);

@@ -17,15 +17,10 @@ struct Clock {
     origin: std::time::Instant,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test's runtime is where the clocks come from"
-)]
+#[expect(clippy::disallowed_methods, reason = "a test's runtime is where the clocks come from")]
 impl Clock {
     fn start() -> Self {
-        Self {
-            origin: std::time::Instant::now(),
-        }
+        Self { origin: std::time::Instant::now() }
     }
 
     fn now(self) -> Instant {
@@ -33,9 +28,7 @@ impl Clock {
     }
 
     fn wall_clock() -> Timestamp {
-        let since = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         Timestamp::from_unix_micros(0) + since
     }
 
@@ -111,10 +104,7 @@ async fn short_call(runtime: Arc<dyn Runtime>) {
     caller.hang_up(offhook::provider::telephony::HangupCause::NORMAL_CLEARING);
     let (record, ledger) = handle.finished().await.unwrap();
     let said: Vec<_> = record.transcript.iter().map(|entry| entry.text.as_str()).collect();
-    assert_eq!(
-        said,
-        ["Good morning.", "What are your opening hours?", "From nine to five."]
-    );
+    assert_eq!(said, ["Good morning.", "What are your opening hours?", "From nine to five."]);
     assert_eq!(ledger.unwrap().settled_ms.unsigned_abs(), record.talk_time_ms);
 }
 
@@ -130,15 +120,10 @@ fn a_call_in_virtual_time() {
 
 #[test]
 fn a_call_under_tokio() {
-    let tokio = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let runtime = Arc::new(Tokio(Clock::start()));
     let limit = Duration::from_secs(60);
-    tokio
-        .block_on(async { tokio::time::timeout(limit, within_limit(short_call(runtime))).await })
-        .unwrap();
+    tokio.block_on(async { tokio::time::timeout(limit, within_limit(short_call(runtime))).await }).unwrap();
 }
 
 #[test]

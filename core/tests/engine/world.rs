@@ -36,11 +36,7 @@ impl World {
     /// Callers say `lines`, one for each time they are heard.
     pub(crate) async fn new(runtime: Arc<dyn Runtime>, lines: &[&str]) -> Self {
         Self::with_http(runtime, lines, |request| {
-            let answer = if request.url == FUNCTION_URL {
-                "{\"time\":\"ten\"}"
-            } else {
-                ""
-            };
+            let answer = if request.url == FUNCTION_URL { "{\"time\":\"ten\"}" } else { "" };
             Ok((200, answer.to_owned()))
         })
         .await
@@ -68,26 +64,13 @@ impl World {
         engine.credits().grant(tenant, HOUR, "first").await.unwrap();
         let endpoint = engine.webhooks().register(tenant, "crm", WEBHOOK_URL).await.unwrap();
         let agent = agent(&*runtime);
-        Self {
-            agent: Arc::new(agent),
-            blob,
-            carrier,
-            endpoint,
-            engine,
-            http,
-            runtime,
-            store,
-            tenant,
-        }
+        Self { agent: Arc::new(agent), blob, carrier, endpoint, engine, http, runtime, store, tenant }
     }
 
     /// A caller rings and the agent is put on.
     pub(crate) fn ring(&self) -> (CallHandle, Caller) {
         let (incoming, caller) = self.carrier.ring("+628123456789", "+622150001000");
-        (
-            self.engine.accept(self.tenant, self.agent.clone(), incoming).unwrap(),
-            caller,
-        )
+        (self.engine.accept(self.tenant, self.agent.clone(), incoming).unwrap(), caller)
     }
 
     pub(crate) async fn wait(&self, duration: Duration) {
@@ -96,11 +79,7 @@ impl World {
 }
 
 fn agent(runtime: &dyn Runtime) -> Agent {
-    let mut agent = Agent::new(
-        AgentId::new(runtime.wall_clock(), [8; 10]),
-        "Sari",
-        "You are {{agent.name}}.",
-    );
+    let mut agent = Agent::new(AgentId::new(runtime.wall_clock(), [8; 10]), "Sari", "You are {{agent.name}}.");
     agent.greeting = Some("Good morning.".to_owned());
     agent.functions.push(Function {
         secret: Secret::new("function secret"),
@@ -119,23 +98,13 @@ fn receptionist(request: &LlmRequest) -> Vec<LlmEvent> {
     let text = |text: &str| vec![LlmEvent::Text(text.to_owned())];
     let tool = |name: &str| {
         let arguments = "{\"phone_number\":\"+628123456789\"}".to_owned();
-        LlmEvent::ToolCall(ToolCall {
-            arguments,
-            id: format!("{name}-1"),
-            name: name.to_owned(),
-        })
+        LlmEvent::ToolCall(ToolCall { arguments, id: format!("{name}-1"), name: name.to_owned() })
     };
-    let finished = LlmEvent::Finished {
-        reason: FinishReason::ToolCalls,
-    };
+    let finished = LlmEvent::Finished { reason: FinishReason::ToolCalls };
     match request.messages.last() {
         Some(Message::Tool { content, .. }) => text(&format!("I found {content}.")),
         Some(Message::User { text: said }) if said.contains("appointment") => {
-            vec![
-                LlmEvent::Text("Let me check.".to_owned()),
-                tool("check_appointment"),
-                finished,
-            ]
+            vec![LlmEvent::Text("Let me check.".to_owned()), tool("check_appointment"), finished]
         }
         Some(Message::User { text: said }) if said.contains("bye") => {
             vec![LlmEvent::Text("Goodbye!".to_owned()), tool("end_call"), finished]

@@ -20,10 +20,7 @@ fn it_is_said_after_the_least_speech_and_after_the_hangover() {
     line.silence(500);
     line.speech(600);
     line.silence(1_000);
-    assert_eq!(
-        line.said_at,
-        [ms(500) + settings.speech_min, ms(1_100) + settings.hangover + ms(20)]
-    );
+    assert_eq!(line.said_at, [ms(500) + settings.speech_min, ms(1_100) + settings.hangover + ms(20)]);
 }
 
 #[test]
@@ -78,11 +75,7 @@ fn comfort_noise_and_a_quiet_room_are_silence_from_the_start() {
 fn speech_is_heard_over_steady_noise() {
     let mut line = Line::new(8_000);
     line.noise(2_000, -45.0);
-    assert!(
-        line.events.is_empty() && (line.vad.floor_dbfs() + 45.0).abs() < 2.0,
-        "{:?}",
-        line.vad
-    );
+    assert!(line.events.is_empty() && (line.vad.floor_dbfs() + 45.0).abs() < 2.0, "{:?}", line.vad);
     line.noise_dbfs = Some(-45.0);
     line.speech(600);
     line.noise(1_000, -45.0);
@@ -149,45 +142,18 @@ fn every_rate_hears_the_same() {
 fn settings_that_cannot_work_are_refused() {
     let good = EnergyVadSettings::default();
     let bad = [
-        EnergyVadSettings {
-            rise_db: f32::NAN,
-            ..good
-        },
-        EnergyVadSettings {
-            fall_db: f32::NAN,
-            ..good
-        },
-        EnergyVadSettings {
-            fall_db: good.rise_db + 1.0,
-            ..good
-        },
+        EnergyVadSettings { rise_db: f32::NAN, ..good },
+        EnergyVadSettings { fall_db: f32::NAN, ..good },
+        EnergyVadSettings { fall_db: good.rise_db + 1.0, ..good },
         EnergyVadSettings { fall_db: -1.0, ..good },
-        EnergyVadSettings {
-            rise_db: f32::INFINITY,
-            ..good
-        },
-        EnergyVadSettings {
-            level_min_dbfs: 1.0,
-            ..good
-        },
-        EnergyVadSettings {
-            level_min_dbfs: f32::NAN,
-            ..good
-        },
-        EnergyVadSettings {
-            hangover: Duration::MAX,
-            ..good
-        },
-        EnergyVadSettings {
-            speech_min: Duration::from_secs(11),
-            ..good
-        },
+        EnergyVadSettings { rise_db: f32::INFINITY, ..good },
+        EnergyVadSettings { level_min_dbfs: 1.0, ..good },
+        EnergyVadSettings { level_min_dbfs: f32::NAN, ..good },
+        EnergyVadSettings { hangover: Duration::MAX, ..good },
+        EnergyVadSettings { speech_min: Duration::from_secs(11), ..good },
     ];
     for settings in bad {
-        assert_eq!(
-            EnergyVad::new(8_000, settings).unwrap_err().kind(),
-            ErrorKind::ConfigInvalid
-        );
+        assert_eq!(EnergyVad::new(8_000, settings).unwrap_err().kind(), ErrorKind::ConfigInvalid);
     }
     assert_eq!(EnergyVad::new(0, good).unwrap_err().kind(), ErrorKind::ConfigInvalid);
 }
@@ -268,9 +234,7 @@ impl Line {
     fn speech(&mut self, millis: u64) {
         self.play(millis, |seconds, since| {
             let syllable = 0.35 + 0.65 * (TAU * since / 0.2).cos().abs();
-            let voice: f64 = (2..14)
-                .map(|k| (TAU * 140.0 * f64::from(k) * seconds).sin() / f64::from(k))
-                .sum();
+            let voice: f64 = (2..14).map(|k| (TAU * 140.0 * f64::from(k) * seconds).sin() / f64::from(k)).sum();
             4_000.0 * syllable * voice
         });
     }

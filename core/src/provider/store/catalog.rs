@@ -59,9 +59,7 @@ impl Catalog {
 
     /// The indexes of `kind`.
     pub fn indexes(&self, operation: &'static str, kind: &str) -> Result<&Indexes> {
-        self.kinds
-            .get(kind)
-            .ok_or_else(|| invalid(operation, "no such kind").with_context("kind", kind))
+        self.kinds.get(kind).ok_or_else(|| invalid(operation, "no such kind").with_context("kind", kind))
     }
 
     /// Checks a key.
@@ -138,9 +136,7 @@ impl Catalog {
 fn check_name(operation: &'static str, name: &str) -> Result<()> {
     let sound = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     if sound {
         return Ok(());
     }
@@ -149,10 +145,7 @@ fn check_name(operation: &'static str, name: &str) -> Result<()> {
 
 fn check_text(operation: &'static str, what: &str, text: &str) -> Result<()> {
     if text.len() > KEY_BYTES_MAX {
-        return Err(invalid(
-            operation,
-            &format!("{what} is longer than {KEY_BYTES_MAX} bytes"),
-        ));
+        return Err(invalid(operation, &format!("{what} is longer than {KEY_BYTES_MAX} bytes")));
     }
     // Several databases cannot hold it in text.
     if text.contains('\0') {
@@ -170,10 +163,7 @@ fn check_value(operation: &'static str, indexes: &Indexes, index: &str, value: &
 }
 
 fn index_type(operation: &'static str, indexes: &Indexes, index: &str) -> Result<IndexType> {
-    indexes
-        .get(index)
-        .copied()
-        .ok_or_else(|| invalid(operation, "no such index").with_context("index", index))
+    indexes.get(index).copied().ok_or_else(|| invalid(operation, "no such index").with_context("index", index))
 }
 
 fn nests_within(value: &Value, levels: usize) -> bool {
@@ -195,32 +185,18 @@ mod tests {
 
     #[test]
     fn names_that_sql_or_a_record_could_trip_over_are_refused() {
-        for name in [
-            "",
-            "Call",
-            "call-leg",
-            "call\"",
-            "é",
-            "a23456789_123456789_123456789_123456789_12345678",
-        ] {
+        for name in ["", "Call", "call-leg", "call\"", "é", "a23456789_123456789_123456789_123456789_12345678"] {
             assert_refused(vec![kind(name, &[])], name);
             assert_refused(vec![kind("call", &[name.to_owned().leak()])], name);
         }
         assert_refused(vec![kind("call", &["tenant"])], "reserved");
         assert_refused(vec![kind("call", &["status", "status"])], "index twice");
         assert_refused(vec![kind("call", &[]), kind("call", &[])], "kind twice");
-        assert!(
-            Catalog::new(&Schema {
-                kinds: vec![kind("call", &["status", "2nd_leg"]), kind("0", &[])]
-            })
-            .is_ok()
-        );
+        assert!(Catalog::new(&Schema { kinds: vec![kind("call", &["status", "2nd_leg"]), kind("0", &[])] }).is_ok());
     }
 
     fn assert_refused(kinds: Vec<KindSchema>, why: &str) {
-        let kind = Catalog::new(&Schema { kinds })
-            .map(|_| ())
-            .map_err(|error| error.kind());
+        let kind = Catalog::new(&Schema { kinds }).map(|_| ()).map_err(|error| error.kind());
         assert_eq!(kind, Err(ErrorKind::ConfigInvalid), "{why}");
     }
 

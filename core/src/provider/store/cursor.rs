@@ -25,11 +25,7 @@ impl Cursor {
             Order::IdAscending | Order::IdDescending => None,
             Order::IndexAscending(index) | Order::IndexDescending(index) => record.indexes.get(index).cloned(),
         };
-        Self {
-            value,
-            id: record.key.id.clone(),
-            tenant: record.key.tenant,
-        }
+        Self { value, id: record.key.id.clone(), tenant: record.key.tenant }
     }
 
     /// As text that only a list of the same kind and order takes.

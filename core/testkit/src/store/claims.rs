@@ -28,15 +28,8 @@ pub(super) fn cases() -> Vec<Case<Arc<dyn Store>>> {
 
 async fn claims_hand_out_what_is_due_earliest_first(store: Arc<dyn Store>) -> Verdict {
     let body = json!({"url": "https://example.com"});
-    let early = Put {
-        body: body.clone(),
-        ..put("z").index(COLOUR, "red").due_at(at(1))
-    };
-    put_all(
-        store.as_ref(),
-        [put("a").due_at(at(3)), early, put("b").due_at(at(2)), put("never")],
-    )
-    .await?;
+    let early = Put { body: body.clone(), ..put("z").index(COLOUR, "red").due_at(at(1)) };
+    put_all(store.as_ref(), [put("a").due_at(at(3)), early, put("b").due_at(at(2)), put("never")]).await?;
     assert!(store.claim(THING.into(), at(0), LEASE, 10).await?.is_empty());
     let claimed = store.claim(THING.into(), at(2), LEASE, 10).await?;
     assert_eq!(ids(&claimed), ["z", "b"]);
@@ -65,15 +58,7 @@ async fn claims_fence_off_a_late_worker(store: Arc<dyn Store>) -> Verdict {
     put_all(store.as_ref(), [put("a").due_at(at(0))]).await?;
     let slow = store.claim(THING.into(), at(0), LEASE, 1).await?;
     let quick = store.claim(THING.into(), at(30), LEASE, 1).await?;
-    let finish = |revision| {
-        put_all(
-            store.as_ref(),
-            [Put {
-                expect: Expect::Revision(revision),
-                ..put("a")
-            }],
-        )
-    };
+    let finish = |revision| put_all(store.as_ref(), [Put { expect: Expect::Revision(revision), ..put("a") }]);
     finish(quick[0].revision).await?;
     assert_eq!(refusal(finish(slow[0].revision).await), Some(ErrorKind::Conflict));
     assert!(store.claim(THING.into(), at(1_000), LEASE, 1).await?.is_empty());
@@ -84,12 +69,7 @@ async fn claims_follow_puts_and_deletes(store: Arc<dyn Store>) -> Verdict {
     put_all(store.as_ref(), ["a", "b", "c"].map(|id| put(id).due_at(at(1)))).await?;
     put_all(store.as_ref(), [put("a"), put("b").due_at(at(9))]).await?;
     assert_eq!(ids(&store.claim(THING.into(), at(1), LEASE, 10).await?), ["c"]);
-    store
-        .commit(batch([Operation::Delete(Delete {
-            key: thing("c"),
-            expect: Expect::Any,
-        })]))
-        .await?;
+    store.commit(batch([Operation::Delete(Delete { key: thing("c"), expect: Expect::Any })])).await?;
     assert_eq!(ids(&store.claim(THING.into(), at(100), LEASE, 10).await?), ["b"]);
     Ok(())
 }
@@ -98,66 +78,38 @@ async fn claims_cover_all_tenants_and_one_kind(store: Arc<dyn Store>) -> Verdict
     let foreign = RecordKey::new(tenant(2), THING, "a");
     let plain = RecordKey::new(tenant(1), PLAIN, "a");
     for key in [&foreign, &plain] {
-        put_all(
-            store.as_ref(),
-            [Put {
-                key: key.clone(),
-                ..put("")
-            }
-            .due_at(at(1))],
-        )
-        .await?;
+        put_all(store.as_ref(), [Put { key: key.clone(), ..put("") }.due_at(at(1))]).await?;
     }
     put_all(store.as_ref(), [put("a").due_at(at(1))]).await?;
     let claimed = store.claim(THING.into(), at(1), LEASE, 10).await?;
     let keys: Vec<RecordKey> = claimed.into_iter().map(|record| record.key).collect();
     assert_eq!(keys, [thing("a"), foreign]);
     let claimed = store.claim(PLAIN.into(), at(1), LEASE, 10).await?;
-    assert_eq!(
-        claimed.into_iter().map(|record| record.key).collect::<Vec<_>>(),
-        [plain]
-    );
+    assert_eq!(claimed.into_iter().map(|record| record.key).collect::<Vec<_>>(), [plain]);
     Ok(())
 }
 
 async fn claims_clamp_their_limit(store: Arc<dyn Store>) -> Verdict {
     let total = LIMIT_MAX + 2;
-    put_all(
-        store.as_ref(),
-        (0..total).map(|number| put(format!("{number:04}")).due_at(at(1))),
-    )
-    .await?;
+    put_all(store.as_ref(), (0..total).map(|number| put(format!("{number:04}")).due_at(at(1)))).await?;
     assert_eq!(ids(&store.claim(THING.into(), at(1), LEASE, 0).await?), ["0000"]);
-    assert_eq!(
-        store.claim(THING.into(), at(1), LEASE, u32::MAX).await?.len(),
-        LIMIT_MAX as usize
-    );
+    assert_eq!(store.claim(THING.into(), at(1), LEASE, u32::MAX).await?.len(), LIMIT_MAX as usize);
     assert_eq!(ids(&store.claim(THING.into(), at(1), LEASE, u32::MAX).await?), ["1001"]);
     Ok(())
 }
 
 async fn claims_survive_extreme_moments(store: Arc<dyn Store>) -> Verdict {
-    let (first, last) = (
-        Timestamp::from_unix_micros(i64::MIN),
-        Timestamp::from_unix_micros(i64::MAX),
-    );
+    let (first, last) = (Timestamp::from_unix_micros(i64::MIN), Timestamp::from_unix_micros(i64::MAX));
     put_all(store.as_ref(), [put("a").due_at(first), put("b").due_at(last)]).await?;
     let claimed = store.claim(THING.into(), at(0), Duration::MAX, 10).await?;
     assert_eq!((ids(&claimed), claimed[0].due_at), (vec!["a"], Some(last)));
-    assert_eq!(
-        ids(&store.claim(THING.into(), last, Duration::ZERO, 10).await?),
-        ["a", "b"]
-    );
+    assert_eq!(ids(&store.claim(THING.into(), last, Duration::ZERO, 10).await?), ["a", "b"]);
     Ok(())
 }
 
 async fn claims_go_to_exactly_one_worker(store: Arc<dyn Store>) -> Verdict {
     const TOTAL: usize = 200;
-    put_all(
-        store.as_ref(),
-        (0..TOTAL).map(|number| put(format!("{number:04}")).due_at(at(1))),
-    )
-    .await?;
+    put_all(store.as_ref(), (0..TOTAL).map(|number| put(format!("{number:04}")).due_at(at(1)))).await?;
     let claimed = on_threads(8, |_| {
         let store = Arc::clone(&store);
         async move {

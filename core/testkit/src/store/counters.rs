@@ -36,28 +36,19 @@ async fn counters_start_at_zero_and_move(store: Arc<dyn Store>) -> Verdict {
 async fn counters_do_not_pass_their_floor(store: Arc<dyn Store>) -> Verdict {
     let store = store.as_ref();
     add(store, move_by("balance", 10)).await?;
-    let spend = |delta| Add {
-        floor: Some(3),
-        ..move_by("balance", delta)
-    };
+    let spend = |delta| Add { floor: Some(3), ..move_by("balance", delta) };
     assert_eq!(refusal(add(store, spend(-8)).await), Some(ErrorKind::InsufficientFunds));
     assert_eq!(value_of(store, "balance").await?, 10);
     assert_eq!(add(store, spend(-7)).await?, 3);
     assert_eq!(refusal(add(store, spend(-1)).await), Some(ErrorKind::InsufficientFunds));
-    assert_eq!(
-        refusal(add(store, spend(i64::MIN)).await),
-        Some(ErrorKind::InsufficientFunds)
-    );
+    assert_eq!(refusal(add(store, spend(i64::MIN)).await), Some(ErrorKind::InsufficientFunds));
     assert_eq!(value_of(store, "balance").await?, 3);
     Ok(())
 }
 
 async fn counters_do_not_pass_their_ceiling(store: Arc<dyn Store>) -> Verdict {
     let store = store.as_ref();
-    let take = |delta| Add {
-        ceiling: Some(4),
-        ..move_by("lines", delta)
-    };
+    let take = |delta| Add { ceiling: Some(4), ..move_by("lines", delta) };
     assert_eq!(refusal(add(store, take(5)).await), Some(ErrorKind::RateLimited));
     assert_eq!(add(store, take(4)).await?, 4);
     assert_eq!(refusal(add(store, take(1)).await), Some(ErrorKind::RateLimited));
@@ -68,11 +59,7 @@ async fn counters_do_not_pass_their_ceiling(store: Arc<dyn Store>) -> Verdict {
 
 async fn counters_beyond_a_bound_may_move_back(store: Arc<dyn Store>) -> Verdict {
     let store = store.as_ref();
-    let bounded = |delta| Add {
-        floor: Some(0),
-        ceiling: Some(10),
-        ..move_by("lines", delta)
-    };
+    let bounded = |delta| Add { floor: Some(0), ceiling: Some(10), ..move_by("lines", delta) };
     add(store, move_by("lines", 20)).await?;
     assert_eq!(add(store, bounded(0)).await?, 20);
     assert_eq!(add(store, bounded(-5)).await?, 15);
@@ -80,10 +67,7 @@ async fn counters_beyond_a_bound_may_move_back(store: Arc<dyn Store>) -> Verdict
     add(store, move_by("lines", -35)).await?;
     assert_eq!(add(store, bounded(0)).await?, -20);
     assert_eq!(add(store, bounded(5)).await?, -15);
-    assert_eq!(
-        refusal(add(store, bounded(-1)).await),
-        Some(ErrorKind::InsufficientFunds)
-    );
+    assert_eq!(refusal(add(store, bounded(-1)).await), Some(ErrorKind::InsufficientFunds));
     assert_eq!(value_of(store, "lines").await?, -15);
     Ok(())
 }
@@ -91,19 +75,10 @@ async fn counters_beyond_a_bound_may_move_back(store: Arc<dyn Store>) -> Verdict
 async fn counters_do_not_wrap_around(store: Arc<dyn Store>) -> Verdict {
     let store = store.as_ref();
     assert_eq!(add(store, move_by("high", i64::MAX)).await?, i64::MAX);
-    assert_eq!(
-        refusal(add(store, move_by("high", 1)).await),
-        Some(ErrorKind::ConfigInvalid)
-    );
+    assert_eq!(refusal(add(store, move_by("high", 1)).await), Some(ErrorKind::ConfigInvalid));
     assert_eq!(add(store, move_by("low", i64::MIN)).await?, i64::MIN);
-    assert_eq!(
-        refusal(add(store, move_by("low", -1)).await),
-        Some(ErrorKind::ConfigInvalid)
-    );
-    let ceiling = Add {
-        ceiling: Some(i64::MAX),
-        ..move_by("high", 1)
-    };
+    assert_eq!(refusal(add(store, move_by("low", -1)).await), Some(ErrorKind::ConfigInvalid));
+    let ceiling = Add { ceiling: Some(i64::MAX), ..move_by("high", 1) };
     assert_eq!(refusal(add(store, ceiling).await), Some(ErrorKind::RateLimited));
     assert_eq!(value_of(store, "high").await?, i64::MAX);
     assert_eq!(value_of(store, "low").await?, i64::MIN);
@@ -113,10 +88,7 @@ async fn counters_do_not_wrap_around(store: Arc<dyn Store>) -> Verdict {
 async fn counters_move_several_times_in_a_batch(store: Arc<dyn Store>) -> Verdict {
     let moves = [move_by("a", 5), move_by("b", 1), move_by("a", -2), move_by("c", 0)];
     let committed = store.commit(batch(moves.map(Operation::Add))).await?;
-    let values: Vec<i64> = ["a", "b", "c"]
-        .iter()
-        .map(|name| committed.counters[&counter(name)])
-        .collect();
+    let values: Vec<i64> = ["a", "b", "c"].iter().map(|name| committed.counters[&counter(name)]).collect();
     assert_eq!(values, [3, 1, 0]);
     assert_eq!(committed.counters.len(), 3);
     assert_eq!(value_of(store.as_ref(), "a").await?, 3);
@@ -124,12 +96,7 @@ async fn counters_move_several_times_in_a_batch(store: Arc<dyn Store>) -> Verdic
 }
 
 async fn counters_check_bounds_at_every_move_of_a_batch(store: Arc<dyn Store>) -> Verdict {
-    let spend = |delta| {
-        Operation::Add(Add {
-            floor: Some(0),
-            ..move_by("balance", delta)
-        })
-    };
+    let spend = |delta| Operation::Add(Add { floor: Some(0), ..move_by("balance", delta) });
     let overdrawn = store.commit(batch([spend(5), spend(-6), spend(10)])).await;
     assert_eq!(refusal(overdrawn), Some(ErrorKind::InsufficientFunds));
     assert_eq!(value_of(store.as_ref(), "balance").await?, 0);
@@ -149,10 +116,7 @@ async fn counters_belong_to_a_tenant(store: Arc<dyn Store>) -> Verdict {
 
 async fn counters_hold_their_floor_under_32_threads(store: Arc<dyn Store>) -> Verdict {
     add(store.as_ref(), move_by("balance", 100)).await?;
-    let spend = Add {
-        floor: Some(0),
-        ..move_by("balance", -3)
-    };
+    let spend = Add { floor: Some(0), ..move_by("balance", -3) };
     let spent = spend_on_32_threads(&store, spend, ErrorKind::InsufficientFunds).await?;
     assert_eq!(spent, 33);
     assert_eq!(value_of(store.as_ref(), "balance").await?, 1);
@@ -160,10 +124,7 @@ async fn counters_hold_their_floor_under_32_threads(store: Arc<dyn Store>) -> Ve
 }
 
 async fn counters_hold_their_ceiling_under_32_threads(store: Arc<dyn Store>) -> Verdict {
-    let take = Add {
-        ceiling: Some(50),
-        ..move_by("lines", 1)
-    };
+    let take = Add { ceiling: Some(50), ..move_by("lines", 1) };
     let taken = spend_on_32_threads(&store, take, ErrorKind::RateLimited).await?;
     assert_eq!(taken, 50);
     assert_eq!(value_of(store.as_ref(), "lines").await?, 50);

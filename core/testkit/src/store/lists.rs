@@ -29,13 +29,7 @@ pub(super) fn cases() -> Vec<Case<Arc<dyn Store>>> {
 }
 
 async fn lists_are_by_id(store: Arc<dyn Store>) -> Verdict {
-    assert_eq!(
-        store.list(all()).await?,
-        Page {
-            records: Vec::new(),
-            next: None
-        }
-    );
+    assert_eq!(store.list(all()).await?, Page { records: Vec::new(), next: None });
     put_all(store.as_ref(), ["b", "d", "a", "c"].map(put)).await?;
     assert_eq!(list(&store, all()).await?, ["d", "c", "b", "a"]);
     assert_eq!(list(&store, ordered(Order::IdAscending)).await?, ["a", "b", "c", "d"]);
@@ -52,11 +46,7 @@ async fn lists_find_equal_indexes(store: Arc<dyn Store>) -> Verdict {
     assert_eq!(list(&store, all().equal(COLOUR, "red")).await?, ["f", "c", "a"]);
     assert_eq!(list(&store, all().equal(SIZE, 2)).await?, ["f", "b"]);
     assert_eq!(list(&store, all().equal(SIZE, 2).equal(COLOUR, "red")).await?, ["f"]);
-    assert!(
-        list(&store, all().equal(SIZE, 2).equal(COLOUR, "blue").equal(LABEL, "x"))
-            .await?
-            .is_empty()
-    );
+    assert!(list(&store, all().equal(SIZE, 2).equal(COLOUR, "blue").equal(LABEL, "x")).await?.is_empty());
     assert!(list(&store, all().equal(COLOUR, "Red")).await?.is_empty());
     assert!(list(&store, all().equal(COLOUR, "")).await?.is_empty());
     Ok(())
@@ -97,14 +87,9 @@ async fn lists_are_ordered_by_an_index_with_missing_ones_last(store: Arc<dyn Sto
 }
 
 async fn lists_compare_text_byte_by_byte(store: Arc<dyn Store>) -> Verdict {
-    let sorted = [
-        "", " ", "10", "9", "A", "Z", "a", "aa", "b", "e\u{301}", "z", "é", "日", "🤙",
-    ];
+    let sorted = ["", " ", "10", "9", "A", "Z", "a", "aa", "b", "e\u{301}", "z", "é", "日", "🤙"];
     put_all(store.as_ref(), sorted.map(|text| put(text).index(LABEL, text))).await?;
-    assert_eq!(
-        list(&store, ordered(Order::IndexAscending(LABEL.into()))).await?,
-        sorted
-    );
+    assert_eq!(list(&store, ordered(Order::IndexAscending(LABEL.into()))).await?, sorted);
     assert_eq!(list(&store, ordered(Order::IdAscending)).await?, sorted);
     let capitals = ordered(Order::IdAscending).range(LABEL, Some("A".into()), Some("a".into()));
     assert_eq!(list(&store, capitals).await?, ["A", "Z"]);
@@ -114,55 +99,24 @@ async fn lists_compare_text_byte_by_byte(store: Arc<dyn Store>) -> Verdict {
 async fn lists_follow_updates_and_deletes(store: Arc<dyn Store>) -> Verdict {
     put_things(&store).await?;
     put_all(store.as_ref(), [put("a").index(COLOUR, "blue"), put("c")]).await?;
-    store
-        .commit(batch([Operation::Delete(Delete {
-            key: thing("f"),
-            expect: Expect::Any,
-        })]))
-        .await?;
+    store.commit(batch([Operation::Delete(Delete { key: thing("f"), expect: Expect::Any })])).await?;
     assert!(list(&store, all().equal(COLOUR, "red")).await?.is_empty());
     assert_eq!(list(&store, all().equal(COLOUR, "blue")).await?, ["b", "a"]);
-    assert_eq!(
-        list(&store, ordered(Order::IdAscending)).await?,
-        ["a", "b", "c", "d", "e", "g"]
-    );
+    assert_eq!(list(&store, ordered(Order::IdAscending)).await?, ["a", "b", "c", "d", "e", "g"]);
     Ok(())
 }
 
 async fn lists_cover_one_tenant_or_all(store: Arc<dyn Store>) -> Verdict {
-    let foreign = |number, id: &str| {
-        Put {
-            key: RecordKey::new(tenant(number), THING, id),
-            ..put(id)
-        }
-        .index(SIZE, 7)
-    };
-    put_all(
-        store.as_ref(),
-        [
-            put("b").index(SIZE, 7),
-            put("d"),
-            foreign(2, "a"),
-            foreign(2, "b"),
-            foreign(3, "c"),
-        ],
-    )
-    .await?;
-    put_all(
-        store.as_ref(),
-        [Put::new(RecordKey::new(tenant(1), PLAIN, "z"), Expect::Any, json!({}))],
-    )
-    .await?;
+    let foreign = |number, id: &str| Put { key: RecordKey::new(tenant(number), THING, id), ..put(id) }.index(SIZE, 7);
+    put_all(store.as_ref(), [put("b").index(SIZE, 7), put("d"), foreign(2, "a"), foreign(2, "b"), foreign(3, "c")])
+        .await?;
+    put_all(store.as_ref(), [Put::new(RecordKey::new(tenant(1), PLAIN, "z"), Expect::Any, json!({}))]).await?;
     assert_eq!(list(&store, all()).await?, ["d", "b"]);
     assert_eq!(list(&store, Query::new(Some(tenant(2)), THING)).await?, ["b", "a"]);
     assert!(list(&store, Query::new(Some(tenant(4)), THING)).await?.is_empty());
     assert_eq!(list(&store, Query::new(None, PLAIN)).await?, ["z"]);
     let page = store.list(Query::new(None, THING)).await?;
-    let places: Vec<_> = page
-        .records
-        .iter()
-        .map(|record| (record.key.id.as_str(), record.key.tenant))
-        .collect();
+    let places: Vec<_> = page.records.iter().map(|record| (record.key.id.as_str(), record.key.tenant)).collect();
     let expected = [("d", 1), ("c", 3), ("b", 2), ("b", 1), ("a", 2)].map(|(id, number)| (id, tenant(number)));
     assert_eq!(places, expected);
     let sevens = list(&store, Query::new(None, THING).equal(SIZE, 7)).await?;
@@ -170,21 +124,15 @@ async fn lists_cover_one_tenant_or_all(store: Arc<dyn Store>) -> Verdict {
     for order in orders() {
         let query = Query::new(None, THING).order(order);
         let whole = store.list(query.clone()).await?.records;
-        assert_eq!(
-            walk(&store, query, 1).await?,
-            whole.iter().map(|record| record.key.clone()).collect::<Vec<_>>()
-        );
+        assert_eq!(walk(&store, query, 1).await?, whole.iter().map(|record| record.key.clone()).collect::<Vec<_>>());
     }
     Ok(())
 }
 
 async fn lists_clamp_their_limit(store: Arc<dyn Store>) -> Verdict {
     let total = LIMIT_MAX + 2;
-    put_all(
-        store.as_ref(),
-        (0..total).map(|number| put(format!("{number:04}")).index(SIZE, i64::from(number))),
-    )
-    .await?;
+    put_all(store.as_ref(), (0..total).map(|number| put(format!("{number:04}")).index(SIZE, i64::from(number))))
+        .await?;
     for order in orders() {
         let query = ordered(order);
         assert_eq!(store.list(query.clone().limit(0)).await?.records.len(), 1);
@@ -210,13 +158,7 @@ async fn lists_skip_an_offset(store: Arc<dyn Store>) -> Verdict {
             assert_eq!(ids(&page.records), expected, "{:?} from {offset}", query.order);
             assert_eq!(page.next.is_some(), offset + 2 < whole.len());
         }
-        assert_eq!(
-            store.list(query.offset(u64::MAX)).await?,
-            Page {
-                records: Vec::new(),
-                next: None
-            }
-        );
+        assert_eq!(store.list(query.offset(u64::MAX)).await?, Page { records: Vec::new(), next: None });
     }
     Ok(())
 }
@@ -228,12 +170,7 @@ async fn cursors_walk_every_order_to_its_end(store: Arc<dyn Store>) -> Verdict {
         let whole: Vec<RecordKey> = list(&store, query.clone()).await?.iter().map(thing).collect();
         assert_eq!(whole.len(), 7);
         for limit in 1..=8 {
-            assert_eq!(
-                walk(&store, query.clone(), limit).await?,
-                whole,
-                "{:?} by {limit}",
-                query.order
-            );
+            assert_eq!(walk(&store, query.clone(), limit).await?, whole, "{:?} by {limit}", query.order);
         }
     }
     Ok(())
@@ -257,12 +194,7 @@ async fn cursors_are_stable_under_inserts_and_deletes(store: Arc<dyn Store>) -> 
     let first = store.list(all().limit(2)).await?;
     assert_eq!(ids(&first.records), ["h", "f"]);
     put_all(store.as_ref(), ["i", "g", "e", "a"].map(put)).await?;
-    store
-        .commit(batch([Operation::Delete(Delete {
-            key: thing("f"),
-            expect: Expect::Any,
-        })]))
-        .await?;
+    store.commit(batch([Operation::Delete(Delete { key: thing("f"), expect: Expect::Any })])).await?;
     let next = first.next.ok_or("there is a next page")?;
     let rest = store.list(all().after(next)).await?;
     assert_eq!(ids(&rest.records), ["e", "d", "b", "a"]);
@@ -272,35 +204,18 @@ async fn cursors_are_stable_under_inserts_and_deletes(store: Arc<dyn Store>) -> 
 async fn cursors_that_are_not_ours_are_refused(store: Arc<dyn Store>) -> Verdict {
     put_things(&store).await?;
     let by_size = ordered(Order::IndexAscending(SIZE.into()));
-    let cursor = store
-        .list(by_size.clone().limit(1))
-        .await?
-        .next
-        .ok_or("there is a next page")?;
+    let cursor = store.list(by_size.clone().limit(1)).await?.next.ok_or("there is a next page")?;
     assert!(store.list(by_size.clone().after(&cursor)).await.is_ok());
     let invalid = Some(ErrorKind::ConfigInvalid);
-    for garbage in [
-        "",
-        "a",
-        "42",
-        "e30",
-        "bnVsbA",
-        "☎",
-        "' OR 1=1",
-        &cursor[1..],
-        &format!("{cursor}{cursor}"),
-    ] {
+    for garbage in ["", "a", "42", "e30", "bnVsbA", "☎", "' OR 1=1", &cursor[1..], &format!("{cursor}{cursor}")] {
         for query in [all(), by_size.clone()] {
             assert_eq!(refusal(store.list(query.after(garbage)).await), invalid, "{garbage}");
         }
     }
     let plain = Query::new(Some(tenant(1)), PLAIN);
-    for other in [
-        all(),
-        plain,
-        ordered(Order::IndexDescending(SIZE.into())),
-        ordered(Order::IndexAscending(LABEL.into())),
-    ] {
+    for other in
+        [all(), plain, ordered(Order::IndexDescending(SIZE.into())), ordered(Order::IndexAscending(LABEL.into()))]
+    {
         assert_eq!(refusal(store.list(other.after(&cursor)).await), invalid);
     }
     Ok(())
@@ -320,11 +235,7 @@ async fn lists_refuse_undeclared_names(store: Arc<dyn Store>) -> Verdict {
         Query::new(None, PLAIN).equal(SIZE, 1),
     ];
     for query in wrong {
-        assert_eq!(
-            refusal(store.list(query.clone()).await),
-            Some(ErrorKind::ConfigInvalid),
-            "{query:?}"
-        );
+        assert_eq!(refusal(store.list(query.clone()).await), Some(ErrorKind::ConfigInvalid), "{query:?}");
     }
     Ok(())
 }
@@ -354,21 +265,11 @@ fn ordered(order: Order) -> Query {
 fn orders() -> Vec<Order> {
     let up = [COLOUR, LABEL, SIZE].map(|index| Order::IndexAscending(index.into()));
     let down = [COLOUR, LABEL, SIZE].map(|index| Order::IndexDescending(index.into()));
-    [Order::IdAscending, Order::IdDescending]
-        .into_iter()
-        .chain(up)
-        .chain(down)
-        .collect()
+    [Order::IdAscending, Order::IdDescending].into_iter().chain(up).chain(down).collect()
 }
 
 async fn list(store: &Arc<dyn Store>, query: Query) -> offhook::Result<Vec<String>> {
-    Ok(store
-        .list(query)
-        .await?
-        .records
-        .into_iter()
-        .map(|record| record.key.id)
-        .collect())
+    Ok(store.list(query).await?.records.into_iter().map(|record| record.key.id).collect())
 }
 
 /// The keys of all pages of `limit` records.

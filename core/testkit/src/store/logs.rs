@@ -36,18 +36,11 @@ async fn logs_give_back_what_was_appended(store: Arc<dyn Store>) -> Verdict {
 
 async fn logs_have_no_gap_and_no_double(store: Arc<dyn Store>) -> Verdict {
     for seq in [1, u64::MAX] {
-        assert_eq!(
-            refusal(store.append(log("call"), seq, entries(["x"])).await),
-            Some(ErrorKind::Conflict)
-        );
+        assert_eq!(refusal(store.append(log("call"), seq, entries(["x"])).await), Some(ErrorKind::Conflict));
     }
     store.append(log("call"), 0, entries(["a", "b"])).await?;
     for seq in [0, 1, 3, u64::MAX] {
-        assert_eq!(
-            refusal(store.append(log("call"), seq, entries(["x"])).await),
-            Some(ErrorKind::Conflict),
-            "{seq}"
-        );
+        assert_eq!(refusal(store.append(log("call"), seq, entries(["x"])).await), Some(ErrorKind::Conflict), "{seq}");
     }
     assert_eq!(store.read_log(log("call"), 0, 10).await?, entries(["a", "b"]));
     Ok(())
@@ -58,31 +51,17 @@ async fn logs_take_empty_appends_at_their_end_only(store: Arc<dyn Store>) -> Ver
     assert!(store.read_log(log("call"), 0, 10).await?.is_empty());
     store.append(log("call"), 0, entries(["a"])).await?;
     store.append(log("call"), 1, Vec::new()).await?;
-    assert_eq!(
-        refusal(store.append(log("call"), 0, Vec::new()).await),
-        Some(ErrorKind::Conflict)
-    );
-    assert_eq!(
-        refusal(store.append(log("call"), 2, Vec::new()).await),
-        Some(ErrorKind::Conflict)
-    );
+    assert_eq!(refusal(store.append(log("call"), 0, Vec::new()).await), Some(ErrorKind::Conflict));
+    assert_eq!(refusal(store.append(log("call"), 2, Vec::new()).await), Some(ErrorKind::Conflict));
     assert_eq!(store.read_log(log("call"), 0, 10).await?, entries(["a"]));
     Ok(())
 }
 
 async fn logs_grow_several_times_in_a_batch(store: Arc<dyn Store>) -> Verdict {
-    store
-        .commit(batch([
-            append("a", 0, ["1", "2"]),
-            append("b", 0, ["x"]),
-            append("a", 2, ["3"]),
-        ]))
-        .await?;
+    store.commit(batch([append("a", 0, ["1", "2"]), append("b", 0, ["x"]), append("a", 2, ["3"])])).await?;
     assert_eq!(store.read_log(log("a"), 0, 10).await?, entries(["1", "2", "3"]));
     assert_eq!(store.read_log(log("b"), 0, 10).await?, entries(["x"]));
-    let doubled = store
-        .commit(batch([append("a", 3, ["4"]), append("a", 3, ["5"])]))
-        .await;
+    let doubled = store.commit(batch([append("a", 3, ["4"]), append("a", 3, ["5"])])).await;
     assert_eq!(refusal(doubled), Some(ErrorKind::Conflict));
     assert_eq!(store.read_log(log("a"), 3, 10).await?, entries([]));
     Ok(())
@@ -135,10 +114,7 @@ async fn logs_take_one_of_several_racing_writers(store: Arc<dyn Store>) -> Verdi
     });
     let mut won: Vec<String> = won.await?.into_iter().flatten().collect();
     let read = store.read_log(log("call"), 0, LIMIT_MAX).await?;
-    let mut read: Vec<String> = read
-        .iter()
-        .map(|entry| String::from_utf8_lossy(entry).into_owned())
-        .collect();
+    let mut read: Vec<String> = read.iter().map(|entry| String::from_utf8_lossy(entry).into_owned()).collect();
     for (seq, entry) in read.iter().enumerate() {
         assert!(entry.ends_with(&format!(":{seq}")), "{entry} is number {seq}");
     }
@@ -154,9 +130,5 @@ fn entries<const N: usize>(texts: [&'static str; N]) -> Vec<Bytes> {
 }
 
 fn append<const N: usize>(name: &str, seq: u64, texts: [&'static str; N]) -> Operation {
-    Operation::Append(Append {
-        log: log(name),
-        seq,
-        entries: entries(texts),
-    })
+    Operation::Append(Append { log: log(name), seq, entries: entries(texts) })
 }

@@ -73,11 +73,7 @@ pub async fn assert_same(reference: &dyn Store, subject: &dyn Store, history: &[
         assert_eq!(tell(subject, step).await, expected, "step {number}: {step:?}");
     }
     for step in everything() {
-        assert_eq!(
-            tell(subject, &step).await,
-            tell(reference, &step).await,
-            "in the end: {step:?}"
-        );
+        assert_eq!(tell(subject, &step).await, tell(reference, &step).await, "in the end: {step:?}");
     }
 }
 
@@ -93,16 +89,12 @@ enum Answer {
 
 async fn tell(store: &dyn Store, step: &Step) -> Result<Answer, ErrorKind> {
     let answer = match step.clone() {
-        Step::Claim {
-            kind,
-            now,
-            lease,
-            limit,
-        } => store.claim(kind.into(), now, lease, limit).await.map(Answer::Records),
-        Step::Commit(batch) => store
-            .commit(batch)
-            .await
-            .map(|committed| Answer::Counters(committed.counters.into_iter().collect())),
+        Step::Claim { kind, now, lease, limit } => {
+            store.claim(kind.into(), now, lease, limit).await.map(Answer::Records)
+        }
+        Step::Commit(batch) => {
+            store.commit(batch).await.map(|committed| Answer::Counters(committed.counters.into_iter().collect()))
+        }
         Step::Get(key) => store.get(key).await.map(Answer::Record),
         Step::List(query) => walk(store, query).await.map(Answer::Pages),
         Step::ReadLog(log, seq, limit) => store.read_log(log, seq, limit).await.map(Answer::Entries),
@@ -125,21 +117,13 @@ async fn walk(store: &dyn Store, mut query: Query) -> Result<Vec<Vec<Record>>> {
 fn everything() -> Vec<Step> {
     let mut steps = vec![Step::List(Query::new(None, PLAIN))];
     for index in [COLOUR, LABEL, SIZE] {
-        steps.push(Step::List(
-            Query::new(None, THING).order(Order::IndexAscending(index.into())),
-        ));
+        steps.push(Step::List(Query::new(None, THING).order(Order::IndexAscending(index.into()))));
     }
     for tenant in TENANTS.map(tenant) {
         steps.extend(["a", "b"].map(|name| Step::ReadLog(LogKey::new(tenant, name), 0, 100)));
-        let reads = ["a", "b"].map(|name| Add {
-            counter: CounterKey::new(tenant, name),
-            delta: 0,
-            floor: None,
-            ceiling: None,
-        });
-        steps.push(Step::Commit(Batch {
-            operations: reads.into_iter().map(Operation::Add).collect(),
-        }));
+        let reads =
+            ["a", "b"].map(|name| Add { counter: CounterKey::new(tenant, name), delta: 0, floor: None, ceiling: None });
+        steps.push(Step::Commit(Batch { operations: reads.into_iter().map(Operation::Add).collect() }));
     }
     steps
 }
@@ -169,11 +153,7 @@ fn put() -> impl Strategy<Value = Put> {
         put.due_at = due_at;
         // The kind without indexes gets them rarely enough for its batches to pass.
         if put.key.kind == THING {
-            put.indexes = indexes
-                .into_iter()
-                .flatten()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect();
+            put.indexes = indexes.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect();
         }
         put
     })
@@ -182,12 +162,7 @@ fn put() -> impl Strategy<Value = Put> {
 fn add() -> impl Strategy<Value = Add> {
     let delta = prop_oneof![10 => -5..=5_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
     (tenants(), name(), delta, option::of(-5..=5_i64), option::of(-5..=5_i64)).prop_map(
-        |(tenant, name, delta, floor, ceiling)| Add {
-            counter: CounterKey::new(tenant, name),
-            delta,
-            floor,
-            ceiling,
-        },
+        |(tenant, name, delta, floor, ceiling)| Add { counter: CounterKey::new(tenant, name), delta, floor, ceiling },
     )
 }
 
@@ -212,9 +187,7 @@ fn query() -> impl Strategy<Value = Query> {
     (filters, order, 0..8_u64, 0..5_u32).prop_map(|((tenant, equal, range), order, offset, limit)| {
         let query = Query::new(tenant, THING).order(order).limit(limit);
         let query = if offset < 4 { query.offset(offset) } else { query };
-        let query = equal
-            .into_iter()
-            .fold(query, |query, (index, value)| query.equal(index, value));
+        let query = equal.into_iter().fold(query, |query, (index, value)| query.equal(index, value));
         match range {
             Some((index, from, to)) => query.range(index, from, to),
             None => query,

@@ -37,18 +37,11 @@ pub(super) fn cases() -> Vec<Case<Arc<dyn Store>>> {
 async fn records_come_back_whole(store: Arc<dyn Store>) -> Verdict {
     assert_eq!(store.get(thing("a")).await?, None);
     let due_at = Timestamp::from_unix_micros(1_763_622_000_123_456);
-    put_all(
-        store.as_ref(),
-        [put("a").index(COLOUR, "red").index(SIZE, -7).due_at(due_at)],
-    )
-    .await?;
+    put_all(store.as_ref(), [put("a").index(COLOUR, "red").index(SIZE, -7).due_at(due_at)]).await?;
     let record = store.get(thing("a")).await?.ok_or("the record is gone")?;
     assert_eq!(record.key, thing("a"));
     assert_eq!(record.revision, 1);
-    assert_eq!(
-        record.indexes,
-        [(COLOUR.to_owned(), "red".into()), (SIZE.to_owned(), (-7).into())].into()
-    );
+    assert_eq!(record.indexes, [(COLOUR.to_owned(), "red".into()), (SIZE.to_owned(), (-7).into())].into());
     assert_eq!(record.due_at, Some(due_at));
     assert_eq!(record.body, json!({}));
     Ok(())
@@ -56,11 +49,7 @@ async fn records_come_back_whole(store: Arc<dyn Store>) -> Verdict {
 
 async fn records_are_replaced_whole(store: Arc<dyn Store>) -> Verdict {
     let due_at = Timestamp::from_unix_micros(1);
-    put_all(
-        store.as_ref(),
-        [put("a").index(COLOUR, "red").index(LABEL, "x").due_at(due_at)],
-    )
-    .await?;
+    put_all(store.as_ref(), [put("a").index(COLOUR, "red").index(LABEL, "x").due_at(due_at)]).await?;
     let replacement = Put::new(thing("a"), Expect::Revision(1), json!(["new"])).index(LABEL, "y");
     put_all(store.as_ref(), [replacement]).await?;
     let record = store.get(thing("a")).await?.ok_or("the record is gone")?;
@@ -89,21 +78,8 @@ async fn records_keep_any_json(store: Arc<dyn Store>) -> Verdict {
         json!("a string"),
         json!({"": "", "kožušček ☎": "日本語 🤙 \u{0} \u{7f} \u{2028} \" \\ '"}),
         json!([u64::MAX, i64::MIN, 0, true, false, null]),
-        json!([
-            0.1,
-            1.0 / 3.0,
-            -0.0,
-            1e300,
-            5e-324,
-            1.797_693_134_862_315_7e308,
-            2.225_073_858_507_201e-308,
-            1.0
-        ]),
-        json!([
-            122.416_294_033_786_58,
-            9_007_199_254_740_993.0,
-            0.000_001_234_567_890_123_456_7
-        ]),
+        json!([0.1, 1.0 / 3.0, -0.0, 1e300, 5e-324, 1.797_693_134_862_315_7e308, 2.225_073_858_507_201e-308, 1.0]),
+        json!([122.416_294_033_786_58, 9_007_199_254_740_993.0, 0.000_001_234_567_890_123_456_7]),
         nested,
     ];
     for (number, body) in bodies.into_iter().enumerate() {
@@ -136,20 +112,7 @@ async fn records_keep_extreme_moments(store: Arc<dyn Store>) -> Verdict {
 
 async fn records_take_any_id(store: Arc<dyn Store>) -> Verdict {
     let longest = "l".repeat(KEY_BYTES_MAX);
-    let ids = [
-        "",
-        " ",
-        "%",
-        "_",
-        "' OR 1=1 --",
-        "a\nb",
-        "A",
-        "a",
-        "é",
-        "e\u{301}",
-        "🤙",
-        &longest,
-    ];
+    let ids = ["", " ", "%", "_", "' OR 1=1 --", "a\nb", "A", "a", "é", "e\u{301}", "🤙", &longest];
     put_all(store.as_ref(), ids.map(|id| put(id).index(LABEL, id))).await?;
     for id in ids {
         let record = store.get(thing(id)).await?.ok_or("the record is gone")?;
@@ -161,20 +124,11 @@ async fn records_take_any_id(store: Arc<dyn Store>) -> Verdict {
 }
 
 async fn records_belong_to_a_tenant_and_a_kind(store: Arc<dyn Store>) -> Verdict {
-    let keys = [
-        thing("a"),
-        RecordKey::new(tenant(2), THING, "a"),
-        RecordKey::new(tenant(1), PLAIN, "a"),
-    ];
+    let keys = [thing("a"), RecordKey::new(tenant(2), THING, "a"), RecordKey::new(tenant(1), PLAIN, "a")];
     for (number, key) in keys.iter().enumerate() {
         put_all(store.as_ref(), [Put::new(key.clone(), Expect::Absent, json!(number))]).await?;
     }
-    store
-        .commit(batch([Operation::Delete(Delete {
-            key: keys[0].clone(),
-            expect: Expect::Any,
-        })]))
-        .await?;
+    store.commit(batch([Operation::Delete(Delete { key: keys[0].clone(), expect: Expect::Any })])).await?;
     assert_eq!(store.get(keys[0].clone()).await?, None);
     for (number, key) in keys.iter().enumerate().skip(1) {
         let record = store.get(key.clone()).await?.ok_or("the record is gone")?;
@@ -193,12 +147,7 @@ async fn puts_check_what_they_expect(store: Arc<dyn Store>) -> Verdict {
     put_if(Expect::Absent).await?;
     assert_eq!(refusal(put_if(Expect::Absent).await), Some(ErrorKind::Conflict));
     put_if(Expect::Revision(1)).await?;
-    for expect in [
-        Expect::Revision(0),
-        Expect::Revision(1),
-        Expect::Revision(3),
-        Expect::Revision(u64::MAX),
-    ] {
+    for expect in [Expect::Revision(0), Expect::Revision(1), Expect::Revision(3), Expect::Revision(u64::MAX)] {
         assert_eq!(refusal(put_if(expect).await), Some(ErrorKind::Conflict), "{expect:?}");
     }
     put_if(Expect::Any).await?;
@@ -213,11 +162,7 @@ async fn deletes_check_what_they_expect(store: Arc<dyn Store>) -> Verdict {
     assert_eq!(refusal(delete_if(Expect::Revision(1)).await), Some(ErrorKind::Conflict));
     put_all(store.as_ref(), [put("a"), put("a")]).await?;
     for expect in [Expect::Absent, Expect::Revision(1), Expect::Revision(u64::MAX)] {
-        assert_eq!(
-            refusal(delete_if(expect).await),
-            Some(ErrorKind::Conflict),
-            "{expect:?}"
-        );
+        assert_eq!(refusal(delete_if(expect).await), Some(ErrorKind::Conflict), "{expect:?}");
     }
     assert_eq!(revision_of(&store, "a").await?, Some(2));
     delete_if(Expect::Revision(2)).await?;
@@ -233,25 +178,16 @@ async fn batches_may_be_empty(store: Arc<dyn Store>) -> Verdict {
 async fn batches_see_their_own_operations(store: Arc<dyn Store>) -> Verdict {
     let first = Put::new(thing("a"), Expect::Absent, json!(1));
     let second = Put::new(thing("a"), Expect::Revision(1), json!(2));
-    store
-        .commit(batch([Operation::Put(first.clone()), Operation::Put(second)]))
-        .await?;
+    store.commit(batch([Operation::Put(first.clone()), Operation::Put(second)])).await?;
     let record = store.get(thing("a")).await?.ok_or("the record is gone")?;
     assert_eq!((record.revision, record.body), (2, json!(2)));
 
-    let doubled = store
-        .commit(batch([delete("a", Expect::Revision(2)), Operation::Put(first.clone())]))
-        .await;
+    let doubled = store.commit(batch([delete("a", Expect::Revision(2)), Operation::Put(first.clone())])).await;
     assert!(doubled.is_ok());
     assert_eq!(revision_of(&store, "a").await?, Some(1));
 
-    let fresh = Put {
-        key: thing("b"),
-        ..first
-    };
-    let doubled = store
-        .commit(batch([Operation::Put(fresh.clone()), Operation::Put(fresh)]))
-        .await;
+    let fresh = Put { key: thing("b"), ..first };
+    let doubled = store.commit(batch([Operation::Put(fresh.clone()), Operation::Put(fresh)])).await;
     assert_eq!(refusal(doubled), Some(ErrorKind::Conflict));
     assert_eq!(revision_of(&store, "b").await?, None);
     Ok(())
@@ -259,51 +195,21 @@ async fn batches_see_their_own_operations(store: Arc<dyn Store>) -> Verdict {
 
 async fn batches_are_all_or_nothing(store: Arc<dyn Store>) -> Verdict {
     let due_at = Timestamp::from_unix_micros(5);
-    put_all(
-        store.as_ref(),
-        [put("old").index(COLOUR, "red").due_at(due_at), put("doomed")],
-    )
-    .await?;
+    put_all(store.as_ref(), [put("old").index(COLOUR, "red").due_at(due_at), put("doomed")]).await?;
     store.append(log("call"), 0, vec![Bytes::from_static(b"0")]).await?;
     let good = [
         Operation::Put(put("new").index(COLOUR, "blue").due_at(due_at)),
         Operation::Put(put("old").index(COLOUR, "green")),
         delete("doomed", Expect::Any),
         Operation::Add(move_by("balance", 5)),
-        Operation::Append(Append {
-            log: log("call"),
-            seq: 1,
-            entries: vec![Bytes::from_static(b"1")],
-        }),
+        Operation::Append(Append { log: log("call"), seq: 1, entries: vec![Bytes::from_static(b"1")] }),
     ];
     let bad = [
-        (
-            Operation::Put(Put::new(thing("x"), Expect::Revision(9), json!({}))),
-            ErrorKind::Conflict,
-        ),
+        (Operation::Put(Put::new(thing("x"), Expect::Revision(9), json!({}))), ErrorKind::Conflict),
         (delete("x", Expect::Revision(1)), ErrorKind::Conflict),
-        (
-            Operation::Add(Add {
-                floor: Some(0),
-                ..move_by("empty", -1)
-            }),
-            ErrorKind::InsufficientFunds,
-        ),
-        (
-            Operation::Add(Add {
-                ceiling: Some(0),
-                ..move_by("full", 1)
-            }),
-            ErrorKind::RateLimited,
-        ),
-        (
-            Operation::Append(Append {
-                log: log("gap"),
-                seq: 1,
-                entries: Vec::new(),
-            }),
-            ErrorKind::Conflict,
-        ),
+        (Operation::Add(Add { floor: Some(0), ..move_by("empty", -1) }), ErrorKind::InsufficientFunds),
+        (Operation::Add(Add { ceiling: Some(0), ..move_by("full", 1) }), ErrorKind::RateLimited),
+        (Operation::Append(Append { log: log("gap"), seq: 1, entries: Vec::new() }), ErrorKind::Conflict),
     ];
     let before = snapshot(&store).await?;
     for (wrong, kind) in bad {
@@ -311,11 +217,7 @@ async fn batches_are_all_or_nothing(store: Arc<dyn Store>) -> Verdict {
             let mut operations = good.to_vec();
             operations.insert(place, wrong.clone());
             assert_eq!(refusal(store.commit(batch(operations)).await), Some(kind), "{wrong:?}");
-            assert_eq!(
-                snapshot(&store).await?,
-                before,
-                "{wrong:?} as number {place} left something behind"
-            );
+            assert_eq!(snapshot(&store).await?, before, "{wrong:?} as number {place} left something behind");
         }
     }
     let claimed = store.claim(THING.into(), due_at, Duration::from_secs(1), 10).await?;
@@ -332,10 +234,7 @@ async fn batches_of_several_threads_do_not_mix(store: Arc<dyn Store>) -> Verdict
             let mut kept = 0;
             for number in 0..10 {
                 let mut all = batch([Operation::Put(put(format!("{writer}:{number}")))]);
-                all.add(move_by("count", 1)).add(Add {
-                    ceiling: Some(40),
-                    ..move_by("bounded", 1)
-                });
+                all.add(move_by("count", 1)).add(Add { ceiling: Some(40), ..move_by("bounded", 1) });
                 match store.commit(all).await {
                     Ok(_) => kept += 1,
                     Err(error) if error.kind() == ErrorKind::RateLimited => {}
@@ -357,23 +256,13 @@ async fn undeclared_names_are_refused(store: Arc<dyn Store>) -> Verdict {
         let key = RecordKey::new(tenant(1), kind, "a");
         assert_eq!(refusal(store.get(key.clone()).await), invalid);
         assert_eq!(refusal(store.list(Query::new(None, kind)).await), invalid);
-        assert_eq!(
-            refusal(store.claim(kind.into(), Timestamp::default(), Duration::ZERO, 1).await),
-            invalid
-        );
+        assert_eq!(refusal(store.claim(kind.into(), Timestamp::default(), Duration::ZERO, 1).await), invalid);
         let put = Put::new(key.clone(), Expect::Any, json!({}));
         assert_eq!(refusal(put_all(store.as_ref(), [put]).await), invalid);
-        let delete = Operation::Delete(Delete {
-            key,
-            expect: Expect::Any,
-        });
+        let delete = Operation::Delete(Delete { key, expect: Expect::Any });
         assert_eq!(refusal(store.commit(batch([delete])).await), invalid);
     }
-    for wrong in [
-        put("a").index("unknown", 1),
-        put("a").index(SIZE, "1"),
-        put("a").index(COLOUR, 1),
-    ] {
+    for wrong in [put("a").index("unknown", 1), put("a").index(SIZE, "1"), put("a").index(COLOUR, 1)] {
         assert_eq!(refusal(put_all(store.as_ref(), [put("b"), wrong]).await), invalid);
     }
     let without_indexes = Put::new(RecordKey::new(tenant(1), PLAIN, "a"), Expect::Any, json!({})).index(SIZE, 1);
@@ -388,19 +277,13 @@ async fn oversized_requests_are_refused(store: Arc<dyn Store>) -> Verdict {
     for text in [long.as_str(), "a\0b"] {
         assert_eq!(refusal(store.get(thing(text)).await), invalid);
         assert_eq!(refusal(put_all(store.as_ref(), [put(text)]).await), invalid);
-        assert_eq!(
-            refusal(put_all(store.as_ref(), [put("a").index(LABEL, text)]).await),
-            invalid
-        );
+        assert_eq!(refusal(put_all(store.as_ref(), [put("a").index(LABEL, text)]).await), invalid);
         assert_eq!(refusal(super::add(store.as_ref(), move_by(text, 1)).await), invalid);
         assert_eq!(refusal(store.append(log(text), 0, Vec::new()).await), invalid);
         assert_eq!(refusal(store.read_log(log(text), 0, 1).await), invalid);
     }
     let deep = (0..BODY_DEPTH_MAX).fold(json!({}), |value, _| json!({"a": value}));
-    assert_eq!(
-        refusal(put_all(store.as_ref(), [Put::new(thing("a"), Expect::Any, deep)]).await),
-        invalid
-    );
+    assert_eq!(refusal(put_all(store.as_ref(), [Put::new(thing("a"), Expect::Any, deep)]).await), invalid);
     let many = (0..=OPERATIONS_MAX).map(|_| Operation::Add(move_by("a", 0)));
     assert_eq!(refusal(store.commit(batch(many)).await), invalid);
     Ok(())
@@ -417,9 +300,7 @@ async fn snapshot(store: &Arc<dyn Store>) -> offhook::Result<Vec<String>> {
         seen.push(format!("{record:?}"));
     }
     for colour in ["red", "green", "blue"] {
-        let page = store
-            .list(Query::new(Some(tenant(1)), THING).equal(COLOUR, colour))
-            .await?;
+        let page = store.list(Query::new(Some(tenant(1)), THING).equal(COLOUR, colour)).await?;
         seen.push(format!("{colour} {:?}", super::ids(&page.records)));
     }
     for counter in ["balance", "empty", "full"] {

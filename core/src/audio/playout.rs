@@ -34,6 +34,8 @@ pub struct Playout {
     clock: u64,
     frame: usize,
     heard: u64,
+    /// Since the clock stands still for want of frames.
+    idle: u64,
     in_flight: VecDeque<Vec<i16>>,
     pieces: VecDeque<Piece>,
     rate_hz: u32,
@@ -93,6 +95,7 @@ impl Playout {
             clock: 0,
             frame: samples_per_frame(rate_hz),
             heard: 0,
+            idle: 0,
             in_flight: VecDeque::with_capacity(LEAD_FRAMES + 1),
             pieces: VecDeque::new(),
             rate_hz,
@@ -180,14 +183,18 @@ impl Playout {
     /// Call it every 20 ms, then send frames while [`Playout::next_frame`] gives any.
     pub fn tick(&mut self, heard_now: &mut [i16]) {
         heard_now.fill(0);
-        if let Some(frame) = self.in_flight.pop_front() {
-            let length = heard_now.len().min(frame.len());
-            heard_now[..length].copy_from_slice(&frame[..length]);
-            self.spare.push(frame);
-            self.clock += self.frame as u64;
+        match self.in_flight.pop_front() {
+            Some(frame) => {
+                let length = heard_now.len().min(frame.len());
+                heard_now[..length].copy_from_slice(&frame[..length]);
+                self.spare.push(frame);
+                self.clock += self.frame as u64;
+                self.idle = 0;
+            }
+            None => self.idle += self.frame as u64,
         }
         let grace = if self.acknowledges { samples_in(MARK_GRACE, self.rate_hz) } else { 0 };
-        self.heard = self.heard.max(self.clock.saturating_sub(grace));
+        self.heard = self.heard.max(self.clock.saturating_sub(grace.saturating_sub(self.idle)));
     }
 
     /// The next frame to send now, if it is time for one. Returns its end position, to be used as a mark.

@@ -208,6 +208,8 @@ struct Floor {
     span_samples: u64,
     /// Oldest first.
     spans: [Span; SPANS],
+    /// The least of them.
+    least: f32,
     current: Span,
     current_samples: u64,
     flat: f32,
@@ -234,6 +236,7 @@ impl Floor {
             span_samples: samples_of(SPAN_DURATION, rate_hz),
             // Not flat, so that it is not taken for a level that was heard.
             spans: [Span { least: start, greatest: 1.0 }; SPANS],
+            least: start,
             current: Span::EMPTY,
             current_samples: 0,
             flat: level::power_from_db(FLAT_DB),
@@ -255,10 +258,11 @@ impl Floor {
         if latest.greatest <= latest.least * self.flat {
             older.fill(latest);
         }
+        self.least = self.spans.iter().fold(f32::INFINITY, |least, span| least.min(span.least));
     }
 
     fn power(&self) -> f32 {
-        self.spans.iter().fold(self.current, |sum, span| sum.with(*span)).least
+        self.least.min(self.current.least)
     }
 }
 

@@ -98,7 +98,7 @@ mod tests {
         let headers = sign(&[old.clone(), new.clone()], "id", at, b"body");
         verify(slice::from_ref(&new), &headers, b"body", at).unwrap();
         verify(&[old], &headers, b"body", at + TOLERANCE).unwrap();
-        assert!(verify(&[new.clone()], &headers, b"body", at + TOLERANCE + Duration::from_secs(1)).is_err());
+        assert!(verify(slice::from_ref(&new), &headers, b"body", at + TOLERANCE + Duration::from_secs(1)).is_err());
         assert!(verify(slice::from_ref(&new), &headers, b"other", at).is_err());
         assert!(verify(&[Secret::new("x")], &headers, b"body", at).is_err());
         let moved = Headers { id: "other".to_owned(), ..headers.clone() };

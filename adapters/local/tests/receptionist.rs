@@ -25,6 +25,7 @@ fn questions_find_their_answers() {
         ("I'd like to cancel my appointment.", "confirmation"),
         ("Am I talking to a robot?", "automatic"),
         ("Thank you.", "welcome"),
+        ("Thank you very much.", "welcome"),
         ("The moon is made of green cheese.", "did not catch"),
         ("", "did not catch"),
     ] {
@@ -52,7 +53,7 @@ fn an_appointment_is_looked_up_and_told() {
     let answer = talk.ask("And plus 62 812 3456 780?");
     assert_eq!(parse(&answer.calls[0].arguments), json!({ "phone_number": "+628123456780" }));
     assert!(talk.result(r#"{"found":false}"#).text.starts_with("I find no appointment for plus 6 2 8"));
-    let answer = talk.ask("Thank you, goodbye.");
+    let answer = talk.ask("Thank you very much. Goodbye.");
     assert_eq!(answer.text, "Thank you for calling. Goodbye!");
     assert_eq!(answer.calls[0].name, "end_call");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::rules::Intent;
-use super::words::{is_alike, stems};
+use super::words::{all_stems, is_alike, stems};
 
 /// Below this nothing matches: about half of an example's meaning must have been said.
 const SCORE_MIN: f64 = 0.5;
@@ -29,14 +29,25 @@ struct Patterns {
     keywords: Vec<Vec<String>>,
 }
 
+/// The caller's words: those that carry meaning, and all of them.
+struct Said {
+    meaning: Vec<String>,
+    words: Vec<String>,
+}
+
 impl Matcher {
     pub(super) fn new(intents: &[Intent]) -> Self {
-        let all = |texts: &[String]| texts.iter().map(|text| stems(text)).filter(|stems| !stems.is_empty()).collect();
-        let patterns = |intent: &Intent| Patterns { examples: all(&intent.examples), keywords: all(&intent.keywords) };
+        let all = |texts: &[String], stems: fn(&str) -> Vec<String>| {
+            texts.iter().map(|text| stems(text)).filter(|stems| !stems.is_empty()).collect()
+        };
+        let patterns = |intent: &Intent| Patterns {
+            examples: all(&intent.examples, stems),
+            keywords: all(&intent.keywords, all_stems),
+        };
         let intents: Vec<Patterns> = intents.iter().map(patterns).collect();
         let mut counts: BTreeMap<String, usize> = BTreeMap::new();
         for intent in &intents {
-            let mut own: Vec<&String> = intent.examples.iter().chain(&intent.keywords).flatten().collect();
+            let mut own: Vec<&String> = intent.examples.iter().flatten().collect();
             own.sort();
             own.dedup();
             for stem in own {
@@ -50,7 +61,7 @@ impl Matcher {
 
     /// The index of the closest intent, the first of equals; `None` if none is close.
     pub(super) fn closest(&self, text: &str) -> Option<usize> {
-        let said = stems(text);
+        let said = Said { meaning: stems(text), words: all_stems(text) };
         let mut best = None;
         let mut best_score = SCORE_MIN;
         for (index, patterns) in self.intents.iter().enumerate() {
@@ -62,10 +73,10 @@ impl Matcher {
         best
     }
 
-    fn score(&self, patterns: &Patterns, said: &[String]) -> f64 {
-        let keywords = patterns.keywords.iter().filter(|keyword| holds(said, keyword));
+    fn score(&self, patterns: &Patterns, said: &Said) -> f64 {
+        let keywords = patterns.keywords.iter().filter(|keyword| holds(&said.words, keyword));
         let keyword = keywords.map(|keyword| KEYWORD_SCORE + KEYWORD_WORD_SCORE * keyword.len() as f64);
-        let example = patterns.examples.iter().map(|example| self.closeness(example, said));
+        let example = patterns.examples.iter().map(|example| self.closeness(example, &said.meaning));
         keyword.chain(example).fold(0.0, f64::max)
     }
 

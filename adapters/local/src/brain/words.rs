@@ -48,6 +48,11 @@ pub(super) fn stems(text: &str) -> Vec<String> {
     words(text).iter().filter(|word| !STOP_WORDS.contains(&word.as_str())).filter_map(|word| stem(word)).collect()
 }
 
+/// The stems of all words, for phrases that count word by word: "how much" is not "very much".
+pub(super) fn all_stems(text: &str) -> Vec<String> {
+    words(text).iter().filter_map(|word| stem(word)).collect()
+}
+
 /// Words that any question may hold.
 const STOP_WORDS: &[&str] = &[
     "a",

@@ -52,15 +52,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// An answer in a conversation whose calls have had `ids`.
     pub(crate) fn new(ids: BTreeSet<String>) -> Self {
-        Self {
-            bytes: 0,
-            calls: Vec::new(),
-            done: false,
-            ids,
-            parser: Parser::default(),
-            reason: None,
-            usage: None,
-        }
+        Self { bytes: 0, calls: Vec::new(), done: false, ids, parser: Parser::default(), reason: None, usage: None }
     }
 
     /// Whether the peer has said that nothing follows.
@@ -82,11 +74,7 @@ impl Answer {
     pub(crate) fn finish(&mut self, failure: Option<Error>, events: &mut VecDeque<LlmEvent>) -> Result<()> {
         if self.reason.is_none() && !self.done {
             return Err(failure.unwrap_or_else(|| {
-                Error::new(
-                    ErrorKind::Unavailable,
-                    OPERATION,
-                    "the stream ended before the answer did",
-                )
+                Error::new(ErrorKind::Unavailable, OPERATION, "the stream ended before the answer did")
             }));
         }
         if self.reason.is_none() {
@@ -166,10 +154,7 @@ impl Answer {
             Some(position) => position,
             None if self.calls.len() == TOOL_CALLS_MAX => return Err(too_much("the answer has too many calls")),
             None => {
-                self.calls.push(PendingCall {
-                    index: delta.index,
-                    ..PendingCall::default()
-                });
+                self.calls.push(PendingCall { index: delta.index, ..PendingCall::default() });
                 self.calls.len() - 1
             }
         };
@@ -211,24 +196,12 @@ impl Answer {
 
     fn complete(&mut self, call: PendingCall) -> Result<ToolCall> {
         if call.name.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Unexpected,
-                OPERATION,
-                "the model called a tool without a name",
-            ));
+            return Err(Error::new(ErrorKind::Unexpected, OPERATION, "the model called a tool without a name"));
         }
         // Local servers leave ids out or start over with each answer.
-        let id = if call.id.is_empty() || self.ids.contains(&call.id) {
-            self.unused_id()
-        } else {
-            call.id
-        };
+        let id = if call.id.is_empty() || self.ids.contains(&call.id) { self.unused_id() } else { call.id };
         self.ids.insert(id.clone());
-        Ok(ToolCall {
-            arguments: call.arguments,
-            id,
-            name: call.name,
-        })
+        Ok(ToolCall { arguments: call.arguments, id, name: call.name })
     }
 
     fn unused_id(&self) -> String {
@@ -260,14 +233,7 @@ struct PendingCall {
 }
 
 fn refused(error: &Value) -> Error {
-    map(
-        OPERATION,
-        &Refusal {
-            error,
-            status: None,
-            retry_after: None,
-        },
-    )
+    map(OPERATION, &Refusal { error, status: None, retry_after: None })
 }
 
 fn too_much(what: &'static str) -> Error {
@@ -302,11 +268,7 @@ mod tests {
     }
 
     fn call(id: &str, name: &str, arguments: &str) -> LlmEvent {
-        LlmEvent::ToolCall(ToolCall {
-            arguments: arguments.into(),
-            id: id.into(),
-            name: name.into(),
-        })
+        LlmEvent::ToolCall(ToolCall { arguments: arguments.into(), id: id.into(), name: name.into() })
     }
 
     fn finished(reason: FinishReason) -> LlmEvent {
@@ -329,20 +291,10 @@ mod tests {
     #[test]
     fn text_usage_and_end_come_in_order() {
         let usage = json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}});
-        let chunks = [
-            delta(json!({"role": "assistant", "content": ""})),
-            delta(json!({"content": "Hi"})),
-            end("stop"),
-            usage,
-        ];
-        let expected = [
-            text("Hi"),
-            LlmEvent::Usage {
-                input_tokens: 3,
-                output_tokens: 2,
-            },
-            finished(FinishReason::Stop),
-        ];
+        let chunks =
+            [delta(json!({"role": "assistant", "content": ""})), delta(json!({"content": "Hi"})), end("stop"), usage];
+        let expected =
+            [text("Hi"), LlmEvent::Usage { input_tokens: 3, output_tokens: 2 }, finished(FinishReason::Stop)];
         assert_eq!(run(&(stream(&chunks) + "data: [DONE]\n\n")), (expected.to_vec(), None));
     }
 
@@ -357,11 +309,7 @@ mod tests {
             calls(json!([{"index": 0, "function": {"arguments": ":1}"}}])),
             end("tool_calls"),
         ];
-        let expected = [
-            call("a", "one", "{\"x\":1}"),
-            call("b", "two", "{}"),
-            finished(FinishReason::ToolCalls),
-        ];
+        let expected = [call("a", "one", "{\"x\":1}"), call("b", "two", "{}"), finished(FinishReason::ToolCalls)];
         assert_eq!(run(&stream(&chunks)), (expected.to_vec(), None));
     }
 
@@ -372,26 +320,16 @@ mod tests {
             calls(json!([{"index": 0, "id": "b", "function": {"name": "two"}}])),
             end("stop"),
         ];
-        let expected = [
-            call("a", "one", "{\"x\":1}"),
-            call("b", "two", ""),
-            finished(FinishReason::ToolCalls),
-        ];
+        let expected = [call("a", "one", "{\"x\":1}"), call("b", "two", ""), finished(FinishReason::ToolCalls)];
         assert_eq!(run(&stream(&same_index)), (expected.to_vec(), None));
-        let no_ids = [
-            calls(json!([{"function": {"name": "one", "arguments": "{}"}}])),
-            end("tool_calls"),
-        ];
+        let no_ids = [calls(json!([{"function": {"name": "one", "arguments": "{}"}}])), end("tool_calls")];
         let expected = [call("call_0", "one", "{}"), finished(FinishReason::ToolCalls)];
         assert_eq!(run(&stream(&no_ids)), (expected.to_vec(), None));
     }
 
     #[test]
     fn ids_that_the_conversation_has_had_are_replaced() {
-        let chunks = [
-            calls(json!([{"index": 0, "id": "call_0", "function": {"name": "one"}}])),
-            end("tool_calls"),
-        ];
+        let chunks = [calls(json!([{"index": 0, "id": "call_0", "function": {"name": "one"}}])), end("tool_calls")];
         let mut answer = Answer::new(BTreeSet::from(["call_0".to_owned(), "call_2".to_owned()]));
         let mut events = VecDeque::new();
         answer.feed(stream(&chunks).as_bytes(), &mut events).unwrap();
@@ -401,10 +339,7 @@ mod tests {
     #[test]
     fn calls_that_were_cut_off_are_not_made() {
         let part = calls(json!([{"index": 0, "id": "a", "function": {"name": "one", "arguments": "{\"x"}}]));
-        assert_eq!(
-            run(&stream(&[part, end("length")])),
-            (vec![finished(FinishReason::Length)], None)
-        );
+        assert_eq!(run(&stream(&[part, end("length")])), (vec![finished(FinishReason::Length)], None));
     }
 
     #[test]
@@ -442,16 +377,10 @@ mod tests {
                 "data: {\"error\": {\"message\": \"s3cret\", \"type\": \"rate_limit_error\"}}\n\n",
                 ErrorKind::RateLimited,
             ),
-            (
-                "event: error\ndata: {\"message\": \"s3cret\"}\n\n",
-                ErrorKind::Unavailable,
-            ),
+            ("event: error\ndata: {\"message\": \"s3cret\"}\n\n", ErrorKind::Unavailable),
             ("data: {\"choices\": [s3cret\n\n", ErrorKind::Unexpected),
             ("data: {\"choices\": \"s3cret\"}\n\n", ErrorKind::Unexpected),
-            (
-                "data: {\"choices\": [{\"finish_reason\": \"error\"}]}\n\n",
-                ErrorKind::Unavailable,
-            ),
+            ("data: {\"choices\": [{\"finish_reason\": \"error\"}]}\n\n", ErrorKind::Unavailable),
         ] {
             let events = decode([begun.as_bytes(), rest.as_bytes()]);
             assert_eq!(events[0].as_ref().unwrap(), &text("Hi"));

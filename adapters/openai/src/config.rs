@@ -28,10 +28,7 @@ pub struct OpenAiConfig {
 impl OpenAiConfig {
     /// `model` at OpenAI.
     pub fn openai(model: impl Into<String>, api_key: ApiKey) -> Self {
-        let config = Self {
-            tokens_field: TokensField::MaxCompletionTokens,
-            ..Self::compatible(OPENAI_URL, model)
-        };
+        let config = Self { tokens_field: TokensField::MaxCompletionTokens, ..Self::compatible(OPENAI_URL, model) };
         config.with_api_key(api_key)
     }
 
@@ -113,10 +110,7 @@ impl Endpoint {
             None => (base_url, String::new()),
         };
         let base = base.trim_end_matches('/');
-        let host = base
-            .strip_prefix("https://")
-            .or_else(|| base.strip_prefix("http://"))
-            .unwrap_or_default();
+        let host = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://")).unwrap_or_default();
         let malformed = |c: char| c.is_whitespace() || c.is_control() || c == '#';
         if host.is_empty() || host.starts_with('/') || base_url.contains(malformed) {
             return Err(Error::new(
@@ -125,10 +119,7 @@ impl Endpoint {
                 "the base URL is not an absolute http or https one",
             ));
         }
-        Ok(Self {
-            chat: format!("{base}/chat/completions{query}"),
-            models: format!("{base}/models{query}"),
-        })
+        Ok(Self { chat: format!("{base}/chat/completions{query}"), models: format!("{base}/models{query}") })
     }
 }
 
@@ -144,28 +135,14 @@ mod tests {
             assert_eq!(endpoint.models, "http://localhost:8080/v1/models");
         }
         let endpoint = Endpoint::parse("https://host/openai/v1?api-version=preview").unwrap();
-        assert_eq!(
-            endpoint.chat,
-            "https://host/openai/v1/chat/completions?api-version=preview"
-        );
+        assert_eq!(endpoint.chat, "https://host/openai/v1/chat/completions?api-version=preview");
     }
 
     #[test]
     fn malformed_urls_are_refused() {
-        for base in [
-            "",
-            "localhost:8080",
-            "ftp://host/v1",
-            "https://",
-            "https:///v1",
-            "http://a b",
-            "http://host/#v1",
-        ] {
-            assert_eq!(
-                Endpoint::parse(base).unwrap_err().kind(),
-                ErrorKind::ConfigInvalid,
-                "{base:?}"
-            );
+        for base in ["", "localhost:8080", "ftp://host/v1", "https://", "https:///v1", "http://a b", "http://host/#v1"]
+        {
+            assert_eq!(Endpoint::parse(base).unwrap_err().kind(), ErrorKind::ConfigInvalid, "{base:?}");
         }
     }
 

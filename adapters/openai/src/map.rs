@@ -23,17 +23,10 @@ pub(crate) fn map(operation: &'static str, refusal: &Refusal<'_>) -> Error {
     let status = refusal.status.or_else(|| code.as_deref()?.parse().ok());
     let kind = match status {
         Some(status) => kind_of_status(status),
-        None => kind_of_name(
-            code.as_deref().unwrap_or_default(),
-            class.as_deref().unwrap_or_default(),
-        ),
+        None => kind_of_name(code.as_deref().unwrap_or_default(), class.as_deref().unwrap_or_default()),
     };
     let mut error = Error::new(kind, operation, message(kind));
-    if [&code, &class]
-        .into_iter()
-        .flatten()
-        .any(|name| name == "insufficient_quota")
-    {
+    if [&code, &class].into_iter().flatten().any(|name| name == "insufficient_quota") {
         // Sent as a rate limit, but waiting does not fill an account.
         error = error.with_retry(Retry::Never);
     }
@@ -125,11 +118,7 @@ mod tests {
             (500, ErrorKind::Unavailable),
             (529, ErrorKind::Unavailable),
         ] {
-            let refusal = Refusal {
-                error: &Value::Null,
-                status: Some(status),
-                retry_after: None,
-            };
+            let refusal = Refusal { error: &Value::Null, status: Some(status), retry_after: None };
             assert_eq!(map("test", &refusal).kind(), kind, "{status}");
         }
     }
@@ -139,25 +128,14 @@ mod tests {
         for (error, kind) in [
             (json!({"type": "rate_limit_error"}), ErrorKind::RateLimited),
             (json!({"code": "invalid_api_key"}), ErrorKind::Unauthenticated),
-            (
-                json!({"code": "context_length_exceeded", "type": "invalid_request_error"}),
-                ErrorKind::Rejected,
-            ),
+            (json!({"code": "context_length_exceeded", "type": "invalid_request_error"}), ErrorKind::Rejected),
             (json!({"type": "server_error"}), ErrorKind::Unavailable),
             (json!({"code": 429}), ErrorKind::RateLimited),
             (json!({"code": "502"}), ErrorKind::Unavailable),
             (json!("only words"), ErrorKind::Unavailable),
         ] {
             assert_eq!(
-                map(
-                    "test",
-                    &Refusal {
-                        error: &error,
-                        status: None,
-                        retry_after: None
-                    }
-                )
-                .kind(),
+                map("test", &Refusal { error: &error, status: None, retry_after: None }).kind(),
                 kind,
                 "{error}"
             );
@@ -167,30 +145,16 @@ mod tests {
     #[test]
     fn an_empty_account_is_not_worth_waiting_for() {
         let error = json!({"type": "insufficient_quota", "code": "insufficient_quota"});
-        let mapped = map(
-            "test",
-            &Refusal {
-                error: &error,
-                status: Some(429),
-                retry_after: None,
-            },
-        );
+        let mapped = map("test", &Refusal { error: &error, status: Some(429), retry_after: None });
         assert_eq!((mapped.kind(), mapped.retry()), (ErrorKind::RateLimited, Retry::Never));
     }
 
     #[test]
     fn words_of_the_endpoint_are_not_repeated() {
         let error = json!({"message": "bad key sk-abc", "type": "Bad key sk-abc", "code": "sk-abc"});
-        let refusal = Refusal {
-            error: &error,
-            status: Some(429),
-            retry_after: Some(" 7 "),
-        };
+        let refusal = Refusal { error: &error, status: Some(429), retry_after: Some(" 7 ") };
         let mapped = map("test", &refusal);
-        assert_eq!(
-            mapped.context(),
-            [("status", "429".to_owned()), ("retry_after_s", "7".to_owned())]
-        );
+        assert_eq!(mapped.context(), [("status", "429".to_owned()), ("retry_after_s", "7".to_owned())]);
         assert!(!format!("{mapped:?}").contains("sk-abc"));
     }
 }

@@ -51,17 +51,11 @@ impl OpenAi {
 #[async_trait]
 impl Llm for OpenAi {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "openai",
-            detail: self.config.model.clone(),
-        }
+        ProviderInfo { name: "openai", detail: self.config.model.clone() }
     }
 
     fn capabilities(&self) -> LlmCapabilities {
-        LlmCapabilities {
-            streaming: true,
-            tools: true,
-        }
+        LlmCapabilities { streaming: true, tools: true }
     }
 
     async fn generate(&self, request: LlmRequest) -> Result<LlmEvents> {
@@ -79,16 +73,9 @@ impl Llm for OpenAi {
     ///
     /// `Unauthenticated` or `PermissionDenied` when the key is wrong; an endpoint without such a list is as good.
     async fn warm_up(&self) -> Result<()> {
-        let response = self
-            .http
-            .send(self.request(HttpMethod::Get, &self.endpoint.models))
-            .await?;
+        let response = self.http.send(self.request(HttpMethod::Get, &self.endpoint.models)).await?;
         if matches!(response.status, 401 | 403) {
-            let refusal = Refusal {
-                error: &Value::Null,
-                status: Some(response.status),
-                retry_after: None,
-            };
+            let refusal = Refusal { error: &Value::Null, status: Some(response.status), retry_after: None };
             return Err(map("llm.warm_up", &refusal));
         }
         // A connection is kept only when its response was read to the end, and not having it is no failure.
@@ -103,10 +90,7 @@ async fn accept(response: HttpResponse) -> Result<HttpResponse> {
     let status = response.status;
     let retry_after = response.header("retry-after").map(str::to_owned);
     let content_type = response.header("content-type").unwrap_or_default();
-    let streams = content_type
-        .trim_start()
-        .to_ascii_lowercase()
-        .starts_with("text/event-stream");
+    let streams = content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream");
     let succeeded = (200..300).contains(&status);
     if succeeded && streams {
         return Ok(response);
@@ -118,29 +102,11 @@ async fn accept(response: HttpResponse) -> Result<HttpResponse> {
     if succeeded {
         // Gateways pass on the errors that they meet upstream as a success.
         return Err(match error {
-            Value::Null => Error::new(
-                ErrorKind::Unexpected,
-                OPERATION,
-                "the endpoint does not stream its answer",
-            ),
-            _ => map(
-                OPERATION,
-                &Refusal {
-                    error,
-                    status: None,
-                    retry_after: retry_after.as_deref(),
-                },
-            ),
+            Value::Null => Error::new(ErrorKind::Unexpected, OPERATION, "the endpoint does not stream its answer"),
+            _ => map(OPERATION, &Refusal { error, status: None, retry_after: retry_after.as_deref() }),
         });
     }
-    Err(map(
-        OPERATION,
-        &Refusal {
-            error,
-            status: Some(status),
-            retry_after: retry_after.as_deref(),
-        },
-    ))
+    Err(map(OPERATION, &Refusal { error, status: Some(status), retry_after: retry_after.as_deref() }))
 }
 
 fn call_ids(request: &LlmRequest) -> BTreeSet<String> {
@@ -154,12 +120,7 @@ fn call_ids(request: &LlmRequest) -> BTreeSet<String> {
 type Body = BoxStream<'static, Result<Bytes>>;
 
 fn events(body: Body, answer: Answer) -> LlmEvents {
-    let reading = Reading {
-        answer,
-        body: Some(body),
-        failure: None,
-        queue: VecDeque::new(),
-    };
+    let reading = Reading { answer, body: Some(body), failure: None, queue: VecDeque::new() };
     stream::unfold(reading, |mut reading| async move {
         let event = reading.next().await?;
         Some((event, reading))

@@ -12,11 +12,7 @@ use crate::config::TokensField;
 pub(crate) fn encode(model: &str, tokens_field: TokensField, request: &LlmRequest) -> Result<Vec<u8>> {
     const OPERATION: &str = "llm.generate";
     if request.temperature.is_some_and(|temperature| !temperature.is_finite()) {
-        return Err(Error::new(
-            ErrorKind::ConfigInvalid,
-            OPERATION,
-            "the temperature is not a number",
-        ));
+        return Err(Error::new(ErrorKind::ConfigInvalid, OPERATION, "the temperature is not a number"));
     }
     let limit = |field| request.tokens_max.filter(|_| field == tokens_field);
     let body = Body {
@@ -47,10 +43,9 @@ fn encode_message(message: &Message) -> Result<Option<WireMessage<'_>>> {
             tool_calls: tool_calls.iter().map(encode_call).collect(),
         },
         Message::System { text } => WireMessage::plain("system", text),
-        Message::Tool { call_id, content } => WireMessage {
-            tool_call_id: Some(call_id),
-            ..WireMessage::plain("tool", content)
-        },
+        Message::Tool { call_id, content } => {
+            WireMessage { tool_call_id: Some(call_id), ..WireMessage::plain("tool", content) }
+        }
         Message::User { text } => WireMessage::plain("user", text),
         _ => return Err(Error::unsupported("llm.generate", "this kind of message")),
     };
@@ -59,31 +54,13 @@ fn encode_message(message: &Message) -> Result<Option<WireMessage<'_>>> {
 
 fn encode_call(call: &ToolCall) -> WireCall<'_> {
     // Some endpoints parse the history's arguments and fail on an empty string.
-    let arguments = if call.arguments.is_empty() {
-        "{}"
-    } else {
-        call.arguments.as_str()
-    };
-    WireCall {
-        function: WireFunction {
-            arguments,
-            name: &call.name,
-        },
-        id: &call.id,
-        r#type: "function",
-    }
+    let arguments = if call.arguments.is_empty() { "{}" } else { call.arguments.as_str() };
+    WireCall { function: WireFunction { arguments, name: &call.name }, id: &call.id, r#type: "function" }
 }
 
 fn encode_tool(tool: &Tool) -> WireTool<'_> {
-    let function = WireToolFunction {
-        description: &tool.description,
-        name: &tool.name,
-        parameters: &tool.parameters,
-    };
-    WireTool {
-        function,
-        r#type: "function",
-    }
+    let function = WireToolFunction { description: &tool.description, name: &tool.name, parameters: &tool.parameters };
+    WireTool { function, r#type: "function" }
 }
 
 #[derive(Serialize)]
@@ -120,12 +97,7 @@ struct WireMessage<'a> {
 
 impl<'a> WireMessage<'a> {
     fn plain(role: &'static str, content: &'a str) -> Self {
-        Self {
-            content: Some(content),
-            role,
-            tool_call_id: None,
-            tool_calls: Vec::new(),
-        }
+        Self { content: Some(content), role, tool_call_id: None, tool_calls: Vec::new() }
     }
 }
 
@@ -163,32 +135,15 @@ mod tests {
 
     #[test]
     fn conversation_is_written_in_the_dialect() {
-        let call = |id: &str, arguments: &str| ToolCall {
-            arguments: arguments.into(),
-            id: id.into(),
-            name: "find".into(),
-        };
+        let call =
+            |id: &str, arguments: &str| ToolCall { arguments: arguments.into(), id: id.into(), name: "find".into() };
         let mut request = LlmRequest::new(vec![
-            Message::System {
-                text: "be brief".into(),
-            },
+            Message::System { text: "be brief".into() },
             Message::User { text: "hi".into() },
-            Message::Assistant {
-                text: String::new(),
-                tool_calls: Vec::new(),
-            },
-            Message::Assistant {
-                text: String::new(),
-                tool_calls: vec![call("1", "{\"a\":1}"), call("2", "")],
-            },
-            Message::Tool {
-                call_id: "1".into(),
-                content: "nine".into(),
-            },
-            Message::Assistant {
-                text: "At nine.".into(),
-                tool_calls: Vec::new(),
-            },
+            Message::Assistant { text: String::new(), tool_calls: Vec::new() },
+            Message::Assistant { text: String::new(), tool_calls: vec![call("1", "{\"a\":1}"), call("2", "")] },
+            Message::Tool { call_id: "1".into(), content: "nine".into() },
+            Message::Assistant { text: "At nine.".into(), tool_calls: Vec::new() },
         ])
         .with_tools(vec![Tool {
             description: "finds".into(),
@@ -226,10 +181,7 @@ mod tests {
         let mut request = LlmRequest::new(vec![Message::User { text: "hi".into() }]);
         request.tokens_max = Some(8);
         let body: Value = serde_json::from_slice(&encode("m", TokensField::MaxTokens, &request).unwrap()).unwrap();
-        assert_eq!(
-            (&body["max_tokens"], body.get("max_completion_tokens")),
-            (&json!(8), None)
-        );
+        assert_eq!((&body["max_tokens"], body.get("max_completion_tokens")), (&json!(8), None));
         assert!(body.get("tools").is_none() && body.get("temperature").is_none());
     }
 

@@ -133,23 +133,15 @@ mod tests {
     fn fields_comments_and_line_ends_of_every_kind() {
         let stream = "\u{feff}: a comment\ndata: one\n\nevent: error\r\ndata:two\r\ndata:  three\r\n\r\nid: 7\rdata\r\r\
                       data-not: x\nretry: 1\n\nevent: lost\n\ndata: never ended\n";
-        let expected = [("", "one"), ("error", "two\n three"), ("", "")].map(|(name, data)| Event {
-            data: data.into(),
-            name: name.into(),
-        });
+        let expected = [("", "one"), ("error", "two\n three"), ("", "")]
+            .map(|(name, data)| Event { data: data.into(), name: name.into() });
         assert_eq!(parse([stream.as_bytes()]).unwrap(), expected);
     }
 
     #[test]
     fn a_byte_order_mark_is_skipped_at_the_start_only() {
         let stream = "\u{feff}data: a\n\n\u{feff}data: b\n\n";
-        assert_eq!(
-            parse([stream.as_bytes()]).unwrap(),
-            [Event {
-                data: "a".into(),
-                name: String::new()
-            }]
-        );
+        assert_eq!(parse([stream.as_bytes()]).unwrap(), [Event { data: "a".into(), name: String::new() }]);
     }
 
     #[test]

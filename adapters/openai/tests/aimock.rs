@@ -1,11 +1,6 @@
 //! The model against the mock server: what it says, and how it fails.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail tests"
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail tests")]
 
 mod support;
 
@@ -49,25 +44,15 @@ fn text(events: &[LlmEvent]) -> String {
 
 /// How the answer to a question fails that the server meets with `response` and `options`.
 async fn failure(response: Value, options: &[&str]) -> Error {
-    let server = Aimock::start(
-        &json!([{"match": {"userMessage": SECRET}, "response": response}]),
-        options,
-    );
+    let server = Aimock::start(&json!([{"match": {"userMessage": SECRET}, "response": response}]), options);
     let (_, error) = ask(&server.model(), question(SECRET)).await;
     let error = error.expect("the answer came");
-    assert!(
-        !format!("{error} {error:?}").contains(SECRET) && !format!("{error:?}").contains(KEY),
-        "{error:?}"
-    );
+    assert!(!format!("{error} {error:?}").contains(SECRET) && !format!("{error:?}").contains(KEY), "{error:?}");
     error
 }
 
 fn context<'a>(error: &'a Error, name: &str) -> Option<&'a str> {
-    error
-        .context()
-        .iter()
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.as_str())
+    error.context().iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str())
 }
 
 #[tokio::test]
@@ -82,13 +67,8 @@ async fn text_comes_in_pieces_with_its_usage() {
     );
     let (events, error) = ask(&server.model(), question("hours")).await;
     let pieces = ["From n", "ine to", " five."].map(|piece| LlmEvent::Text(piece.into()));
-    let usage = LlmEvent::Usage {
-        input_tokens: 21,
-        output_tokens: 6,
-    };
-    let finished = LlmEvent::Finished {
-        reason: FinishReason::Stop,
-    };
+    let usage = LlmEvent::Usage { input_tokens: 21, output_tokens: 6 };
+    let finished = LlmEvent::Finished { reason: FinishReason::Stop };
     assert_eq!(events, [&pieces[..], &[usage, finished]].concat());
     assert!(error.is_none());
 }
@@ -99,27 +79,13 @@ async fn a_tool_is_called_and_its_result_is_spoken() {
     let model = server.model();
     let mut request = question("When is my appointment?").with_tools(vec![check_appointment()]);
     let (events, _) = ask(&model, request.clone()).await;
-    let [
-        LlmEvent::ToolCall(call),
-        LlmEvent::Usage { .. },
-        LlmEvent::Finished { reason },
-    ] = &events[..]
-    else {
+    let [LlmEvent::ToolCall(call), LlmEvent::Usage { .. }, LlmEvent::Finished { reason }] = &events[..] else {
         panic!("unexpected {events:?}");
     };
-    assert_eq!(
-        (call.name.as_str(), call.arguments.as_str()),
-        ("check_appointment", "{\"day\":\"Monday\"}")
-    );
+    assert_eq!((call.name.as_str(), call.arguments.as_str()), ("check_appointment", "{\"day\":\"Monday\"}"));
     assert_eq!(*reason, FinishReason::ToolCalls);
-    request.messages.push(Message::Assistant {
-        text: String::new(),
-        tool_calls: vec![call.clone()],
-    });
-    request.messages.push(Message::Tool {
-        call_id: call.id.clone(),
-        content: "at half past nine".into(),
-    });
+    request.messages.push(Message::Assistant { text: String::new(), tool_calls: vec![call.clone()] });
+    request.messages.push(Message::Tool { call_id: call.id.clone(), content: "at half past nine".into() });
     let (events, error) = ask(&model, request).await;
     assert_eq!(text(&events), "You are expected at half past nine.");
     assert!(error.is_none());
@@ -146,10 +112,7 @@ async fn text_and_several_calls_come_in_one_answer() {
             _ => None,
         })
         .collect();
-    let expected = [
-        ("call_a", "{\"day\":\"Monday\"}"),
-        ("call_b", "{\"day\":\"Friday, after nine in the morning\"}"),
-    ];
+    let expected = [("call_a", "{\"day\":\"Monday\"}"), ("call_b", "{\"day\":\"Friday, after nine in the morning\"}")];
     assert_eq!(calls, expected);
 }
 
@@ -163,10 +126,7 @@ async fn an_answer_that_breaks_off_keeps_what_was_said_and_fails() {
     let server = Aimock::start(&fixtures, &[]);
     let (events, error) = ask(&server.model(), question("hours")).await;
     let said = text(&events);
-    assert!(
-        !said.is_empty() && said.len() < whole.len() && whole.starts_with(&said),
-        "{said:?}"
-    );
+    assert!(!said.is_empty() && said.len() < whole.len() && whole.starts_with(&said), "{said:?}");
     assert!(!events.iter().any(|event| matches!(event, LlmEvent::Finished { .. })));
     assert_eq!(error.expect("the answer ended well").kind(), ErrorKind::Unavailable);
 }
@@ -199,11 +159,7 @@ async fn refusals_become_kinds() {
     ] {
         let refused = json!({"error": {"message": SECRET, "type": "some_error"}, "status": status});
         let error = failure(refused, &[]).await;
-        assert_eq!(
-            (error.kind(), context(&error, "type")),
-            (kind, Some("some_error")),
-            "{status}"
-        );
+        assert_eq!((error.kind(), context(&error, "type")), (kind, Some("some_error")), "{status}");
     }
 }
 

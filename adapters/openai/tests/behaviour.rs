@@ -1,11 +1,6 @@
 //! The model, held to the suite against the mock server.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail tests"
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail tests")]
 
 mod support;
 
@@ -36,9 +31,5 @@ fn main() -> ExitCode {
 }
 
 fn on_tokio<T>(case: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(case)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(case)
 }

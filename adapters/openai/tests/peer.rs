@@ -1,11 +1,6 @@
 //! The model against peers on loopback that do what the mock server cannot.
 
-#![allow(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail tests"
-)]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail tests")]
 
 mod support;
 
@@ -54,9 +49,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     while !text.contains("\r\n\r\n") {
         text.push(stream.read_u8().await.ok()?.into());
     }
-    let length = text
-        .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
     Some(text + std::str::from_utf8(&body).unwrap())
@@ -78,32 +71,18 @@ async fn a_piece_is_passed_on_before_the_next_exists() {
         let asked = Arc::clone(&asked);
         async move {
             let request = read_request(&mut stream).await.unwrap();
-            assert!(
-                request.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"),
-                "{request}"
-            );
+            assert!(request.starts_with("POST /v1/chat/completions HTTP/1.1\r\n"), "{request}");
             assert!(request.contains("authorization: Bearer sk-1\r\n"), "{request}");
-            stream
-                .write_all((HEAD.to_owned() + &chunk(HI)).as_bytes())
-                .await
-                .unwrap();
+            stream.write_all((HEAD.to_owned() + &chunk(HI)).as_bytes()).await.unwrap();
             asked.notified().await;
-            stream
-                .write_all((chunk(STOP) + &chunk(DONE) + &chunk("")).as_bytes())
-                .await
-                .unwrap();
+            stream.write_all((chunk(STOP) + &chunk(DONE) + &chunk("")).as_bytes()).await.unwrap();
         }
     })
     .await;
     let mut answer = model_at(addr).generate(question("hello")).await.unwrap();
     assert_eq!(answer.next().await.unwrap().unwrap(), hi());
     more.notify_one();
-    assert_eq!(
-        answer.next().await.unwrap().unwrap(),
-        LlmEvent::Finished {
-            reason: FinishReason::Stop
-        }
-    );
+    assert_eq!(answer.next().await.unwrap().unwrap(), LlmEvent::Finished { reason: FinishReason::Stop });
     assert!(answer.next().await.is_none());
 }
 
@@ -149,10 +128,7 @@ async fn dropping_the_answer_hangs_up() {
         let notify = Arc::clone(&notify);
         async move {
             read_request(&mut stream).await.unwrap();
-            stream
-                .write_all((HEAD.to_owned() + &chunk(HI)).as_bytes())
-                .await
-                .unwrap();
+            stream.write_all((HEAD.to_owned() + &chunk(HI)).as_bytes()).await.unwrap();
             let _ = stream.read_to_end(&mut Vec::new()).await;
             notify.notify_one();
         }
@@ -167,28 +143,12 @@ async fn dropping_the_answer_hangs_up() {
 #[tokio::test]
 async fn answers_that_do_not_stream_are_refused() {
     for (head, body, kind) in [
-        (
-            "200 OK\r\ncontent-type: application/json",
-            "{\"choices\":[]}",
-            ErrorKind::Unexpected,
-        ),
+        ("200 OK\r\ncontent-type: application/json", "{\"choices\":[]}", ErrorKind::Unexpected),
         ("200 OK\r\ncontent-type: text/html", "<html>", ErrorKind::Unexpected),
         ("200 OK", "", ErrorKind::Unexpected),
-        (
-            "200 OK\r\ncontent-type: application/json",
-            "{\"error\":{\"code\":429}}",
-            ErrorKind::RateLimited,
-        ),
-        (
-            "307 Temporary Redirect\r\nlocation: http://localhost:1/",
-            "",
-            ErrorKind::Rejected,
-        ),
-        (
-            "401 Unauthorized",
-            "{\"error\":{\"message\":\"bad key sk-1\"}}",
-            ErrorKind::Unauthenticated,
-        ),
+        ("200 OK\r\ncontent-type: application/json", "{\"error\":{\"code\":429}}", ErrorKind::RateLimited),
+        ("307 Temporary Redirect\r\nlocation: http://localhost:1/", "", ErrorKind::Rejected),
+        ("401 Unauthorized", "{\"error\":{\"message\":\"bad key sk-1\"}}", ErrorKind::Unauthenticated),
         ("502 Bad Gateway", "<html>", ErrorKind::Unavailable),
     ] {
         let addr = serve(move |mut stream| async move {
@@ -197,9 +157,7 @@ async fn answers_that_do_not_stream_are_refused() {
             stream.write_all(answer.as_bytes()).await.unwrap();
         })
         .await;
-        let Err(error) = model_at(addr).generate(question("hello")).await else {
-            panic!("{head} was taken")
-        };
+        let Err(error) = model_at(addr).generate(question("hello")).await else { panic!("{head} was taken") };
         assert_eq!(error.kind(), kind, "{head}");
         assert!(!format!("{error:?}").contains("sk-1"), "{error:?}");
     }
@@ -212,23 +170,12 @@ async fn a_connection_that_breaks_after_the_answer_does_no_harm() {
             let tail = tail.clone();
             async move {
                 read_request(&mut stream).await.unwrap();
-                stream
-                    .write_all((HEAD.to_owned() + &chunk(HI) + &tail).as_bytes())
-                    .await
-                    .unwrap();
+                stream.write_all((HEAD.to_owned() + &chunk(HI) + &tail).as_bytes()).await.unwrap();
             }
         })
         .await;
         let answer = model_at(addr).generate(question("hello")).await.unwrap();
         let events: Vec<_> = answer.map(Result::unwrap).collect().await;
-        assert_eq!(
-            events,
-            [
-                hi(),
-                LlmEvent::Finished {
-                    reason: FinishReason::Stop
-                }
-            ]
-        );
+        assert_eq!(events, [hi(), LlmEvent::Finished { reason: FinishReason::Stop }]);
     }
 }

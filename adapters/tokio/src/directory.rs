@@ -55,16 +55,11 @@ impl Directory {
 #[async_trait]
 impl Blob for Directory {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "directory",
-            detail: self.root.display().to_string(),
-        }
+        ProviderInfo { name: "directory", detail: self.root.display().to_string() }
     }
 
     fn capabilities(&self) -> BlobCapabilities {
-        BlobCapabilities {
-            head_bytes_max: HEAD_BYTES_MAX,
-        }
+        BlobCapabilities { head_bytes_max: HEAD_BYTES_MAX }
     }
 
     async fn put(&self, key: String, mut parts: BoxStream<'static, Result<BlobPart>>) -> Result<String> {
@@ -152,11 +147,7 @@ impl Partial {
         getrandom::fill(&mut name).map_err(io::Error::other)?;
         let path = folder.join(hex::encode(name));
         let file = File::create_new(&path)?;
-        Ok(Self {
-            file,
-            path,
-            finished: false,
-        })
+        Ok(Self { file, path, finished: false })
     }
 
     /// Writes `bytes` and gives the buffer back, empty.
@@ -227,9 +218,7 @@ fn open_at(path: &Path, offset: u64) -> io::Result<Option<File>> {
 
 fn read_piece(mut file: File, left: u64) -> io::Result<(File, Bytes)> {
     let mut piece = Vec::new();
-    Read::by_ref(&mut file)
-        .take(left.min(PIECE_BYTES as u64))
-        .read_to_end(&mut piece)?;
+    Read::by_ref(&mut file).take(left.min(PIECE_BYTES as u64)).read_to_end(&mut piece)?;
     Ok((file, piece.into()))
 }
 
@@ -241,10 +230,7 @@ fn is_absent(error: &io::Error) -> bool {
 fn remove_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let age = entry
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .map(|modified| modified.elapsed());
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|modified| modified.elapsed());
         if matches!(age, Ok(Ok(age)) if age > PARTIAL_AGE_MAX) {
             // Another process may have been faster.
             let _ = fs::remove_file(entry.path());

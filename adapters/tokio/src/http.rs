@@ -51,10 +51,7 @@ impl ReqwestTransport {
 #[async_trait]
 impl HttpTransport for ReqwestTransport {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "reqwest",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "reqwest", detail: String::new() }
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
@@ -77,13 +74,7 @@ impl HttpTransport for ReqwestTransport {
 }
 
 fn parse_url(operation: &'static str, url: &str) -> Result<Url> {
-    let invalid = || {
-        Error::new(
-            ErrorKind::ConfigInvalid,
-            operation,
-            "the URL is not an absolute http or https one",
-        )
-    };
+    let invalid = || Error::new(ErrorKind::ConfigInvalid, operation, "the URL is not an absolute http or https one");
     let url = Url::parse(url).map_err(|error| invalid().with_source(error))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err(invalid());
@@ -120,12 +111,7 @@ pub(crate) fn header(operation: &'static str, name: &str, value: &str) -> Result
 pub(crate) fn from_headers(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| {
-            (
-                name.as_str().to_owned(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect()
 }
 
@@ -137,10 +123,7 @@ fn pieces(response: reqwest::Response, limit: Duration, host: String) -> BoxStre
         match tokio::time::timeout(limit, response.chunk()).await {
             Ok(Ok(Some(piece))) => Some((Ok(piece), Some((response, host)))),
             Ok(Ok(None)) => None,
-            Ok(Err(error)) => Some((
-                Err(map(OPERATION, error.without_url()).with_context("host", host)),
-                None,
-            )),
+            Ok(Err(error)) => Some((Err(map(OPERATION, error.without_url()).with_context("host", host)), None)),
             Err(elapsed) => Some((Err(map(OPERATION, elapsed).with_context("host", host)), None)),
         }
     })

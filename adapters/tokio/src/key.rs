@@ -39,10 +39,7 @@ mod tests {
 
     #[test]
     fn slashes_make_folders() {
-        assert_eq!(
-            to_path("test", "calls/2026/a b+é.wav").unwrap(),
-            Path::new("calls/2026/a b+é.wav")
-        );
+        assert_eq!(to_path("test", "calls/2026/a b+é.wav").unwrap(), Path::new("calls/2026/a b+é.wav"));
     }
 
     #[test]
@@ -72,11 +69,7 @@ mod tests {
             &long_segment,
         ];
         for key in keys {
-            assert_eq!(
-                to_path("test", key).unwrap_err().kind(),
-                ErrorKind::ConfigInvalid,
-                "{key:?}"
-            );
+            assert_eq!(to_path("test", key).unwrap_err().kind(), ErrorKind::ConfigInvalid, "{key:?}");
         }
     }
 }

@@ -58,11 +58,7 @@ impl SocketListener {
         let local_addr = listener.local_addr().map_err(|error| map(OPERATION, error))?;
         let (sender, accepted) = async_channel::bounded(1);
         let accepting = tokio::spawn(accept_all(listener, sender)).abort_handle();
-        Ok(Self {
-            accepted,
-            accepting,
-            local_addr,
-        })
+        Ok(Self { accepted, accepting, local_addr })
     }
 
     /// Where it listens; the port is the real one when zero was asked for.
@@ -75,11 +71,7 @@ impl SocketListener {
     /// `Unavailable` when the runtime is shutting down.
     pub async fn accept(&self) -> Result<AcceptedSocket> {
         self.accepted.recv().await.map_err(|_| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "socket_listener.accept",
-                "the listener has been shut down",
-            )
+            Error::new(ErrorKind::Unavailable, "socket_listener.accept", "the listener has been shut down")
         })
     }
 }
@@ -121,10 +113,7 @@ async fn shake_hands(tcp: TcpStream, peer: SocketAddr, accepted: Sender<Accepted
     const OPERATION: &str = "socket_listener.handshake";
     let handshake = async {
         tcp.set_nodelay(true).map_err(|error| map(OPERATION, error))?;
-        let limits = Limits {
-            message_bytes_max: SERVER_MESSAGE_BYTES_MAX,
-            write_timeout: SERVER_WRITE_TIMEOUT,
-        };
+        let limits = Limits { message_bytes_max: SERVER_MESSAGE_BYTES_MAX, write_timeout: SERVER_WRITE_TIMEOUT };
         let mut head = Head::default();
         let socket =
             tokio_tungstenite::accept_hdr_async_with_config(tcp, TakeHead(&mut head), Some(limits.websocket()))
@@ -133,20 +122,10 @@ async fn shake_hands(tcp: TcpStream, peer: SocketAddr, accepted: Sender<Accepted
         let Head { headers, path, query } = head;
         let socket = pump::start(socket, limits);
         // A closed channel means that the listener is gone; the socket closes with what is dropped here.
-        let _ = accepted
-            .send(AcceptedSocket {
-                headers,
-                path,
-                peer,
-                query,
-                socket,
-            })
-            .await;
+        let _ = accepted.send(AcceptedSocket { headers, path, peer, query, socket }).await;
         Ok(())
     };
-    tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
-        .await
-        .unwrap_or_else(|elapsed| Err(map(OPERATION, elapsed)))
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await.unwrap_or_else(|elapsed| Err(map(OPERATION, elapsed)))
 }
 
 #[derive(Default)]

@@ -42,18 +42,11 @@ struct Verdict {
 
 impl Verdict {
     fn new(kind: ErrorKind, message: &'static str) -> Self {
-        Self {
-            kind,
-            message,
-            retry: None,
-        }
+        Self { kind, message, retry: None }
     }
 
     fn never(kind: ErrorKind, message: &'static str) -> Self {
-        Self {
-            retry: Some(Retry::Never),
-            ..Self::new(kind, message)
-        }
+        Self { retry: Some(Retry::Never), ..Self::new(kind, message) }
     }
 }
 
@@ -86,10 +79,7 @@ fn classify(error: &(dyn StdError + 'static)) -> Option<Verdict> {
         return classify_io(error);
     }
     if error.is::<rustls::Error>() {
-        return Some(Verdict::never(
-            ErrorKind::Unavailable,
-            "no trusted connection could be made",
-        ));
+        return Some(Verdict::never(ErrorKind::Unavailable, "no trusted connection could be made"));
     }
     if error.is::<ResolveError>() {
         return Some(Verdict::new(ErrorKind::Unavailable, "the host name cannot be resolved"));
@@ -141,10 +131,9 @@ fn classify_io(error: &io::Error) -> Option<Verdict> {
 
     let verdict = match error.kind() {
         K::AddrInUse | K::AddrNotAvailable => Verdict::new(ErrorKind::Conflict, "the address is taken or not ours"),
-        K::AlreadyExists | K::DirectoryNotEmpty | K::IsADirectory | K::NotADirectory => Verdict::new(
-            ErrorKind::Conflict,
-            "a folder stands where a file would, or the other way round",
-        ),
+        K::AlreadyExists | K::DirectoryNotEmpty | K::IsADirectory | K::NotADirectory => {
+            Verdict::new(ErrorKind::Conflict, "a folder stands where a file would, or the other way round")
+        }
         K::BrokenPipe | K::ConnectionAborted | K::ConnectionReset | K::NotConnected | K::UnexpectedEof => {
             Verdict::new(ErrorKind::Unavailable, "the connection broke")
         }

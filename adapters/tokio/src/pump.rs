@@ -65,10 +65,7 @@ where
         // Only now: the end of the messages is the sign that the failure, if any, is there.
         drop(to_consumer);
     });
-    Socket {
-        incoming: incoming(from_network, failure),
-        outgoing,
-    }
+    Socket { incoming: incoming(from_network, failure), outgoing }
 }
 
 fn incoming(
@@ -96,17 +93,11 @@ struct Ending {
 
 impl Ending {
     fn clean() -> Self {
-        Self {
-            error: None,
-            farewell: None,
-        }
+        Self { error: None, farewell: None }
     }
 
     fn failed(error: Error) -> Self {
-        Self {
-            error: Some(error),
-            farewell: None,
-        }
+        Self { error: Some(error), farewell: None }
     }
 }
 
@@ -183,10 +174,7 @@ fn broken(operation: &'static str, error: WsError) -> Ending {
         WsError::Utf8(_) => Some(CloseCode::Invalid),
         _ => None,
     };
-    Ending {
-        error: Some(map(operation, error)),
-        farewell,
-    }
+    Ending { error: Some(map(operation, error)), farewell }
 }
 
 /// What the peer's close frame means; codes are those of RFC 6455, section 7.4.
@@ -197,11 +185,7 @@ fn verdict(operation: &'static str, frame: Option<CloseFrame>) -> Ending {
         CloseCode::Again | CloseCode::Error | CloseCode::Restart => ErrorKind::Unavailable,
         _ => ErrorKind::Rejected,
     };
-    tracing::debug!(
-        code = u16::from(frame.code),
-        reason = frame.reason.as_str(),
-        "the peer closed the socket"
-    );
+    tracing::debug!(code = u16::from(frame.code), reason = frame.reason.as_str(), "the peer closed the socket");
     Ending::failed(
         Error::new(kind, operation, "the peer closed the socket").with_context("close_code", u16::from(frame.code)),
     )
@@ -239,8 +223,5 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 fn close(code: CloseCode) -> Message {
-    Message::Close(Some(CloseFrame {
-        code,
-        reason: Default::default(),
-    }))
+    Message::Close(Some(CloseFrame { code, reason: Default::default() }))
 }

@@ -12,10 +12,7 @@ pub(crate) struct ResolveError(io::Error);
 
 /// Addresses of `host`, which may be a literal address without brackets.
 pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-    let addresses: Vec<_> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(ResolveError)?
-        .collect();
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port)).await.map_err(ResolveError)?.collect();
     if addresses.is_empty() {
         return Err(ResolveError(io::Error::from(io::ErrorKind::NotFound)));
     }

@@ -21,11 +21,7 @@ impl TokioRuntime {
     pub fn current() -> Result<Self> {
         const OPERATION: &str = "tokio_runtime.current";
         let Ok(handle) = Handle::try_current() else {
-            return Err(Error::new(
-                ErrorKind::ConfigInvalid,
-                OPERATION,
-                "no tokio runtime is running here",
-            ));
+            return Err(Error::new(ErrorKind::ConfigInvalid, OPERATION, "no tokio runtime is running here"));
         };
         Self::new(handle)
     }
@@ -36,12 +32,7 @@ impl TokioRuntime {
     pub fn new(handle: Handle) -> Result<Self> {
         let mut probe = [0; 1];
         getrandom::fill(&mut probe).map_err(|error| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "tokio_runtime.new",
-                "the system gives no randomness",
-            )
-            .with_source(error)
+            Error::new(ErrorKind::Unavailable, "tokio_runtime.new", "the system gives no randomness").with_source(error)
         })?;
         let origin = {
             // A paused clock belongs to its runtime and is seen only from inside of it.
@@ -109,19 +100,13 @@ mod tests {
     async fn timeout_names_the_operation() {
         let runtime = TokioRuntime::current().unwrap();
         let never = std::future::pending::<Result<()>>();
-        let error = runtime::timeout(&runtime, Duration::from_secs(5), "test.wait", never)
-            .await
-            .unwrap_err();
+        let error = runtime::timeout(&runtime, Duration::from_secs(5), "test.wait", never).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "test.wait"));
     }
 
     #[test]
     fn works_from_threads_outside_of_the_runtime() {
-        let tokio = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         assert_eq!(TokioRuntime::current().unwrap_err().kind(), ErrorKind::ConfigInvalid);
         let runtime = TokioRuntime::new(tokio.handle().clone()).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -134,10 +119,7 @@ mod tests {
             }),
         );
         assert_eq!(receiver.recv().unwrap(), 7);
-        assert_eq!(
-            futures_util::FutureExt::now_or_never(runtime.sleep_until(Instant::from_micros(u64::MAX))),
-            None
-        );
+        assert_eq!(futures_util::FutureExt::now_or_never(runtime.sleep_until(Instant::from_micros(u64::MAX))), None);
     }
 
     #[tokio::test]
@@ -145,12 +127,6 @@ mod tests {
         let runtime = TokioRuntime::current().unwrap();
         assert_ne!(runtime::random_id_bytes(&runtime), runtime::random_id_bytes(&runtime));
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        assert!(
-            runtime
-                .wall_clock()
-                .as_unix_seconds()
-                .abs_diff(i64::try_from(seconds).unwrap())
-                <= 1
-        );
+        assert!(runtime.wall_clock().as_unix_seconds().abs_diff(i64::try_from(seconds).unwrap()) <= 1);
     }
 }

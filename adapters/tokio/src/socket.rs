@@ -39,10 +39,7 @@ impl TungsteniteTransport {
 #[async_trait]
 impl SocketTransport for TungsteniteTransport {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo {
-            name: "tungstenite",
-            detail: String::new(),
-        }
+        ProviderInfo { name: "tungstenite", detail: String::new() }
     }
 
     async fn connect(&self, request: SocketRequest) -> Result<Socket> {
@@ -69,29 +66,14 @@ struct Target {
 
 impl Target {
     fn parse(request: &SocketRequest) -> Result<Self> {
-        let invalid = || {
-            Error::new(
-                ErrorKind::ConfigInvalid,
-                OPERATION,
-                "the URL is not an absolute ws or wss one",
-            )
-        };
-        let mut handshake = request
-            .url
-            .as_str()
-            .into_client_request()
-            .map_err(|error| invalid().with_source(error))?;
+        let invalid = || Error::new(ErrorKind::ConfigInvalid, OPERATION, "the URL is not an absolute ws or wss one");
+        let mut handshake = request.url.as_str().into_client_request().map_err(|error| invalid().with_source(error))?;
         let (secure, port_default) = match handshake.uri().scheme_str() {
             Some("ws") => (false, 80),
             Some("wss") => (true, 443),
             _ => return Err(invalid()),
         };
-        let host = handshake
-            .uri()
-            .host()
-            .unwrap_or_default()
-            .trim_matches(['[', ']'])
-            .to_owned();
+        let host = handshake.uri().host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         if host.is_empty() {
             return Err(invalid());
         }
@@ -100,12 +82,7 @@ impl Target {
             let (name, value) = header(OPERATION, name, value)?;
             handshake.headers_mut().append(name, value);
         }
-        Ok(Self {
-            handshake,
-            host,
-            port,
-            secure,
-        })
+        Ok(Self { handshake, host, port, secure })
     }
 }
 
@@ -114,22 +91,12 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 async fn open(tls: &Tls, target: Target, write_timeout: Duration) -> Result<Socket> {
-    let addresses = resolve(&target.host, target.port)
-        .await
-        .map_err(|error| map(OPERATION, error))?;
-    let tcp = TcpStream::connect(addresses.as_slice())
-        .await
-        .map_err(|error| map(OPERATION, error))?;
+    let addresses = resolve(&target.host, target.port).await.map_err(|error| map(OPERATION, error))?;
+    let tcp = TcpStream::connect(addresses.as_slice()).await.map_err(|error| map(OPERATION, error))?;
     tcp.set_nodelay(true).map_err(|error| map(OPERATION, error))?;
-    let stream: Box<dyn Io> = if target.secure {
-        Box::new(encrypt(tls, &target.host, tcp).await?)
-    } else {
-        Box::new(tcp)
-    };
-    let limits = Limits {
-        message_bytes_max: CLIENT_MESSAGE_BYTES_MAX,
-        write_timeout,
-    };
+    let stream: Box<dyn Io> =
+        if target.secure { Box::new(encrypt(tls, &target.host, tcp).await?) } else { Box::new(tcp) };
+    let limits = Limits { message_bytes_max: CLIENT_MESSAGE_BYTES_MAX, write_timeout };
     let (socket, _response) =
         tokio_tungstenite::client_async_with_config(target.handshake, stream, Some(limits.websocket()))
             .await
@@ -142,8 +109,5 @@ async fn encrypt(tls: &Tls, host: &str, tcp: TcpStream) -> Result<impl Io + use<
         Error::new(ErrorKind::ConfigInvalid, OPERATION, "the URL's host is not a name").with_source(error)
     })?;
     let connector = TlsConnector::from(Arc::clone(&tls.config()));
-    connector
-        .connect(name, tcp)
-        .await
-        .map_err(|error| map(OPERATION, error))
+    connector.connect(name, tcp).await.map_err(|error| map(OPERATION, error))
 }

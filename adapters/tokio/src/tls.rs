@@ -24,16 +24,9 @@ impl Tls {
     /// Trusts the public web's authorities and those in `pem`; `ConfigInvalid` when it cannot be read.
     pub fn trusting(pem: &[u8]) -> Result<Self> {
         const OPERATION: &str = "tls.trusting";
-        let invalid = || {
-            Error::new(
-                ErrorKind::ConfigInvalid,
-                OPERATION,
-                "the certificates are not PEM or not of an authority",
-            )
-        };
-        let mut roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
+        let invalid =
+            || Error::new(ErrorKind::ConfigInvalid, OPERATION, "the certificates are not PEM or not of an authority");
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| invalid().with_source(error))?;
             roots.add(certificate).map_err(|error| invalid().with_source(error))?;
@@ -45,9 +38,7 @@ impl Tls {
             .map_err(|error| map(OPERATION, error))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self {
-            config: Arc::new(config),
-        })
+        Ok(Self { config: Arc::new(config) })
     }
 
     pub(crate) fn config(&self) -> Arc<ClientConfig> {

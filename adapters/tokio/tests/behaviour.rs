@@ -18,17 +18,11 @@ use tempfile::TempDir;
 
 fn main() -> ExitCode {
     let suite = blob::suite().on(on_tokio);
-    behaviour::run(suite.trials("directory", || async {
-        Ok(Arc::new(Temporary::open().await?) as Arc<dyn Blob>)
-    }))
+    behaviour::run(suite.trials("directory", || async { Ok(Arc::new(Temporary::open().await?) as Arc<dyn Blob>) }))
 }
 
 fn on_tokio<T>(case: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(case)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(case)
 }
 
 /// A [`Directory`] that cleans up after the case.
@@ -40,10 +34,7 @@ struct Temporary {
 impl Temporary {
     async fn open() -> Result<Self> {
         let folder = TempDir::new().unwrap();
-        Ok(Self {
-            directory: Directory::open(folder.path()).await?,
-            _folder: folder,
-        })
+        Ok(Self { directory: Directory::open(folder.path()).await?, _folder: folder })
     }
 }
 

@@ -22,11 +22,7 @@ fn files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path))
-        } else {
-            found.push(path)
-        }
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found
 }
@@ -35,10 +31,7 @@ fn files(root: &Path) -> Vec<PathBuf> {
 async fn objects_are_plain_files_where_put_says() {
     let folder = TempDir::new().unwrap();
     let directory = Directory::open(folder.path().join("made/when/missing")).await.unwrap();
-    let place = directory
-        .put("calls/7.wav".into(), stream::iter([Ok(part())]).boxed())
-        .await
-        .unwrap();
+    let place = directory.put("calls/7.wav".into(), stream::iter([Ok(part())]).boxed()).await.unwrap();
     assert_eq!(Path::new(&place), directory.root().join("calls/7.wav"));
     assert_eq!(fs::read(&place).unwrap().len(), limits::PIECE_BYTES + 1);
     assert_eq!(files(directory.root()), [PathBuf::from(place)]);
@@ -75,9 +68,7 @@ async fn leftovers_of_a_crash_go_and_fresh_ones_stay() {
     let (old, fresh) = (partials.join("old"), partials.join("fresh"));
     fs::write(&fresh, "another process is at it").unwrap();
     let leftover = fs::File::create(&old).unwrap();
-    leftover
-        .set_modified(SystemTime::now() - 2 * limits::PARTIAL_AGE_MAX)
-        .unwrap();
+    leftover.set_modified(SystemTime::now() - 2 * limits::PARTIAL_AGE_MAX).unwrap();
     Directory::open(folder.path()).await.unwrap();
     assert_eq!(files(folder.path()), [fresh]);
 }
@@ -87,14 +78,8 @@ async fn key_cannot_be_object_and_folder() {
     let folder = TempDir::new().unwrap();
     let directory = Directory::open(folder.path()).await.unwrap();
     for (first, second) in [("a", "a/b"), ("c/d", "c")] {
-        directory
-            .put(first.into(), stream::iter([Ok(part())]).boxed())
-            .await
-            .unwrap();
-        let error = directory
-            .put(second.into(), stream::iter([Ok(part())]).boxed())
-            .await
-            .unwrap_err();
+        directory.put(first.into(), stream::iter([Ok(part())]).boxed()).await.unwrap();
+        let error = directory.put(second.into(), stream::iter([Ok(part())]).boxed()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
     }
     assert_eq!(files(folder.path()).len(), 2);
@@ -105,8 +90,5 @@ async fn folder_that_cannot_be_made_is_a_typed_error() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    assert_eq!(
-        Directory::open(file.join("below")).await.unwrap_err().kind(),
-        ErrorKind::Conflict
-    );
+    assert_eq!(Directory::open(file.join("below")).await.unwrap_err().kind(), ErrorKind::Conflict);
 }

@@ -28,9 +28,7 @@ fn get(url: String) -> HttpRequest {
 }
 
 async fn failure(request: HttpRequest) -> Error {
-    let Err(error) = transport().send(request).await else {
-        panic!("the request went through")
-    };
+    let Err(error) = transport().send(request).await else { panic!("the request went through") };
     error
 }
 
@@ -60,10 +58,7 @@ async fn request_and_response_arrive_as_written() {
     assert_eq!(response.bytes(2).await.unwrap(), "ok");
     let request = see.await.unwrap();
     assert!(request.starts_with("PUT /a/b?c=d HTTP/1.1\r\n"), "{request}");
-    assert!(
-        request.contains("x-call: 7\r\n") && request.contains("user-agent: mine\r\n"),
-        "{request}"
-    );
+    assert!(request.contains("x-call: 7\r\n") && request.contains("user-agent: mine\r\n"), "{request}");
     assert!(request.ends_with("\r\n\r\nthe body"), "{request}");
 }
 
@@ -75,10 +70,7 @@ async fn body_arrives_piece_by_piece() {
         let asked = Arc::clone(&asked);
         async move {
             read_request(&mut stream).await;
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-                .await
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n").await.unwrap();
             asked.notified().await;
             stream.write_all(b"6\r\nsecond\r\n0\r\n\r\n").await.unwrap();
         }
@@ -93,18 +85,12 @@ async fn body_arrives_piece_by_piece() {
 
 #[tokio::test]
 async fn any_status_is_a_response_and_redirects_are_not_followed() {
-    for (head, status) in [
-        ("302 Found\r\nlocation: /elsewhere", 302),
-        ("500 Internal Server Error", 500),
-    ] {
+    for (head, status) in [("302 Found\r\nlocation: /elsewhere", 302), ("500 Internal Server Error", 500)] {
         let addr = serve(move |stream| async move {
             answer(stream, &format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n")).await;
         })
         .await;
-        assert_eq!(
-            transport().send(get(format!("http://{addr}/"))).await.unwrap().status,
-            status
-        );
+        assert_eq!(transport().send(get(format!("http://{addr}/"))).await.unwrap().status, status);
     }
 }
 
@@ -119,10 +105,7 @@ async fn silence_before_the_head_times_out() {
 async fn silence_inside_the_body_times_out_and_ends_it() {
     let addr = serve(|mut stream| async move {
         read_request(&mut stream).await;
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart")
-            .await
-            .unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart").await.unwrap();
         hold(stream).await;
     })
     .await;
@@ -136,13 +119,7 @@ async fn silence_inside_the_body_times_out_and_ends_it() {
 #[tokio::test]
 async fn body_that_breaks_off_is_an_error() {
     let addr = serve(|stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart")).await;
-    let error = transport()
-        .send(get(format!("http://{addr}/")))
-        .await
-        .unwrap()
-        .bytes(100)
-        .await
-        .unwrap_err();
+    let error = transport().send(get(format!("http://{addr}/"))).await.unwrap().bytes(100).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
@@ -154,10 +131,7 @@ async fn dropping_the_body_hangs_up() {
         let left = Arc::clone(&left);
         async move {
             read_request(&mut stream).await;
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart")
-                .await
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart").await.unwrap();
             let _ = stream.read_to_end(&mut Vec::new()).await;
             left.lock().await.take().unwrap().send(()).unwrap();
         }
@@ -169,31 +143,14 @@ async fn dropping_the_body_hangs_up() {
 
 #[tokio::test]
 async fn peers_that_cannot_be_reached_are_told_apart_and_nothing_secret_is_shown() {
-    let refused = failure(get(format!(
-        "http://key:pass@{}/calls/+628123?token=s3cret",
-        nobody().await
-    )))
-    .await;
-    assert_eq!(
-        (refused.kind(), refused.message()),
-        (ErrorKind::Unavailable, "the peer refuses connections")
-    );
-    let unknown = failure(get(format!(
-        "http://{}.invalid/calls/+628123?token=s3cret",
-        "x".repeat(64)
-    )))
-    .await;
-    assert_eq!(
-        (unknown.kind(), unknown.message()),
-        (ErrorKind::Unavailable, "the host name cannot be resolved")
-    );
+    let refused = failure(get(format!("http://key:pass@{}/calls/+628123?token=s3cret", nobody().await))).await;
+    assert_eq!((refused.kind(), refused.message()), (ErrorKind::Unavailable, "the peer refuses connections"));
+    let unknown = failure(get(format!("http://{}.invalid/calls/+628123?token=s3cret", "x".repeat(64)))).await;
+    assert_eq!((unknown.kind(), unknown.message()), (ErrorKind::Unavailable, "the host name cannot be resolved"));
     for error in [refused, unknown] {
         assert_eq!(error.retry(), Retry::Later);
         let shown = format!("{error} {error:?}");
-        assert!(
-            !["pass", "628123", "s3cret"].iter().any(|secret| shown.contains(secret)),
-            "{shown}"
-        );
+        assert!(!["pass", "628123", "s3cret"].iter().any(|secret| shown.contains(secret)), "{shown}");
     }
 }
 
@@ -225,25 +182,14 @@ async fn only_a_trusted_peer_is_spoken_to() {
                 return;
             };
             read_request(&mut stream).await;
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret")
-                .await
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret").await.unwrap();
             stream.shutdown().await.unwrap();
         }
     })
     .await;
     let url = format!("https://localhost:{}/", addr.port());
-    let response = ReqwestTransport::new(&authority.trusting)
-        .unwrap()
-        .send(get(url.clone()))
-        .await
-        .unwrap();
+    let response = ReqwestTransport::new(&authority.trusting).unwrap().send(get(url.clone())).await.unwrap();
     assert_eq!(response.bytes(6).await.unwrap(), "secret");
     let error = failure(get(url)).await;
-    assert_eq!(
-        (error.kind(), error.retry()),
-        (ErrorKind::Unavailable, Retry::Never),
-        "{error:?}"
-    );
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Never), "{error:?}");
 }

@@ -30,9 +30,7 @@ async fn connect(url: String) -> Socket {
 }
 
 async fn failure(request: SocketRequest) -> Error {
-    let Err(error) = transport().connect(request).await else {
-        panic!("the handshake went through")
-    };
+    let Err(error) = transport().connect(request).await else { panic!("the handshake went through") };
     error
 }
 
@@ -65,15 +63,8 @@ async fn both_roles_carry_text_and_binary_in_order() {
     request.headers.push(("x-call".to_owned(), "7".to_owned()));
     let client = transport().connect(request).await.unwrap();
     let mut server = listener.accept().await.unwrap();
-    assert_eq!(
-        (server.path.as_str(), server.query.as_str()),
-        ("/media/7", "token=t&x=1")
-    );
-    assert!(
-        server.headers.contains(&("x-call".to_owned(), "7".to_owned())),
-        "{:?}",
-        server.headers
-    );
+    assert_eq!((server.path.as_str(), server.query.as_str()), ("/media/7", "token=t&x=1"));
+    assert!(server.headers.contains(&("x-call".to_owned(), "7".to_owned())), "{:?}", server.headers);
 
     let echo = tokio::spawn(async move {
         while let Some(message) = server.socket.incoming.next().await {
@@ -81,13 +72,7 @@ async fn both_roles_carry_text_and_binary_in_order() {
         }
     });
     let said: Vec<_> = (0..500)
-        .map(|n| {
-            if n % 2 == 0 {
-                text(&n.to_string())
-            } else {
-                SocketMessage::Binary(vec![n as u8; n].into())
-            }
-        })
+        .map(|n| if n % 2 == 0 { text(&n.to_string()) } else { SocketMessage::Binary(vec![n as u8; n].into()) })
         .collect();
     let Socket { incoming, outgoing } = client;
     let saying = said.clone();
@@ -111,9 +96,7 @@ async fn closing_says_goodbye_after_the_last_message_and_ends() {
     server.outgoing.send(text("bye")).await.unwrap();
     server.outgoing.close();
     assert_eq!(client.next().await.unwrap().unwrap(), Message::text("bye"));
-    let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else {
-        panic!("no close frame")
-    };
+    let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else { panic!("no close frame") };
     assert_eq!(frame.code, CloseCode::Normal);
     assert!(client.next().await.is_none());
     assert!(server.incoming.next().await.is_none());
@@ -160,10 +143,7 @@ async fn reasons_of_the_peer_become_kinds() {
         let (listener, url) = listen().await;
         let mut client = bare_client(&url).await;
         let mut server = listener.accept().await.unwrap().socket;
-        let frame = CloseFrame {
-            code: CloseCode::from(code),
-            reason: "the key s3cret is wrong".into(),
-        };
+        let frame = CloseFrame { code: CloseCode::from(code), reason: "the key s3cret is wrong".into() };
         client.close(Some(frame)).await.unwrap();
         let error = ends_with(&mut server, kind).await;
         assert_eq!(error.context(), [("close_code", code.to_string())]);
@@ -188,17 +168,11 @@ async fn pings_are_answered_while_nobody_reads() {
     let mut client = bare_client(&url).await;
     let server = listener.accept().await.unwrap().socket;
     client.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
-    assert_eq!(
-        client.next().await.unwrap().unwrap(),
-        Message::Pong(Bytes::from_static(b"there?"))
-    );
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong(Bytes::from_static(b"there?")));
     drop(server.incoming);
     client.send(Message::text("for nobody")).await.unwrap();
     client.send(Message::Ping(Bytes::from_static(b"still?"))).await.unwrap();
-    assert_eq!(
-        client.next().await.unwrap().unwrap(),
-        Message::Pong(Bytes::from_static(b"still?"))
-    );
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::Pong(Bytes::from_static(b"still?")));
 }
 
 #[tokio::test]
@@ -206,19 +180,11 @@ async fn messages_that_are_too_long_are_refused() {
     let (listener, url) = listen().await;
     let mut client = bare_client(&url).await;
     let mut server = listener.accept().await.unwrap().socket;
-    client
-        .send(Message::binary(vec![0; limits::SERVER_MESSAGE_BYTES_MAX]))
-        .await
-        .unwrap();
+    client.send(Message::binary(vec![0; limits::SERVER_MESSAGE_BYTES_MAX])).await.unwrap();
     assert!(server.incoming.next().await.unwrap().is_ok());
-    client
-        .send(Message::binary(vec![0; limits::SERVER_MESSAGE_BYTES_MAX + 1]))
-        .await
-        .unwrap();
+    client.send(Message::binary(vec![0; limits::SERVER_MESSAGE_BYTES_MAX + 1])).await.unwrap();
     ends_with(&mut server, ErrorKind::Rejected).await;
-    let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else {
-        panic!("no close frame")
-    };
+    let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else { panic!("no close frame") };
     assert_eq!(frame.code, CloseCode::Size);
 }
 
@@ -239,9 +205,7 @@ async fn garbage_instead_of_frames_ends_the_socket_only() {
     ] {
         let mut client = bare_client(&url).await;
         let mut server = listener.accept().await.unwrap().socket;
-        let MaybeTlsStream::Plain(tcp) = client.get_mut() else {
-            panic!("not plain")
-        };
+        let MaybeTlsStream::Plain(tcp) = client.get_mut() else { panic!("not plain") };
         tcp.write_all(garbage).await.unwrap();
         tcp.shutdown().await.unwrap();
         ends_with(&mut server, kind).await;
@@ -260,10 +224,7 @@ async fn peer_that_does_not_read_is_given_up() {
         drop(socket);
     })
     .await;
-    let mut client = transport()
-        .connect(SocketRequest::new(format!("ws://{addr}/"), HASTY))
-        .await
-        .unwrap();
+    let mut client = transport().connect(SocketRequest::new(format!("ws://{addr}/"), HASTY)).await.unwrap();
     let flood = SocketMessage::Binary(vec![0; 256 * 1024].into());
     while client.outgoing.send(flood.clone()).await.is_ok() {}
     let error = ends_with(&mut client, ErrorKind::TimedOut).await;
@@ -332,9 +293,7 @@ async fn dropping_the_listener_frees_the_port_and_spares_the_sockets() {
     let client = connect(url).await;
     let mut server = listener.accept().await.unwrap().socket;
     let addr = listener.local_addr();
-    let Err(taken) = SocketListener::bind(addr).await else {
-        panic!("bound twice")
-    };
+    let Err(taken) = SocketListener::bind(addr).await else { panic!("bound twice") };
     assert_eq!(taken.kind(), ErrorKind::Conflict);
     drop(listener);
     while SocketListener::bind(addr).await.is_err() {
@@ -346,15 +305,8 @@ async fn dropping_the_listener_frees_the_port_and_spares_the_sockets() {
 
 #[tokio::test]
 async fn handshakes_fail_by_kind() {
-    let refused = failure(SocketRequest::new(
-        format!("ws://{}/?key=s3cret", nobody().await),
-        PATIENT,
-    ))
-    .await;
-    assert_eq!(
-        (refused.kind(), refused.retry()),
-        (ErrorKind::Unavailable, Retry::Later)
-    );
+    let refused = failure(SocketRequest::new(format!("ws://{}/?key=s3cret", nobody().await), PATIENT)).await;
+    assert_eq!((refused.kind(), refused.retry()), (ErrorKind::Unavailable, Retry::Later));
     assert!(!format!("{refused:?}").contains("s3cret"), "{refused:?}");
 
     let silent = serve(hold).await;
@@ -370,11 +322,7 @@ async fn handshakes_fail_by_kind() {
         (200, ErrorKind::Rejected),
     ] {
         let addr = serve(move |stream| async move {
-            answer(
-                stream,
-                &format!("HTTP/1.1 {status} X\r\nx-echo: s3cret\r\ncontent-length: 0\r\n\r\n"),
-            )
-            .await;
+            answer(stream, &format!("HTTP/1.1 {status} X\r\nx-echo: s3cret\r\ncontent-length: 0\r\n\r\n")).await;
         })
         .await;
         let error = failure(SocketRequest::new(format!("ws://{addr}/"), PATIENT)).await;
@@ -385,19 +333,8 @@ async fn handshakes_fail_by_kind() {
 
 #[tokio::test]
 async fn sockets_that_cannot_be_asked_for_are_not_tried() {
-    for url in [
-        "",
-        "/relative",
-        "http://localhost:1/",
-        "ws://",
-        "ws://:80/",
-        "ws://a b/",
-    ] {
-        assert_eq!(
-            failure(SocketRequest::new(url, PATIENT)).await.kind(),
-            ErrorKind::ConfigInvalid,
-            "{url}"
-        );
+    for url in ["", "/relative", "http://localhost:1/", "ws://", "ws://:80/", "ws://a b/"] {
+        assert_eq!(failure(SocketRequest::new(url, PATIENT)).await.kind(), ErrorKind::ConfigInvalid, "{url}");
     }
     let mut request = SocketRequest::new("ws://localhost:1/", PATIENT);
     request.headers.push(("x-bad".to_owned(), "a\r\nb".to_owned()));
@@ -423,16 +360,9 @@ async fn only_a_trusted_peer_is_spoken_to() {
     })
     .await;
     let request = SocketRequest::new(format!("wss://localhost:{}/", addr.port()), PATIENT);
-    let mut socket = TungsteniteTransport::new(&authority.trusting)
-        .connect(request.clone())
-        .await
-        .unwrap();
+    let mut socket = TungsteniteTransport::new(&authority.trusting).connect(request.clone()).await.unwrap();
     assert_eq!(socket.incoming.next().await.unwrap().unwrap(), text("secret"));
     assert!(socket.incoming.next().await.is_none());
     let error = failure(request).await;
-    assert_eq!(
-        (error.kind(), error.retry()),
-        (ErrorKind::Unavailable, Retry::Never),
-        "{error:?}"
-    );
+    assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Never), "{error:?}");
 }

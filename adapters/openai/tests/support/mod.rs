@@ -32,11 +32,7 @@ impl Aimock {
     /// Starts a server that knows `fixtures` and [`KEY`], with `options` of its command line, and waits until it listens.
     pub(crate) fn start(fixtures: &Value, options: &[&str]) -> Self {
         let folder = TempDir::new().unwrap();
-        std::fs::write(
-            folder.path().join("fixtures.json"),
-            json!({"fixtures": fixtures}).to_string(),
-        )
-        .unwrap();
+        std::fs::write(folder.path().join("fixtures.json"), json!({"fixtures": fixtures}).to_string()).unwrap();
         let mut process = Command::new("node")
             .arg(program())
             .args(["--port", "0", "--strict", "--fixtures"])
@@ -49,11 +45,7 @@ impl Aimock {
             .spawn()
             .unwrap_or_else(|error| panic!("node does not start ({error}); run `cargo xtask setup`"));
         let output = BufReader::new(process.stdout.take().unwrap());
-        let mut server = Self {
-            process,
-            url: String::new(),
-            _fixtures: folder,
-        };
+        let mut server = Self { process, url: String::new(), _fixtures: folder };
         let (sender, receiver) = mpsc::channel();
         // Reads on behind the address, because a full pipe would stop the server.
         thread::spawn(move || {
@@ -84,18 +76,10 @@ impl Drop for Aimock {
 }
 
 fn program() -> PathBuf {
-    let default = || {
-        PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-            .with_file_name("peers")
-            .join("aimock")
-    };
+    let default = || PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers").join("aimock");
     let folder = std::env::var_os(FOLDER_VARIABLE).map_or_else(default, PathBuf::from);
     let program = folder.join("node_modules/@copilotkit/aimock/dist/cli.js");
-    assert!(
-        program.is_file(),
-        "the mock server is not installed in {}: run `cargo xtask setup`",
-        folder.display()
-    );
+    assert!(program.is_file(), "the mock server is not installed in {}: run `cargo xtask setup`", folder.display());
     program
 }
 
@@ -106,9 +90,7 @@ pub(crate) fn model(config: OpenAiConfig) -> OpenAi {
 
 pub(crate) fn question(text: &str) -> LlmRequest {
     LlmRequest::new(vec![
-        Message::System {
-            text: "You answer the phone of a clinic.".into(),
-        },
+        Message::System { text: "You answer the phone of a clinic.".into() },
         Message::User { text: text.into() },
     ])
 }

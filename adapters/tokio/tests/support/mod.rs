@@ -38,9 +38,7 @@ pub(crate) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Strin
     while !text.contains("\r\n\r\n") {
         text.push(stream.read_u8().await.unwrap().into());
     }
-    let length = text
-        .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await.unwrap();
     text + std::str::from_utf8(&body).unwrap()
@@ -76,9 +74,6 @@ impl Authority {
                 .with_no_client_auth()
                 .with_single_cert(vec![made.cert.der().clone()], key)
                 .unwrap();
-        Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            trusting,
-        }
+        Self { acceptor: TlsAcceptor::from(Arc::new(config)), trusting }
     }
 }

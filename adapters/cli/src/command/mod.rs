@@ -1,0 +1,5 @@
+//! The commands, one file each.
+
+pub mod call;
+pub mod demo;
+pub mod setup;

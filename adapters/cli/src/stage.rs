@@ -1,0 +1,189 @@
+//! An engine on this machine: SQLite and recordings in a folder, carriers over WebSockets, the given speech and brain.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook::engine::{Engine, Providers};
+use offhook::error::{Error, ErrorKind, Result};
+use offhook::ids::{CallId, TenantId};
+use offhook::journal;
+use offhook::provider::telephony::{HangupCause, IncomingCall};
+use offhook::provider::{HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
+use offhook::runtime::{Runtime, random_id_bytes};
+use offhook::service;
+use offhook_sqlite::SqliteStore;
+use offhook_streams::twilio::{TwilioCaller, TwilioStreams};
+use offhook_tokio::{Directory, ReqwestTransport, SocketListener, Tls, TokioRuntime, TungsteniteTransport};
+use tokio::task::AbortHandle;
+
+use crate::blocking;
+use crate::failure::{Failure, Outcome};
+
+/// The database's name in the folder.
+pub const DATABASE: &str = "offhook.db";
+
+/// Calls that ring and wait to be accepted.
+const ARRIVALS_MAX: usize = 64;
+
+/// Entries of a journal that are read at once.
+const JOURNAL_PAGE: u32 = 500;
+
+/// Entries of a journal that are exported at most: hours of talk.
+const JOURNAL_ENTRIES_MAX: u64 = 10_000_000;
+
+/// The providers that a stage cannot choose by itself.
+pub struct Minds {
+    /// The model.
+    pub llm: Arc<dyn Llm>,
+    /// The recogniser.
+    pub stt: Arc<dyn SpeechToText>,
+    /// The synthesiser.
+    pub tts: Arc<dyn TextToSpeech>,
+}
+
+/// An engine and what it stands on. Dropping it closes the port and stops the engine.
+pub struct Stage {
+    /// The engine.
+    pub engine: Engine,
+    /// Where everything is kept.
+    pub folder: PathBuf,
+    /// Clocks and tasks.
+    pub runtime: Arc<TokioRuntime>,
+    accepting: AbortHandle,
+    addr: SocketAddr,
+    arrivals: async_channel::Receiver<Result<IncomingCall>>,
+    sockets: Arc<TungsteniteTransport>,
+    store: Arc<dyn Store>,
+    streams: Arc<TwilioStreams>,
+}
+
+/// The transports, which are needed before there is a stage.
+pub struct Wires {
+    /// For HTTP.
+    pub http: Arc<dyn HttpTransport>,
+    sockets: Arc<TungsteniteTransport>,
+}
+
+impl Wires {
+    /// Transports that trust the public web.
+    pub fn new() -> Outcome<Self> {
+        let tls = Tls::public()?;
+        let http = Arc::new(ReqwestTransport::new(&tls)?);
+        Ok(Self { http, sockets: Arc::new(TungsteniteTransport::new(&tls)) })
+    }
+}
+
+impl Stage {
+    /// Opens `folder`, listens on `listen`, and starts the engine.
+    pub async fn open(folder: &Path, listen: SocketAddr, wires: Wires, minds: Minds) -> Outcome<Self> {
+        let runtime = Arc::new(TokioRuntime::current()?);
+        let listener = SocketListener::bind(listen).await;
+        let listener = listener.map_err(|error| Failure::during(format_args!("cannot listen on {listen}"), &error))?;
+        let addr = listener.local_addr();
+        let unusable = format!("cannot use {}", folder.display());
+        let blob = Directory::open(folder).await.map_err(|error| Failure::during(&unusable, &error))?;
+        let folder = blob.root().to_owned();
+        let path = folder.join(DATABASE);
+        let store = blocking::run(unusable, move || SqliteStore::open(path, service::schema())).await?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let streams = Arc::new(TwilioStreams::new(runtime.clone()));
+        let (arrived, arrivals) = async_channel::bounded(ARRIVALS_MAX);
+        let accepting = tokio::spawn(accept_all(listener, Arc::clone(&streams), arrived)).abort_handle();
+        let engine = Engine::new(Providers {
+            blob: Some(Arc::new(blob)),
+            http: wires.http,
+            llm: minds.llm,
+            runtime: runtime.clone(),
+            store: store.clone(),
+            stt: minds.stt,
+            telephony: streams.clone(),
+            tts: minds.tts,
+        });
+        Ok(Self { engine, folder, runtime, accepting, addr, arrivals, sockets: wires.sockets, store, streams })
+    }
+
+    /// Where carriers connect; of all addresses, the loopback one.
+    pub fn url(&self) -> String {
+        let ip = match self.addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("ws://{}/twilio", SocketAddr::new(ip, self.addr.port()))
+    }
+
+    /// A telephone on the other end of [`Stage::url`].
+    pub fn telephone(&self) -> TwilioCaller {
+        TwilioCaller::new(self.runtime.clone(), self.sockets.clone(), self.url())
+    }
+
+    /// The next call that rings, or why a carrier was turned away. To be passed to [`Engine::accept`]; a call that is left
+    /// ringing is hung up after a minute.
+    pub async fn next_arrival(&self) -> Result<IncomingCall> {
+        match self.arrivals.recv().await {
+            Ok(arrival) => arrival,
+            Err(_) => Err(Error::new(ErrorKind::Unavailable, "stage.next_arrival", "the port was closed")),
+        }
+    }
+
+    /// Turns a call away that has rung.
+    pub async fn refuse(&self, incoming: IncomingCall) {
+        // A leg that is gone by itself is as good.
+        let _ = self.streams.hang_up(incoming.leg, HangupCause::CALL_REJECTED).await;
+    }
+
+    /// A new tenant with so much prepaid talk time.
+    pub async fn new_tenant(&self, talk_time: Duration) -> Outcome<TenantId> {
+        let tenant = TenantId::new(self.runtime.wall_clock(), random_id_bytes(&*self.runtime));
+        self.engine.credits().grant(tenant, talk_time, "welcome").await?;
+        Ok(tenant)
+    }
+
+    /// Writes the call's journal to `path`, an entry a line.
+    pub async fn export_journal(&self, tenant: TenantId, call: CallId, path: &Path) -> Outcome<()> {
+        let log = journal::log_key(tenant, call);
+        let mut text = Vec::new();
+        let mut seq = 0;
+        while seq < JOURNAL_ENTRIES_MAX {
+            let entries = self.store.read_log(log.clone(), seq, JOURNAL_PAGE).await?;
+            if entries.is_empty() {
+                break;
+            }
+            seq += entries.len() as u64;
+            for entry in entries {
+                text.extend_from_slice(&entry);
+                text.push(b'\n');
+            }
+        }
+        let path = path.to_owned();
+        blocking::run("the journal cannot be written", move || {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::write(path, text)
+        })
+        .await
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Greets each socket in a task of its own, so that one that says nothing holds up nobody.
+async fn accept_all(
+    listener: SocketListener,
+    streams: Arc<TwilioStreams>,
+    arrived: async_channel::Sender<Result<IncomingCall>>,
+) {
+    while let Ok(accepted) = listener.accept().await {
+        let (streams, arrived) = (Arc::clone(&streams), arrived.clone());
+        tokio::spawn(async move {
+            let arrival = streams.accept(accepted.socket).await;
+            // Nobody waits for calls any more when the stage is gone.
+            let _ = arrived.send(arrival).await;
+        });
+    }
+}

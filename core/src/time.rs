@@ -71,6 +71,11 @@ impl Timestamp {
         self.0.div_euclid(1_000)
     }
 
+    /// The last whole millisecond.
+    pub const fn floor_to_millis(self) -> Self {
+        Self(self.0.div_euclid(1_000) * 1_000)
+    }
+
     /// Time since `earlier`; zero when `earlier` is later.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -168,9 +168,13 @@ impl Call {
     pub fn record(&self) -> CallRecord {
         let config = &self.shared.config;
         let end = self.end;
-        let ended_at = end.map(|end| end.at);
-        let until = ended_at.unwrap_or(self.now);
-        let wall = |at: Instant| config.wall_clock + self.shared.since_start(at);
+        // Whole milliseconds throughout, so that the moments and the durations of a record agree with each other.
+        let elapsed_ms = |at: Instant| millis(self.shared.since_start(at));
+        let started_at = config.wall_clock.floor_to_millis();
+        let wall = |elapsed_ms: u64| started_at + Duration::from_millis(elapsed_ms);
+        let answered_ms = self.answered_at.map(elapsed_ms);
+        let ended_ms = end.map(|end| elapsed_ms(end.at));
+        let duration_ms = ended_ms.unwrap_or(elapsed_ms(self.now));
         CallRecord {
             id: config.id,
             tenant: config.tenant,
@@ -182,11 +186,11 @@ impl Call {
             from: self.offer.from().cloned(),
             to: self.offer.to().cloned(),
             status: self.status(),
-            started_at: config.wall_clock,
-            answered_at: self.answered_at.map(wall),
-            ended_at: ended_at.map(wall),
-            duration_ms: millis(self.shared.since_start(until)),
-            talk_time_ms: self.answered_at.map_or(0, |answered| millis(until.saturating_since(answered))),
+            started_at,
+            answered_at: answered_ms.map(wall),
+            ended_at: ended_ms.map(wall),
+            duration_ms,
+            talk_time_ms: answered_ms.map_or(0, |answered| duration_ms.saturating_sub(answered)),
             hangup_cause: end.map(|end| end.cause),
             hangup_party: end.map(|end| end.party),
             end_reason: end.map(|end| end.reason),

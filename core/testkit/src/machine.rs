@@ -262,6 +262,15 @@ impl Stage {
         if record.talk_time_ms > record.duration_ms {
             problems.push("talk time exceeds duration".to_owned());
         }
+        let between = |from: Option<Timestamp>, to: Option<Timestamp>| match (from, to) {
+            (Some(from), Some(to)) => to.saturating_since(from),
+            _ => Duration::ZERO,
+        };
+        if between(Some(record.started_at), record.ended_at) != Duration::from_millis(record.duration_ms)
+            || between(record.answered_at, record.ended_at) != Duration::from_millis(record.talk_time_ms)
+        {
+            problems.push("the record's moments and durations disagree".to_owned());
+        }
         if record.hangup_cause.is_none() || record.hangup_party.is_none() || record.end_reason.is_none() {
             problems.push("an end without cause, party or reason".to_owned());
         }

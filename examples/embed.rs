@@ -32,7 +32,8 @@ async fn main() -> offhook::Result<()> {
     let agent = Arc::new(agent.with_greeting("Bloom Clinic, this is {{agent.name}}. How can I help you?"));
     let listener = SocketListener::bind("127.0.0.1:8080").await?;
     loop {
-        let incoming = streams.accept(listener.accept().await?.socket).await?;
-        engine.accept(tenant, agent.clone(), incoming)?;
+        let socket = listener.accept().await?.socket;
+        let (engine, streams, agent) = (engine.clone(), streams.clone(), agent.clone());
+        tokio::spawn(async move { engine.accept(tenant, agent, streams.accept(socket).await?) });
     }
 }

@@ -51,8 +51,12 @@ pub enum Retry {
 /// A failure of any operation in the engine or in an adapter.
 ///
 /// A dialled number, a transcript or a key never stands in `message` or `context`.
+#[derive(thiserror::Error)]
+#[error(transparent)]
 pub struct Error(Box<Inner>);
 
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}: {message}{}", Facts(context))]
 struct Inner {
     kind: ErrorKind,
     retry: Retry,
@@ -126,36 +130,22 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.operation, self.0.message)?;
-        for (index, (name, value)) in self.0.context.iter().enumerate() {
-            let separator = if index == 0 { " (" } else { ", " };
-            write!(f, "{separator}{name}: {value}")?;
-        }
-        if !self.0.context.is_empty() {
-            f.write_str(")")?;
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("retry", &self.0.retry)
-            .field("operation", &self.0.operation)
-            .field("message", &self.0.message)
-            .field("context", &self.0.context)
-            .field("source", &self.0.source)
-            .finish()
+        self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as _)
+/// Named facts, as they stand behind a message.
+struct Facts<'a>(&'a [(&'static str, String)]);
+
+impl fmt::Display for Facts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let opening = if index == 0 { " (" } else { ", " };
+            write!(f, "{opening}{name}: {value}")?;
+        }
+        if self.0.is_empty() { Ok(()) } else { f.write_str(")") }
     }
 }
 

@@ -122,13 +122,13 @@ fn barge_in_silences_the_agent_and_keeps_only_what_was_heard() {
     stage.wait(ms(900));
     stage.progress("speak", Progress::Heard { text_end: "We are open from".len() });
     stage.progress("listen", Progress::SpeechStarted { at: stage.now });
-    stage.wait(ms(119));
+    stage.wait(ms(79));
     assert!(stage.find("speak").is_some(), "not yet long enough");
     stage.wait(ms(1));
     assert!(stage.find("speak").is_none());
     let entry = stage.call.record().transcript.pop().unwrap();
     assert_eq!((entry.text.as_str(), entry.cut, entry.speaker), ("We are open from", true, Speaker::Agent));
-    assert_eq!(stage.call.record().barge_ins[0].reaction_ms, 120);
+    assert_eq!(stage.call.record().barge_ins[0].reaction_ms, 80);
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(ms(400));
     stage.progress("listen", Progress::Final { text: "Sorry, one more thing.".to_owned() });
@@ -145,7 +145,7 @@ fn a_cough_does_not_interrupt() {
     stage.model_says("Hello, how can I help you today?", &[]);
     stage.progress("speak", Progress::Playing);
     stage.progress("listen", Progress::SpeechStarted { at: stage.now });
-    stage.wait(ms(80));
+    stage.wait(ms(60));
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(SECOND);
     assert!(stage.find("speak").is_some());

@@ -32,6 +32,8 @@ pub(crate) fn everything(shell: &Shell) -> Result {
 /// The speech models, and the tools to fetch them.
 pub(crate) fn speech(shell: &Shell) -> Result {
     debian(shell, &FOR_SPEECH)?;
+    // Shown, because the first build takes minutes.
+    shell.run("cargo", &["build", "--package", "offhook-cli"])?;
     shell.run("cargo", &["run", "--quiet", "--package", "offhook-cli", "--", "setup"])
 }
 

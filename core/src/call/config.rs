@@ -148,7 +148,7 @@ pub struct BargeIn {
 
 impl Default for BargeIn {
     fn default() -> Self {
-        Self { enabled: true, speech_min: Duration::from_millis(120) }
+        Self { enabled: true, speech_min: Duration::from_millis(80) }
     }
 }
 

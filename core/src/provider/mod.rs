@@ -2,7 +2,7 @@
 //!
 //! Every streaming provider is a stream in and a stream out; dropping the output cancels the work. A capability that is
 //! claimed works, one that is not claimed answers [`ErrorKind::Unsupported`](crate::error::ErrorKind::Unsupported).
-//! The suites of `offhook-testkit` hold implementations to these pages.
+//! The suites of `offhook-testkit` hold stores, object stores and models to these pages.
 
 pub mod blob;
 pub mod embed;

@@ -26,13 +26,16 @@ pub const DELIVERY: &str = "webhook_delivery";
 pub const ENDPOINT: &str = "webhook_endpoint";
 
 /// Attempts before a delivery is given up.
-pub const ATTEMPTS_MAX: usize = 12;
+pub const ATTEMPTS_MAX: usize = 18;
 
 /// Longest wait between two attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Wait after the first failed attempt; it doubles with each.
 const BACKOFF_MIN: Duration = Duration::from_secs(2);
+
+/// Bytes in an endpoint's id at most.
+pub const ENDPOINT_ID_BYTES_MAX: usize = 64;
 
 /// Deliveries that are on their way at once.
 const CONCURRENT_MAX: u32 = 16;
@@ -43,8 +46,8 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A claimed delivery is claimed anew after this if its worker dies.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// How often due deliveries are looked for when nobody says that there are any, and how soon a delivery is looked at
-/// again that waits for the one before it.
+/// How often due deliveries are looked for when nobody says that there are any, and how soon at the earliest a delivery
+/// is looked at again that waits for the one before it.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// An answer's body is read up to here and then dropped.
@@ -162,7 +165,15 @@ impl Webhooks {
     }
 
     /// Adds an endpoint, or replaces the one with its id. Returns it with its new secret.
+    ///
+    /// `ConfigInvalid` unless `id` is 1 to [`ENDPOINT_ID_BYTES_MAX`] lower-case letters, digits, `_` and `-`, and the URL is
+    /// `http` or `https`.
     pub async fn register(&self, tenant: TenantId, id: &str, url: &str) -> Result<Endpoint> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        if id.is_empty() || id.len() > ENDPOINT_ID_BYTES_MAX || !id.bytes().all(is_plain) {
+            let message = "an endpoint's id is made of lower-case letters, digits, _ and -";
+            return Err(Error::new(ErrorKind::ConfigInvalid, "webhooks.register", message));
+        }
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             return Err(Error::new(ErrorKind::ConfigInvalid, "webhooks.register", "the URL is not http or https"));
         }
@@ -207,7 +218,8 @@ impl Webhooks {
                 if name > event || (name == EventName::CallAnswered && record.answered_at.is_none()) {
                     continue;
                 }
-                let id = format!("{}:{}:{}", record.id, endpoint.id, name.as_str());
+                // No full stop: it parts the fields that a signature covers.
+                let id = format!("{}:{}:{}", record.id, endpoint.id, name.as_str().replace('.', "_"));
                 let key = RecordKey::new(record.tenant, DELIVERY, &id);
                 if self.store.get(key.clone()).await?.is_none() {
                     let delivery = Delivery {
@@ -236,7 +248,7 @@ impl Webhooks {
 
     /// Delivers until `stop` is closed.
     pub(crate) async fn run(self, stop: async_channel::Receiver<()>) {
-        loop {
+        while !stop.is_closed() {
             match self.deliver_due().await {
                 Ok(0) => {}
                 Ok(_) => continue,
@@ -270,8 +282,8 @@ impl Webhooks {
     /// Tries one delivery, unless the one before it is still to come.
     async fn deliver(&self, record: Record) -> Result<bool> {
         let mut delivery: Delivery = from_value(&record.body)?;
-        if self.must_wait(record.key.tenant, &delivery).await? {
-            self.reschedule(record, &delivery, Some(self.runtime.wall_clock() + POLL_INTERVAL)).await?;
+        if let Some(due_at) = self.waits_until(record.key.tenant, &delivery).await? {
+            self.reschedule(record, &delivery, Some(due_at)).await?;
             return Ok(false);
         }
         let attempt = self.attempt(record.key.tenant, &record.key.id, &delivery).await;
@@ -284,21 +296,23 @@ impl Webhooks {
             delivery.state = DeliveryState::Dead;
             None
         } else {
-            Some(self.runtime.wall_clock() + self.backoff(delivery.attempts.len()))
+            Some(self.runtime.wall_clock() + self.jittered_backoff(delivery.attempts.len()))
         };
         self.reschedule(record, &delivery, due_at).await?;
         Ok(true)
     }
 
-    async fn must_wait(&self, tenant: TenantId, delivery: &Delivery) -> Result<bool> {
-        let Some(previous) = &delivery.previous else {
-            return Ok(false);
-        };
-        let Some(record) = self.store.get(RecordKey::new(tenant, DELIVERY, previous)).await? else {
-            return Ok(false);
-        };
+    /// When to look again at a delivery whose predecessor is still to come; `None` when it need not wait.
+    async fn waits_until(&self, tenant: TenantId, delivery: &Delivery) -> Result<Option<Timestamp>> {
+        let Some(previous) = &delivery.previous else { return Ok(None) };
+        let Some(record) = self.store.get(RecordKey::new(tenant, DELIVERY, previous)).await? else { return Ok(None) };
         let previous: Delivery = from_value(&record.body)?;
-        Ok(previous.state == DeliveryState::Pending)
+        if previous.state != DeliveryState::Pending {
+            return Ok(None);
+        }
+        // The longer the predecessor is put off, the less often it is asked after.
+        let wait = (backoff(previous.attempts.len()) / 8).clamp(POLL_INTERVAL, LEASE);
+        Ok(Some(self.runtime.wall_clock() + wait))
     }
 
     async fn attempt(&self, tenant: TenantId, id: &str, delivery: &Delivery) -> Attempt {
@@ -344,13 +358,18 @@ impl Webhooks {
         }
     }
 
-    /// Doubles from [`BACKOFF_MIN`], with up to a quarter of jitter on top.
-    fn backoff(&self, attempts: usize) -> Duration {
-        let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
-        let wait = (BACKOFF_MIN * 2_u32.pow(doublings)).min(BACKOFF_MAX);
+    /// [`backoff`], with up to a quarter of jitter on top.
+    fn jittered_backoff(&self, attempts: usize) -> Duration {
+        let wait = backoff(attempts);
         let [random, ..] = random_id_bytes(&*self.runtime);
         wait + wait * u32::from(random) / (4 * 256)
     }
+}
+
+/// The wait after so many failed attempts: doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`].
+fn backoff(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
+    (BACKOFF_MIN * 2_u32.pow(doublings)).min(BACKOFF_MAX)
 }
 
 /// The body of an event: `{"type", "timestamp", "data"}`, as Standard Webhooks recommends.

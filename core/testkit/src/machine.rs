@@ -25,6 +25,7 @@ pub struct Stage {
     entries: Vec<Entry>,
     open: BTreeMap<CommandId, Command>,
     outputs: Vec<Output>,
+    settled: bool,
     stale: Vec<CommandId>,
     violations: Vec<String>,
 }
@@ -76,6 +77,7 @@ impl Stage {
             now,
             open: BTreeMap::new(),
             outputs: Vec::new(),
+            settled: false,
             stale: Vec::new(),
             violations: Vec::new(),
         };
@@ -115,8 +117,9 @@ impl Stage {
     /// Gives an input now.
     pub fn input(&mut self, input: Input) {
         if let Input::Completed(id, _) | Input::Failed(id, _) = &input
-            && self.open.remove(id).is_some()
+            && let Some(command) = self.open.remove(id)
         {
+            self.settled |= matches!((command, &input), (Command::Settle(_), Input::Completed(_, Outcome::Settled(_))));
             self.stale.push(*id);
         }
         self.entries.push(Entry::Input { at: self.now, input: input.clone() });
@@ -305,6 +308,9 @@ impl Stage {
                 },
                 Output::Event(event) => self.event(event),
                 Output::Start(id, command) => {
+                    if is_settlement(&output) && self.settled {
+                        self.violations.push("settled twice".to_owned());
+                    }
                     if self.call.is_ended() {
                         self.violations.push(format!("started {} after the end", name_of(command)));
                     }

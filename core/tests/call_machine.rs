@@ -435,3 +435,59 @@ fn a_policy_that_says_nothing_still_gets_on() {
     assert_eq!(stage.call.record().end_reason, Some(EndReason::Silence));
     stage.finish_and_check().unwrap();
 }
+
+#[test]
+fn a_cough_while_a_function_runs_does_not_lose_its_answer() {
+    let mut stage = Stage::connected(Policy::default());
+    stage.caller_says("Do I have an appointment?", SECOND, ms(400));
+    stage.model_says("", &[tool("check_appointment")]);
+    stage.progress("listen", Progress::SpeechStarted { at: stage.now });
+    stage.wait(ms(300));
+    stage.progress("listen", Progress::SpeechEnded { at: stage.now });
+    stage.complete("run_function", Outcome::Function(serde_json::json!({ "time": "ten" })));
+    stage.wait(ms(200));
+    stage.progress("listen", Progress::Final { text: String::new() });
+    stage.model_says("Yes, at ten.", &[]);
+    stage.play();
+    assert_eq!(stage.call.record().transcript.last().unwrap().text, "Yes, at ten.");
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn what_is_said_while_a_function_runs_does_not_part_its_call_from_its_result() {
+    let mut stage = Stage::connected(Policy::default());
+    stage.caller_says("Do I have an appointment?", SECOND, ms(400));
+    stage.model_says("", &[tool("check_appointment")]);
+    stage.input(Input::Control(Control::Say { text: "One moment.".to_owned() }));
+    stage.play();
+    stage.complete("run_function", Outcome::Function(serde_json::json!({ "time": "ten" })));
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn late_words_are_answered_with_the_rest_of_their_turn() {
+    let mut stage = Stage::connected(Policy::default());
+    stage.caller_says("Hello there.", SECOND, ms(400));
+    stage.model_says("Hello, how can I help?", &[]);
+    stage.progress("listen", Progress::Final { text: "When are you open?".to_owned() });
+    let asked = Message::User { text: "Hello there. When are you open?".to_owned() };
+    assert_eq!(stage.last_request().last(), Some(&asked));
+    stage.model_says("From nine to five.", &[]);
+    stage.play();
+    let said: Vec<_> = stage.call.record().transcript.into_iter().map(|entry| entry.text).collect();
+    assert_eq!(said, ["Good morning.", "Hello there. When are you open?", "From nine to five."]);
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn an_interrupted_goodbye_does_not_end_a_later_answer() {
+    let mut stage = Stage::connected(Policy::default());
+    stage.caller_says("Check it and then bye.", SECOND, ms(400));
+    stage.model_says("", &[tool("check_appointment"), ToolCall { id: "t2".to_owned(), ..tool("end_call") }]);
+    stage.caller_says("Wait, one more thing.", SECOND, ms(400));
+    stage.complete("run_function", Outcome::Function(serde_json::json!({})));
+    stage.model_says("Yes, what is it?", &[]);
+    stage.play();
+    assert_eq!(stage.call.phase(), Phase::Connected);
+    stage.finish_and_check().unwrap();
+}

@@ -155,7 +155,7 @@ impl Playout {
         let Some(piece) = self.pieces.remove(index) else {
             return false;
         };
-        if piece.start.is_none() || self.sent <= self.heard.max(self.clock) {
+        if piece.start.is_none() || self.sent <= self.heard {
             return false;
         }
         self.spare.extend(self.in_flight.drain(..));
@@ -163,9 +163,10 @@ impl Playout {
         true
     }
 
-    /// Whether the synthesiser should wait.
-    pub fn is_full(&self) -> bool {
-        let waiting: usize = self.pieces.iter().map(|piece| piece.waiting.len()).sum();
+    /// Whether the synthesiser of that piece should wait: enough of it and of the pieces before it is there.
+    pub fn is_full(&self, piece: u32) -> bool {
+        let Some(index) = self.pieces.iter().position(|candidate| candidate.id == piece) else { return false };
+        let waiting: usize = self.pieces.iter().take(index + 1).map(|piece| piece.waiting.len()).sum();
         waiting as u64 >= samples_in(WAITING_MAX, self.rate_hz)
     }
 
@@ -440,6 +441,25 @@ mod tests {
         let (events, sound) = play(&mut playout, 10, false);
         assert_eq!(events.last(), Some(&PlayoutEvent::Finished { piece: 1 }));
         assert_eq!(sound.iter().filter(|sample| **sample != 0).count(), 80);
+    }
+
+    #[test]
+    fn a_full_queue_never_holds_up_the_piece_in_front() {
+        let mut playout = Playout::new(RATE_HZ, false);
+        playout.begin(1, "one");
+        playout.push(1, &[1_000; 800]);
+        playout.begin(2, "two");
+        playout.push(2, &vec![1_000; 8_000 * 20]);
+        assert!(playout.is_full(2) && !playout.is_full(1) && !playout.is_full(3));
+    }
+
+    #[test]
+    fn a_carrier_that_has_not_acknowledged_is_cleared() {
+        let mut playout = Playout::new(RATE_HZ, true);
+        begin(&mut playout, 1, "one two", 10);
+        let (events, _) = play(&mut playout, 14, false);
+        assert!(events.is_empty());
+        assert!(playout.cancel(1), "all is sent, nothing is known to be heard");
     }
 
     #[test]

@@ -135,6 +135,14 @@ impl Default for Policy {
     }
 }
 
+impl Policy {
+    /// With all durations in whole milliseconds, as a journal keeps them: what is replayed is what was held.
+    pub fn in_millis(&self) -> Self {
+        let kept = serde_json::to_value(self).and_then(serde_json::from_value);
+        kept.unwrap_or_else(|_| self.clone())
+    }
+}
+
 /// When the caller may interrupt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

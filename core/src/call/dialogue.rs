@@ -70,8 +70,15 @@ pub(super) struct Dialogue {
 }
 
 impl Dialogue {
-    pub(super) fn push_caller(&mut self, text: String, at: Duration) {
+    /// Adds what the caller said and returns its index.
+    pub(super) fn push_caller(&mut self, text: String, at: Duration) -> usize {
         self.items.push(Item::Caller { text, at });
+        self.items.len() - 1
+    }
+
+    /// The entries that stand behind an item, for the case that the item has just come to be one.
+    pub(super) fn entries_from(&self, item: usize) -> Vec<(usize, TranscriptEntry)> {
+        (item..self.items.len()).filter_map(|item| self.entry(item)).collect()
     }
 
     pub(super) fn push_tool(&mut self, call_id: String, content: String) {
@@ -118,15 +125,17 @@ impl Dialogue {
     }
 
     /// Closes all utterances, and forgets those of which nothing was heard and that called no tool.
-    /// Returns whether any was cut.
-    pub(super) fn cut(&mut self) -> bool {
-        let mut cut = false;
-        for item in &mut self.items {
+    /// Returns those that were heard in part.
+    pub(super) fn cut(&mut self) -> Vec<usize> {
+        let mut cut = Vec::new();
+        for (index, item) in self.items.iter_mut().enumerate() {
             if let Item::Agent(utterance) = item
                 && utterance.open
             {
                 utterance.open = false;
-                cut |= utterance.is_cut() && utterance.heard > 0;
+                if utterance.is_cut() && utterance.heard > 0 {
+                    cut.push(index);
+                }
             }
         }
         while let Some(Item::Agent(utterance)) = self.items.last()
@@ -152,19 +161,40 @@ impl Dialogue {
 
     /// The model's view.
     pub(super) fn messages(&self, system_prompt: &str) -> Vec<Message> {
-        let system = Message::System { text: system_prompt.to_owned() };
-        let items = self.items.iter().filter_map(|item| match item {
-            Item::Agent(utterance) => {
-                let text = utterance.for_model().to_owned();
-                let tool_calls = utterance.tool_calls.clone();
-                (!text.is_empty() || !tool_calls.is_empty()).then_some(Message::Assistant { text, tool_calls })
+        let mut messages = vec![Message::System { text: system_prompt.to_owned() }];
+        for (index, item) in self.items.iter().enumerate() {
+            match item {
+                Item::Agent(utterance) => {
+                    let text = utterance.for_model().to_owned();
+                    let tool_calls = utterance.tool_calls.clone();
+                    if !text.is_empty() || !tool_calls.is_empty() {
+                        messages.push(Message::Assistant { text, tool_calls });
+                    }
+                    messages.extend(self.results(index, utterance));
+                }
+                Item::Caller { text, .. } => messages.push(Message::User { text: text.clone() }),
+                // Told behind the message that called it.
+                Item::Tool { .. } => {}
             }
-            Item::Caller { text, .. } => Some(Message::User { text: text.clone() }),
-            Item::Tool { call_id, content } => {
-                Some(Message::Tool { call_id: call_id.clone(), content: content.clone() })
-            }
-        });
-        std::iter::once(system).chain(items).collect()
+        }
+        messages
+    }
+
+    /// The results of an utterance's tool calls, which models want directly behind it, whatever was said meanwhile.
+    fn results<'a>(&'a self, index: usize, utterance: &'a Utterance) -> impl Iterator<Item = Message> + 'a {
+        utterance.tool_calls.iter().map(move |call| {
+            let content = self.items[index..].iter().find_map(|item| match item {
+                Item::Tool { call_id, content } if *call_id == call.id => Some(content.clone()),
+                _ => None,
+            });
+            let content = content.unwrap_or_else(|| "{\"error\":\"no_answer\"}".to_owned());
+            Message::Tool { call_id: call.id.clone(), content }
+        })
+    }
+
+    /// Whether the last thing that happened is a tool's answer, of which the caller was told nothing.
+    pub(super) fn ends_in_tool(&self) -> bool {
+        matches!(self.items.last(), Some(Item::Tool { .. }))
     }
 
     /// The people's view.
@@ -176,15 +206,6 @@ impl Dialogue {
     pub(super) fn entry(&self, item: usize) -> Option<(usize, TranscriptEntry)> {
         let entry = entry(self.items.get(item)?)?;
         Some((self.items[..item].iter().filter_map(self::entry).count(), entry))
-    }
-
-    pub(super) fn last(&self) -> Option<usize> {
-        self.items.len().checked_sub(1)
-    }
-
-    /// The last item that the agent said.
-    pub(super) fn last_agent(&self) -> Option<usize> {
-        self.items.iter().rposition(|item| matches!(item, Item::Agent(_)))
     }
 
     fn utterance(&mut self, item: usize) -> Option<&mut Utterance> {
@@ -232,7 +253,7 @@ mod tests {
     fn what_was_not_heard_was_not_said() {
         let mut dialogue = Dialogue::default();
         utterance(&mut dialogue, "We are open from nine to five.", 13);
-        assert!(dialogue.cut());
+        assert_eq!(dialogue.cut(), [0]);
         let entries = dialogue.transcript();
         assert_eq!(entries[0].text, "We are open");
         assert!(entries[0].cut);
@@ -245,9 +266,22 @@ mod tests {
         let mut dialogue = Dialogue::default();
         dialogue.push_caller("Hello.".to_owned(), Duration::ZERO);
         utterance(&mut dialogue, "Good morning.", 0);
-        assert!(!dialogue.cut());
+        assert!(dialogue.cut().is_empty());
         assert_eq!(dialogue.take_back_caller(), Some(("Hello.".to_owned(), Duration::ZERO)));
         assert_eq!(dialogue.messages("p").len(), 1);
+    }
+
+    #[test]
+    fn results_stand_directly_behind_their_calls() {
+        let mut dialogue = Dialogue::default();
+        let item = utterance(&mut dialogue, "Let me check.", 13);
+        let call = |id: &str| ToolCall { arguments: "{}".to_owned(), id: id.to_owned(), name: "check".to_owned() };
+        dialogue.set_tool_calls(item, vec![call("a"), call("b")]);
+        dialogue.push_caller("Hurry.".to_owned(), Duration::ZERO);
+        dialogue.push_tool("a".to_owned(), "1".to_owned());
+        let roles: Vec<_> =
+            dialogue.messages("p").iter().map(|message| serde_json::json!(message)["role"].clone()).collect();
+        assert_eq!(roles, ["system", "assistant", "tool", "tool", "user"]);
     }
 
     #[test]

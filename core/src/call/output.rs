@@ -126,7 +126,7 @@ pub enum CallEventKind {
     Ended {
         /// The whole call.
         record: Box<CallRecord>,
-        /// What it cost; `None` when it could not be settled and is left to recovery.
+        /// What it cost; `None` when it could not be settled and keeps its hold.
         ledger: Option<LedgerSummary>,
     },
     /// A function answered, or failed with an error object as its result.

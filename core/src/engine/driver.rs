@@ -41,6 +41,7 @@ pub(super) struct Driver {
     leg: Option<LegId>,
     log: Log,
     media: Option<MediaSession>,
+    media_first: bool,
     offer: Offer,
     sleep: Option<(Instant, Sleep)>,
 }
@@ -77,6 +78,7 @@ impl Driver {
             leg,
             log,
             media: None,
+            media_first: false,
             offer,
             sleep: None,
         }
@@ -159,17 +161,14 @@ impl Driver {
         if let Poll::Ready(Some(control)) = self.handle.controls.poll_next_unpin(context) {
             return Poll::Ready(Wake::Control(control));
         }
-        let mut hold_speech = false;
-        if let Some(session) = &mut self.media {
-            hold_speech = session.is_full();
-            if session.is_alive()
-                && let Poll::Ready(event) = session.media.events.poll_next_unpin(context)
-            {
-                return Poll::Ready(Wake::Media(event));
+        // Jobs and media take turns, so that a carrier that floods us cannot hold up a settlement.
+        self.media_first = !self.media_first;
+        let polls =
+            if self.media_first { [Self::poll_media, Self::poll_jobs] } else { [Self::poll_jobs, Self::poll_media] };
+        for poll in polls {
+            if let Poll::Ready(wake) = poll(self, context) {
+                return Poll::Ready(wake);
             }
-        }
-        if let Poll::Ready((id, event)) = self.jobs.poll_next(context, hold_speech) {
-            return Poll::Ready(Wake::Job(id, event));
         }
         let Some((_, sleep)) = &mut self.sleep else {
             return Poll::Pending;
@@ -180,12 +179,28 @@ impl Driver {
         })
     }
 
+    fn poll_media(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
+        match self.media.as_mut().filter(|session| session.is_alive()) {
+            Some(session) => session.media.events.poll_next_unpin(context).map(Wake::Media),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_jobs(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
+        let media = self.media.as_ref();
+        let hold = |id| media.is_some_and(|session| session.is_full(id));
+        self.jobs.poll_next(context, hold).map(|(id, event)| Wake::Job(id, event))
+    }
+
     fn job_event(&mut self, now: Instant, id: CommandId, event: JobEvent) {
         match event {
             JobEvent::Dialled(leg) => self.leg = Some(leg),
             JobEvent::Input(input) => {
                 if matches!(input, Input::Completed(..) | Input::Failed(..)) {
                     self.jobs.cancel(id);
+                }
+                if let (Input::Failed(..), Some(media)) = (&input, &mut self.media) {
+                    media.cancel_speech(id);
                 }
                 self.inbox.push_back(input);
             }

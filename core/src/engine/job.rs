@@ -54,11 +54,15 @@ impl Jobs {
         self.running.remove(&id);
     }
 
-    /// The next event of any job, in the order of their commands. `hold_speech` passes speech over.
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>, hold_speech: bool) -> Poll<(CommandId, JobEvent)> {
+    /// The next event of any job, in the order of their commands; speech that `hold` names is passed over.
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        hold: impl Fn(CommandId) -> bool,
+    ) -> Poll<(CommandId, JobEvent)> {
         let mut finished = None;
         for (id, (kind, job)) in &mut self.running {
-            if hold_speech && *kind == Kind::Speech {
+            if *kind == Kind::Speech && hold(*id) {
                 continue;
             }
             match job.poll_next_unpin(context) {

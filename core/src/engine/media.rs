@@ -11,12 +11,15 @@ use crate::error::Result;
 use crate::provider::stt::{SttEvent, SttInput};
 use crate::provider::telephony::{HangupCause, Media, MediaCommand, MediaEvent};
 use crate::provider::tts::TtsEvent;
-use crate::time::Instant;
+use crate::time::{Instant, micros};
 
 use super::recording::Recording;
 
 /// A carrier that sends nothing for so long has lost the call.
 const MEDIA_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Audio that a carrier leaves out is filled with silence from this length; less is jitter.
+const GAP_MIN: Duration = Duration::from_millis(200);
 
 /// Frames between two marks.
 const MARK_INTERVAL: u32 = 5;
@@ -62,6 +65,8 @@ struct Voice {
 struct Listening {
     /// When the first sample was heard: the recogniser's time zero.
     began: Option<Instant>,
+    /// Samples so far, at the carrier's rate.
+    fed: u64,
     id: CommandId,
     input: Option<async_channel::Sender<SttInput>>,
     resampler: Resampler,
@@ -105,9 +110,9 @@ impl MediaSession {
         self.inputs.pop_front()
     }
 
-    /// Whether the synthesiser should wait.
-    pub(super) fn is_full(&self) -> bool {
-        self.playout.is_full()
+    /// Whether the synthesiser of that piece should wait.
+    pub(super) fn is_full(&self, id: CommandId) -> bool {
+        self.playout.is_full(id.get())
     }
 
     /// Ends the recording and hands it over; the session goes on to take the recogniser's last words.
@@ -219,6 +224,7 @@ impl MediaSession {
         };
         self.listening = Some(Listening {
             began: None,
+            fed: 0,
             id,
             input: Some(input),
             resampler: Resampler::new(from_hz, rate_hz)?,
@@ -278,29 +284,44 @@ impl MediaSession {
 
     fn feed(&mut self, now: Instant) {
         let Some(listening) = &mut self.listening else { return };
-        let length =
-            Duration::from_micros(self.samples.len() as u64 * 1_000_000 / u64::from(self.media.format.rate_hz.max(1)));
-        let began = *listening.began.get_or_insert(now - length);
-        if let Some((framer, vad)) = &mut listening.vad {
-            let mut rest = self.samples.as_slice();
+        let rate_hz = u64::from(self.media.format.rate_hz.max(1));
+        let lasting = |samples: u64| Duration::from_micros(samples * 1_000_000 / rate_hz);
+        let length = self.samples.len() as u64;
+        let began = *listening.began.get_or_insert(now - lasting(length));
+        let missing = now.saturating_since(began + lasting(listening.fed + length));
+        if missing >= GAP_MIN {
+            // Times count samples, so what the carrier left out is silence and not nothing.
+            let silence = micros(missing.min(MEDIA_TIMEOUT)) * rate_hz / 1_000_000;
+            listening.hear(&vec![0; usize::try_from(silence).unwrap_or(0)], &mut self.inputs);
+        }
+        listening.hear(&self.samples, &mut self.inputs);
+    }
+}
+
+impl Listening {
+    fn hear(&mut self, samples: &[i16], inputs: &mut VecDeque<Input>) {
+        self.fed += samples.len() as u64;
+        let began = self.began.unwrap_or_default();
+        if let Some((framer, vad)) = &mut self.vad {
+            let mut rest = samples;
             while let Some(frame) = framer.next_frame(&mut rest) {
                 let progress = match vad.push(frame) {
                     Some(VadEvent::SpeechEnded { at }) => Progress::SpeechEnded { at: began + at },
                     Some(VadEvent::SpeechStarted { at }) => Progress::SpeechStarted { at: began + at },
                     None => continue,
                 };
-                self.inputs.push_back(Input::Progress(listening.id, progress));
+                inputs.push_back(Input::Progress(self.id, progress));
             }
         }
-        let Some(input) = &listening.input else { return };
-        listening.samples.clear();
-        listening.resampler.process(&self.samples, &mut listening.samples);
-        if listening.samples.is_empty() {
+        let Some(input) = &self.input else { return };
+        self.samples.clear();
+        self.resampler.process(samples, &mut self.samples);
+        if self.samples.is_empty() {
             return;
         }
-        if let Err(async_channel::TrySendError::Full(_)) = input.try_send(SttInput::Audio(listening.samples.clone())) {
+        if let Err(async_channel::TrySendError::Full(_)) = input.try_send(SttInput::Audio(self.samples.clone())) {
             // Closing its input makes the recogniser end, and the call machine starts another.
-            listening.input = None;
+            self.input = None;
         }
     }
 }

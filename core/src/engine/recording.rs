@@ -56,10 +56,11 @@ impl Recording {
 
     /// Completes the object and returns where it is.
     pub(super) async fn finish(mut self) -> Result<Option<String>> {
-        self.send_part();
+        // A closed channel is reported by the store's answer.
+        let part = Bytes::from(std::mem::take(&mut self.part));
+        let _ = self.parts.send(Ok(BlobPart::Append(part))).await;
         if self.patches_head {
             let header = Bytes::copy_from_slice(&self.recorder.finish());
-            // A closed channel is reported by the store's answer.
             let _ = self.parts.send(Ok(BlobPart::PatchHead(header))).await;
         }
         drop(self.parts);

@@ -94,7 +94,7 @@ impl Agent {
             agent: self.id,
             greeting: greeting.filter(|greeting| !greeting.trim().is_empty()),
             language: self.language.clone(),
-            policy: self.policy.clone(),
+            policy: self.policy.in_millis(),
             system_prompt: template::render(&self.system_prompt, &values)?,
             tools: self.functions.iter().map(|function| function.tool.clone()).collect(),
             wall_clock: now,

@@ -15,7 +15,7 @@ use crate::ids::{CallId, TenantId};
 use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
 use crate::provider::transport::{HttpMethod, HttpRequest};
 use crate::provider::{HttpTransport, Store};
-use crate::runtime::{Runtime, random_id_bytes};
+use crate::runtime::{self, Runtime, random_id_bytes};
 use crate::signing::standard;
 use crate::time::{Timestamp, millis};
 
@@ -49,6 +49,9 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How often due deliveries are looked for when nobody says that there are any, and how soon at the earliest a delivery
 /// is looked at again that waits for the one before it.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Longest wait for the body of an answer whose status is known.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An answer's body is read up to here and then dropped.
 const ANSWER_BYTES_MAX: usize = 4 * 1024;
@@ -341,8 +344,9 @@ impl Webhooks {
             .body(body);
         let response = self.http.send(request).await?;
         let status = response.status;
-        // Read the answer so that the connection can be used again; what it says does not matter.
-        let _ = response.bytes(ANSWER_BYTES_MAX).await;
+        // Read the answer so that the connection can be used again; what it says does not matter, and it is not waited for.
+        let answer = response.bytes(ANSWER_BYTES_MAX);
+        let _ = runtime::timeout(&*self.runtime, ANSWER_TIMEOUT, "webhooks.answer", answer).await;
         Ok(status)
     }
 

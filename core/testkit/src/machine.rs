@@ -311,6 +311,9 @@ impl Stage {
                     if is_settlement(&output) && self.settled {
                         self.violations.push("settled twice".to_owned());
                     }
+                    if let Command::Generate(request) = command {
+                        self.violations.extend(check_history(&request.messages));
+                    }
                     if self.call.is_ended() {
                         self.violations.push(format!("started {} after the end", name_of(command)));
                     }
@@ -341,6 +344,27 @@ impl Stage {
             _ => None,
         })
     }
+}
+
+/// Models refuse a message that calls tools unless exactly their results follow it.
+fn check_history(messages: &[Message]) -> Option<String> {
+    let mut rest = messages;
+    while let Some((message, after)) = rest.split_first() {
+        rest = after;
+        match message {
+            Message::Assistant { tool_calls, .. } => {
+                for call in tool_calls {
+                    match rest.split_first() {
+                        Some((Message::Tool { call_id, .. }, after)) if *call_id == call.id => rest = after,
+                        other => return Some(format!("the result of {} does not follow its call: {other:?}", call.id)),
+                    }
+                }
+            }
+            Message::Tool { call_id, .. } => return Some(format!("a result without a call: {call_id}")),
+            _ => {}
+        }
+    }
+    None
 }
 
 fn is_settlement(output: &Output) -> bool {

@@ -1,6 +1,7 @@
 //! Providers that do what a test says.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,8 +27,17 @@ const HANGOVER: Duration = Duration::from_millis(200);
 const SPEECH_DBFS: f32 = -40.0;
 
 /// A synthesiser that says everything as a steady sound at 8 kHz.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ToneSpeech;
+#[derive(Clone, Debug, Default)]
+pub struct ToneSpeech {
+    failures: Arc<AtomicU32>,
+}
+
+impl ToneSpeech {
+    /// Breaks off in the middle of the first pieces, so many of them.
+    pub fn failing(times: u32) -> Self {
+        Self { failures: Arc::new(AtomicU32::new(times)) }
+    }
+}
 
 #[async_trait]
 impl TextToSpeech for ToneSpeech {
@@ -42,13 +52,15 @@ impl TextToSpeech for ToneSpeech {
     async fn synthesize(&self, options: TtsOptions, input: BoxStream<'static, TtsInput>) -> Result<TtsEvents> {
         let samples = usize::try_from(u64::from(options.rate_hz) * CHARACTER_DURATION.as_millis() as u64 / 1_000)
             .unwrap_or(usize::MAX);
+        let fails = self.failures.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
         let audio = input.filter_map(move |input| async move {
             match input {
                 TtsInput::Text(text) => Some(Ok(TtsEvent::Audio(vec![4_000; samples * text.chars().count()]))),
                 _ => None,
             }
         });
-        Ok(audio.boxed())
+        let failure = fails.then(|| Err(Error::new(ErrorKind::Unavailable, "tts.synthesize", "the voice has broken")));
+        Ok(audio.chain(stream::iter(failure)).boxed())
     }
 }
 

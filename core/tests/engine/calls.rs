@@ -15,6 +15,7 @@ use offhook::signing::{Secret, standard};
 use offhook::time::Timestamp;
 use offhook_testkit::carrier::Answering;
 use offhook_testkit::runtime::VirtualRuntime;
+use offhook_testkit::script::ToneSpeech;
 
 use crate::world::{FUNCTION_URL, HOUR, WEBHOOK_URL, World};
 
@@ -263,5 +264,54 @@ fn webhooks_are_retried_in_order_with_the_same_bytes() {
         let deliveries = world.engine.webhooks().deliveries(world.tenant, id).await.unwrap();
         let attempts: Vec<_> = deliveries.iter().map(|delivery| delivery.attempts.len()).collect();
         assert_eq!(attempts, [4, 1, 1]);
+    });
+}
+
+#[test]
+fn speech_that_breaks_off_does_not_silence_the_speech_after_it() {
+    let runtime = VirtualRuntime::new(4);
+    runtime.block_on(async {
+        let lines = ["What are your opening hours?"];
+        let speech = Arc::new(ToneSpeech::failing(1));
+        let world = World::with(Arc::new(runtime.clone()), &lines, |_| Ok((200, String::new())), speech).await;
+        let (handle, caller) = world.ring();
+        caller.sound(SILENCE, ms(1_500)).await;
+        caller.sound(SPEECH, ms(500)).await;
+        caller.sound(SILENCE, ms(2_500)).await;
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        let (record, _) = handle.finished().await.unwrap();
+        assert_eq!(record.end_reason, Some(EndReason::CallerHangUp));
+        assert_eq!(record.transcript.last().unwrap().text, "From nine to five.");
+        assert_eq!(record.turns.len(), 1);
+    });
+}
+
+#[test]
+fn a_caller_who_floods_the_media_is_still_settled() {
+    in_virtual_time(&[], |world| async move {
+        let (handle, caller) = world.ring();
+        caller.sound(SILENCE, ms(500)).await;
+        for _ in 0..5_000 {
+            caller.send_audio(bytes::Bytes::from_static(&[0xff; 160]));
+        }
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        handle.hang_up().unwrap();
+        let (record, ledger) = handle.finished().await.unwrap();
+        assert!(ledger.is_some_and(|ledger| ledger.settled_ms.unsigned_abs() == record.talk_time_ms));
+    });
+}
+
+#[test]
+fn audio_that_the_carrier_leaves_out_does_not_shift_the_time() {
+    in_virtual_time(&["What are your opening hours?"], |world| async move {
+        let (handle, caller) = world.ring();
+        caller.sound(SILENCE, ms(1_500)).await;
+        world.wait(ms(3_000)).await;
+        caller.sound(SPEECH, ms(500)).await;
+        caller.sound(SILENCE, ms(2_500)).await;
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        let (record, _) = handle.finished().await.unwrap();
+        assert!(record.transcript[1].at_ms.abs_diff(4_500) < 200, "{:?}", record.transcript[1]);
+        assert!(record.turns[0].latency_ms < 1_000, "{:?}", record.turns);
     });
 }

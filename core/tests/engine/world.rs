@@ -6,6 +6,7 @@ use std::time::Duration;
 use offhook::engine::{CallHandle, Engine, Providers};
 use offhook::ids::{AgentId, TenantId};
 use offhook::memory::MemoryStore;
+use offhook::provider::TextToSpeech;
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message, Tool, ToolCall};
 use offhook::provider::transport::HttpRequest;
 use offhook::runtime::Runtime;
@@ -47,6 +48,15 @@ impl World {
         lines: &[&str],
         answer: impl Fn(&HttpRequest) -> offhook::Result<(u16, String)> + Send + Sync + 'static,
     ) -> Self {
+        Self::with(runtime, lines, answer, Arc::new(ToneSpeech::default())).await
+    }
+
+    pub(crate) async fn with(
+        runtime: Arc<dyn Runtime>,
+        lines: &[&str],
+        answer: impl Fn(&HttpRequest) -> offhook::Result<(u16, String)> + Send + Sync + 'static,
+        tts: Arc<dyn TextToSpeech>,
+    ) -> Self {
         let carrier = Carrier::new(runtime.clone());
         let store = Arc::new(MemoryStore::new(service::schema()).unwrap());
         let (http, blob) = (ScriptedHttp::new(answer), MemoryBlob::default());
@@ -58,7 +68,7 @@ impl World {
             store: store.clone(),
             stt: Arc::new(CueRecogniser::new(lines)),
             telephony: Arc::new(carrier.clone()),
-            tts: Arc::new(ToneSpeech),
+            tts,
         });
         let tenant = TenantId::new(runtime.wall_clock(), [7; 10]);
         engine.credits().grant(tenant, HOUR, "first").await.unwrap();

@@ -1,0 +1,249 @@
+//! Whose turn it is: Listening → Hearing → Endpointing → Thinking → Speaking.
+
+mod caller;
+mod reply;
+mod speech;
+
+use std::collections::VecDeque;
+
+use super::answer::Answer;
+use super::dialogue::Dialogue;
+use super::function::Functions;
+use super::input::{Failure, Outcome, Progress};
+use super::outbox::Role;
+use super::output::{Command, CommandId};
+use super::record::{BargeInRecord, EndReason, FunctionRecord, TurnRecord};
+use super::shared::Shared;
+use super::timer::Timer;
+use crate::error::ErrorKind;
+use crate::time::Instant;
+
+/// Longest transcript of one turn of the caller, in bytes; what is longer is cut.
+const CALLER_TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// Failures in a row of model, recogniser or synthesiser before the call is given up.
+const FAILURES_MAX: u32 = 3;
+
+/// Answers of the model in one turn, so that tools cannot go round for ever.
+const ROUNDS_MAX: u32 = 8;
+
+/// Turns, interruptions and functions that a record lists; later ones are not listed.
+const RECORDS_MAX: usize = 1_000;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Nobody speaks.
+    Listening,
+    /// The caller speaks.
+    Hearing,
+    /// The caller has stopped, perhaps only for breath.
+    Endpointing,
+    /// The model or a function works.
+    Thinking,
+    /// The agent's speech is on its way or heard.
+    Speaking,
+}
+
+/// What the caller said and nobody has answered.
+#[derive(Debug, Default)]
+struct Pending {
+    text: String,
+    began: Option<Instant>,
+}
+
+/// Failures in a row.
+#[derive(Debug, Default)]
+struct Failures {
+    model: u32,
+    recogniser: u32,
+    synthesiser: u32,
+}
+
+#[derive(Debug)]
+struct Speech {
+    command: CommandId,
+    item: usize,
+    /// Where this piece begins in its utterance.
+    start: usize,
+    length: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Turn {
+    state: State,
+    pub(super) dialogue: Dialogue,
+    listen: Option<CommandId>,
+    /// When the caller began to speak, if the caller speaks.
+    caller_speaks: Option<Instant>,
+    caller_stopped: Option<Instant>,
+    /// Speech has ended whose transcript has not come.
+    awaits_final: bool,
+    pending: Pending,
+    answer: Option<Answer>,
+    functions: Functions,
+    speech: VecDeque<Speech>,
+    /// When the agent's current utterance was begun.
+    utterance_began: Option<Instant>,
+    /// The first sound of the current turn's answer is still to come.
+    awaits_sound: bool,
+    hang_up_after_speech: bool,
+    failures: Failures,
+    rounds: u32,
+    silence_prompts: u32,
+    /// The call is being wound up: nothing is begun any more.
+    stopped: bool,
+    end: Option<EndReason>,
+    pub(super) turns: Vec<TurnRecord>,
+    pub(super) barge_ins: Vec<BargeInRecord>,
+}
+
+impl Turn {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Listening,
+            dialogue: Dialogue::default(),
+            listen: None,
+            caller_speaks: None,
+            caller_stopped: None,
+            awaits_final: false,
+            pending: Pending::default(),
+            answer: None,
+            functions: Functions::default(),
+            speech: VecDeque::new(),
+            utterance_began: None,
+            awaits_sound: false,
+            hang_up_after_speech: false,
+            failures: Failures::default(),
+            rounds: 0,
+            silence_prompts: 0,
+            stopped: false,
+            end: None,
+            turns: Vec::new(),
+            barge_ins: Vec::new(),
+        }
+    }
+
+    /// Why the call should end, once.
+    pub(super) fn take_end(&mut self) -> Option<EndReason> {
+        self.end.take()
+    }
+
+    pub(super) fn functions(&self) -> Vec<FunctionRecord> {
+        self.functions.records()
+    }
+
+    /// The media is open: listen.
+    pub(super) fn listen(&mut self, shared: &mut Shared) {
+        self.listen = Some(shared.outbox.start(Command::Listen));
+    }
+
+    /// The conversation begins.
+    pub(super) fn begin(&mut self, now: Instant, shared: &mut Shared) {
+        match shared.config.greeting.clone() {
+            Some(greeting) => self.say(now, &greeting, shared),
+            None => self.become_listening(now, shared),
+        }
+    }
+
+    /// Lets the agent say something of its own accord.
+    pub(super) fn say(&mut self, now: Instant, text: &str, shared: &mut Shared) {
+        if text.trim().is_empty() {
+            if self.speech.is_empty() && self.answer.is_none() && !self.functions.are_running() {
+                self.utterance_finished(now, shared);
+            }
+            return;
+        }
+        let item = match self.speech.back() {
+            Some(speech) => speech.item,
+            None => self.dialogue.open_agent(),
+        };
+        self.speak(now, item, text, shared);
+    }
+
+    /// The call is over for the caller: stop everything but the recogniser, whose last words still count.
+    pub(super) fn stop(&mut self, now: Instant, shared: &mut Shared) {
+        self.stopped = true;
+        self.silence_agent(now, shared);
+        self.functions.cancel(shared);
+        shared.outbox.cancel_role(Role::Finalize);
+        if shared.outbox.is_open(Role::Listen) {
+            shared.outbox.start(Command::FinishListening);
+        }
+    }
+
+    /// No more transcripts will come: what was not answered is still said.
+    pub(super) fn conclude(&mut self, now: Instant, shared: &mut Shared) {
+        self.commit_pending(now, shared);
+    }
+
+    pub(super) fn progress(&mut self, now: Instant, id: CommandId, progress: Progress, shared: &mut Shared) {
+        match progress {
+            Progress::Final { text } if self.stopped => self.append_pending(now, text.trim(), shared),
+            _ if self.stopped => {}
+            Progress::Dial(_) => {}
+            Progress::Final { text } => self.transcribed(now, &text, shared),
+            Progress::Generated(event) => self.generated(now, id, event, shared),
+            Progress::Heard { text_end } => self.heard(now, id, text_end, shared),
+            Progress::Interim { text } => self.interim(now, &text, shared),
+            Progress::Playing => self.playing(now, id, shared),
+            Progress::SpeechEnded { at } => self.caller_stops(now, at.min(now), shared),
+            Progress::SpeechStarted { at } => self.caller_starts(now, at.min(now), shared),
+        }
+    }
+
+    pub(super) fn completed(&mut self, now: Instant, id: CommandId, role: Role, outcome: Outcome, shared: &mut Shared) {
+        match role {
+            _ if self.stopped => {}
+            Role::Generate => self.generation_failed(now, ErrorKind::Unexpected, shared),
+            Role::Listen => self.deaf(now, shared),
+            Role::RunFunction => {
+                let result = match outcome {
+                    Outcome::Function(value) => value,
+                    _ => serde_json::Value::Null,
+                };
+                self.function_finished(now, id, result, shared);
+            }
+            Role::Speak => self.spoken(now, id, shared),
+            _ => {}
+        }
+    }
+
+    pub(super) fn failed(&mut self, now: Instant, id: CommandId, role: Role, failure: &Failure, shared: &mut Shared) {
+        match role {
+            _ if self.stopped => {}
+            Role::Generate => self.generation_failed(now, failure.kind, shared),
+            Role::Listen => self.deaf(now, shared),
+            Role::RunFunction => {
+                let result = serde_json::json!({ "error": failure.kind });
+                self.function_finished(now, id, result, shared);
+            }
+            Role::Speak => self.speech_failed(now, shared),
+            _ => {}
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, timer: Timer, shared: &mut Shared) {
+        match timer {
+            Timer::BargeIn => self.interrupt(now, shared),
+            Timer::Endpoint => self.endpoint(now, shared),
+            Timer::Function => self.functions_timed_out(now, shared),
+            Timer::Reply => self.generation_failed(now, ErrorKind::TimedOut, shared),
+            Timer::Silence => self.silence(now, shared),
+            Timer::Speech => self.speech_failed(now, shared),
+            Timer::Transcript => self.transcript_missing(now, shared),
+            _ => {}
+        }
+    }
+}
+
+fn join(left: &str, right: &str) -> String {
+    match (left.is_empty(), right.is_empty()) {
+        (true, _) => right.to_owned(),
+        (_, true) => left.to_owned(),
+        _ => format!("{left} {right}"),
+    }
+}
+
+fn clamp(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}

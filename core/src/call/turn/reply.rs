@@ -1,0 +1,176 @@
+//! The agent's answer: the model, its tools, and what to do when they fail.
+
+use super::{FAILURES_MAX, ROUNDS_MAX, State, Turn};
+use crate::call::answer::{Answer, Step};
+use crate::call::output::{Command, CommandId};
+use crate::call::record::EndReason;
+use crate::call::shared::Shared;
+use crate::call::timer::Timer;
+use crate::call::{END_CALL, end_call_tool};
+use crate::error::ErrorKind;
+use crate::provider::llm::{LlmEvent, LlmRequest, ToolCall};
+use crate::time::Instant;
+
+impl Turn {
+    pub(super) fn take_turn(&mut self, now: Instant, shared: &mut Shared) {
+        self.state = State::Thinking;
+        for timer in [Timer::Endpoint, Timer::Silence, Timer::Transcript] {
+            shared.timers.clear(timer);
+        }
+        self.rounds = 0;
+        self.awaits_sound = true;
+        if self.functions.are_running() {
+            return;
+        }
+        self.commit_pending(now, shared);
+        self.generate(now, shared);
+    }
+
+    pub(super) fn commit_pending(&mut self, now: Instant, shared: &mut Shared) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.text.is_empty() {
+            return;
+        }
+        let at = shared.since_start(pending.began.unwrap_or(now));
+        let item = self.dialogue.push_caller(pending.text, at);
+        self.tell_entry(now, item, shared);
+    }
+
+    pub(super) fn generate(&mut self, now: Instant, shared: &mut Shared) {
+        self.state = State::Thinking;
+        self.rounds += 1;
+        if self.rounds > ROUNDS_MAX {
+            self.apologise(now, shared);
+            return;
+        }
+        let tools = shared.config.tools.iter().cloned().chain([end_call_tool()]).collect();
+        let messages = self.dialogue.messages(&shared.config.system_prompt);
+        let request = LlmRequest::new(messages).with_tools(tools);
+        let command = shared.outbox.start(Command::Generate(Box::new(request)));
+        shared.timers.set(Timer::Reply, now + shared.config.policy.reply_timeout);
+        self.answer = Some(Answer::new(command, self.dialogue.open_agent()));
+    }
+
+    pub(super) fn generated(&mut self, now: Instant, id: CommandId, event: LlmEvent, shared: &mut Shared) {
+        let Some(answer) = self.answer.as_mut().filter(|answer| answer.command == id) else {
+            return;
+        };
+        let item = answer.item;
+        shared.timers.set(Timer::Reply, now + shared.config.policy.reply_timeout);
+        match answer.take(event) {
+            Step::Continue { ready } => {
+                for text in ready {
+                    self.speak(now, item, &text, shared);
+                }
+            }
+            Step::Finished { rest, tool_calls } => {
+                self.answer = None;
+                shared.timers.clear(Timer::Reply);
+                shared.outbox.cancel(id);
+                if let Some(text) = rest {
+                    self.speak(now, item, &text, shared);
+                }
+                self.answered(now, item, tool_calls, shared);
+            }
+        }
+    }
+
+    /// The model has finished: run its tools, or wait for its speech to be heard.
+    pub(super) fn answered(&mut self, now: Instant, item: usize, tool_calls: Vec<ToolCall>, shared: &mut Shared) {
+        self.failures.model = 0;
+        self.dialogue.set_tool_calls(item, tool_calls.clone());
+        let called_any = !tool_calls.is_empty();
+        for call in tool_calls {
+            if call.name == END_CALL {
+                self.hang_up_after_speech = true;
+                self.dialogue.push_tool(call.id, "{\"ok\":true}".to_owned());
+            } else if let Some(content) = self.functions.start(now, call.clone(), shared) {
+                self.dialogue.push_tool(call.id, content);
+            }
+        }
+        if self.functions.are_running() {
+            return;
+        }
+        if called_any && !self.hang_up_after_speech {
+            self.generate(now, shared);
+        } else if self.speech.is_empty() {
+            self.utterance_finished(now, shared);
+        }
+    }
+
+    pub(super) fn function_finished(
+        &mut self,
+        now: Instant,
+        id: CommandId,
+        result: serde_json::Value,
+        shared: &mut Shared,
+    ) {
+        let Some((call_id, content)) = self.functions.finish(now, id, result, shared) else {
+            return;
+        };
+        self.dialogue.push_tool(call_id, content);
+        self.after_functions(now, shared);
+    }
+
+    pub(super) fn functions_timed_out(&mut self, now: Instant, shared: &mut Shared) {
+        for (call_id, content) in self.functions.time_out(now, shared) {
+            self.dialogue.push_tool(call_id, content);
+        }
+        self.after_functions(now, shared);
+    }
+
+    pub(super) fn after_functions(&mut self, now: Instant, shared: &mut Shared) {
+        let caller_has_the_floor = matches!(self.state, State::Hearing | State::Endpointing);
+        if self.functions.are_running() || self.answer.is_some() || caller_has_the_floor {
+            return;
+        }
+        if self.hang_up_after_speech {
+            if self.speech.is_empty() {
+                self.utterance_finished(now, shared);
+            }
+            return;
+        }
+        if self.caller_speaks.is_none() {
+            self.commit_pending(now, shared);
+        }
+        let speaking = !self.speech.is_empty();
+        self.generate(now, shared);
+        if speaking && self.answer.is_some() {
+            self.state = State::Speaking;
+        }
+    }
+
+    pub(super) fn generation_failed(&mut self, now: Instant, kind: ErrorKind, shared: &mut Shared) {
+        let Some(answer) = self.answer.take() else { return };
+        shared.timers.clear(Timer::Reply);
+        shared.outbox.cancel(answer.command);
+        let retriable = matches!(kind, ErrorKind::RateLimited | ErrorKind::TimedOut | ErrorKind::Unavailable);
+        self.failures.model += 1;
+        if !self.is_usable(self.failures.model) {
+            return;
+        }
+        if retriable && self.speech.is_empty() && self.failures.model == 1 {
+            self.dialogue.cut();
+            self.generate(now, shared);
+            return;
+        }
+        self.apologise(now, shared);
+    }
+
+    pub(super) fn apologise(&mut self, now: Instant, shared: &mut Shared) {
+        if self.speech.is_empty() {
+            self.dialogue.cut();
+        }
+        let apology = shared.config.policy.apology.clone();
+        self.say(now, &apology, shared);
+    }
+
+    /// False, and the end of the call, when a provider has failed too often.
+    pub(super) fn is_usable(&mut self, failures: u32) -> bool {
+        if failures < FAILURES_MAX {
+            return true;
+        }
+        self.end = Some(EndReason::ProviderFailure);
+        false
+    }
+}

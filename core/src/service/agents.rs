@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 pub struct Agent {
     /// The functions that it can call.
     pub functions: Vec<Function>,
-    /// Said as soon as a call is connected; a [template](crate::template).
+    /// Said as soon as a call is connected; a [template].
     pub greeting: Option<String>,
     /// The agent.
     pub id: AgentId,
@@ -28,7 +28,7 @@ pub struct Agent {
     pub name: String,
     /// When it does what.
     pub policy: Policy,
-    /// Instructions for the model; a [template](crate::template).
+    /// Instructions for the model; a [template].
     pub system_prompt: String,
     /// Namespaces for templates, beside `agent` and `call`.
     pub variables: Map<String, Value>,

@@ -23,6 +23,7 @@
 pub mod brain;
 pub mod ear;
 pub mod moonshine;
+mod numbers;
 pub mod pico;
 mod segment;
 pub mod silero;

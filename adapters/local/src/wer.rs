@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::numbers::{ONES, TENS};
+
 /// How far a transcript is from its reference.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct WordErrors {
@@ -82,31 +84,6 @@ const ABBREVIATIONS: &[(&str, &[&str])] = &[
     ("st", &["saint"]),
     ("vs", &["versus"]),
 ];
-
-const ONES: [&str; 20] = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-];
-
-const TENS: [&str; 10] = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 
 const ORDINALS: &[(&str, &str)] = &[
     ("one", "first"),

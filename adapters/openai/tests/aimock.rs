@@ -11,8 +11,9 @@ use offhook::provider::Llm;
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message};
 use offhook::{Error, ErrorKind, Retry};
 use offhook_openai::{ApiKey, OpenAi};
+use offhook_testkit::aimock::KEY;
 use serde_json::{Value, json};
-use support::{Aimock, KEY, check_appointment, clinic, model, question};
+use support::{Server, check_appointment, clinic, model, question};
 
 const SECRET: &str = "+628123456789";
 
@@ -44,7 +45,7 @@ fn text(events: &[LlmEvent]) -> String {
 
 /// How the answer to a question fails that the server meets with `response` and `options`.
 async fn failure(response: Value, options: &[&str]) -> Error {
-    let server = Aimock::start(&json!([{"match": {"userMessage": SECRET}, "response": response}]), options);
+    let server = Server::start(&json!([{"match": {"userMessage": SECRET}, "response": response}]), options);
     let (_, error) = ask(&server.model(), question(SECRET)).await;
     let error = error.expect("the answer came");
     assert!(!format!("{error} {error:?}").contains(SECRET) && !format!("{error:?}").contains(KEY), "{error:?}");
@@ -57,7 +58,7 @@ fn context<'a>(error: &'a Error, name: &str) -> Option<&'a str> {
 
 #[tokio::test]
 async fn text_comes_in_pieces_with_its_usage() {
-    let server = Aimock::start(
+    let server = Server::start(
         &json!([{
             "match": {"userMessage": "hours"},
             "response": {"content": "From nine to five.", "usage": {"prompt_tokens": 21, "completion_tokens": 6}},
@@ -75,7 +76,7 @@ async fn text_comes_in_pieces_with_its_usage() {
 
 #[tokio::test]
 async fn a_tool_is_called_and_its_result_is_spoken() {
-    let server = Aimock::start(&clinic(), &[]);
+    let server = Server::start(&clinic(), &[]);
     let model = server.model();
     let mut request = question("When is my appointment?").with_tools(vec![check_appointment()]);
     let (events, _) = ask(&model, request.clone()).await;
@@ -93,7 +94,7 @@ async fn a_tool_is_called_and_its_result_is_spoken() {
 
 #[tokio::test]
 async fn text_and_several_calls_come_in_one_answer() {
-    let server = Aimock::start(
+    let server = Server::start(
         &json!([{
             "match": {"userMessage": "both"},
             "response": {"content": "One moment.", "toolCalls": [
@@ -123,7 +124,7 @@ async fn an_answer_that_breaks_off_keeps_what_was_said_and_fails() {
         "match": {"userMessage": "hours"}, "response": {"content": whole},
         "chunkSize": 5, "latency": 50, "truncateAfterChunks": 5,
     }]);
-    let server = Aimock::start(&fixtures, &[]);
+    let server = Server::start(&fixtures, &[]);
     let (events, error) = ask(&server.model(), question("hours")).await;
     let said = text(&events);
     assert!(!said.is_empty() && said.len() < whole.len() && whole.starts_with(&said), "{said:?}");
@@ -136,7 +137,7 @@ async fn an_answer_that_stalls_times_out() {
     let fixtures = json!([{
         "match": {"userMessage": "hours"}, "response": {"content": "From nine to five."}, "chunkSize": 5, "latency": 30_000,
     }]);
-    let server = Aimock::start(&fixtures, &[]);
+    let server = Server::start(&fixtures, &[]);
     let hasty = model(server.config().with_timeout(Duration::from_millis(300)));
     let (_, error) = ask(&hasty, question("hours")).await;
     assert_eq!(error.expect("the answer came").kind(), ErrorKind::TimedOut);
@@ -179,7 +180,7 @@ async fn chaos_becomes_errors() {
 
 #[tokio::test]
 async fn a_wrong_key_is_told_at_warm_up_and_at_the_question() {
-    let server = Aimock::start(&clinic(), &[]);
+    let server = Server::start(&clinic(), &[]);
     server.model().warm_up().await.unwrap();
     let wrong = model(server.config().with_api_key(ApiKey::new("sk-wrong")));
     assert_eq!(wrong.warm_up().await.unwrap_err().kind(), ErrorKind::Unauthenticated);
@@ -191,7 +192,7 @@ async fn a_wrong_key_is_told_at_warm_up_and_at_the_question() {
 
 #[tokio::test]
 async fn a_server_that_is_gone_is_unavailable() {
-    let server = Aimock::start(&clinic(), &[]);
+    let server = Server::start(&clinic(), &[]);
     let model = server.model();
     drop(server);
     assert_eq!(model.warm_up().await.unwrap_err().kind(), ErrorKind::Unavailable);

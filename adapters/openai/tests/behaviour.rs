@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use offhook_testkit::{behaviour, llm};
-use support::{Aimock, check_appointment, clinic, model, question};
+use support::{Server, check_appointment, clinic, model, question};
 
 fn main() -> ExitCode {
-    let server = Aimock::start(&clinic(), &[]);
+    let server = Server::start(&clinic(), &[]);
     let config = server.config();
     let make = move || {
         let config = config.clone();

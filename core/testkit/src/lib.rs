@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "everything here is part of a test")]
 
+pub mod aimock;
 pub mod behaviour;
 pub mod blob;
 pub mod carrier;

@@ -2,6 +2,7 @@
 
 use super::rules::{Slot, SlotKind};
 use super::words::words;
+use crate::numbers::{ONES, TENS};
 
 /// E.164.
 const PHONE_DIGITS_MAX: usize = 15;
@@ -132,31 +133,8 @@ fn is_filler(word: &str) -> bool {
 
 /// Zero to ninety.
 fn number(word: &str) -> Option<u32> {
-    let small = [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ];
-    let tens = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
-    let small = small.iter().zip(0..).find(|(name, _)| **name == word).map(|(_, value)| value);
-    let ten = || tens.iter().zip(2..).find(|(name, _)| **name == word).map(|(_, value)| value * 10);
+    let small = ONES.iter().zip(0..).find(|(name, _)| **name == word).map(|(_, value)| value);
+    let ten = || TENS.iter().zip(0..).skip(2).find(|(name, _)| **name == word).map(|(_, value)| value * 10);
     small.or_else(ten)
 }
 

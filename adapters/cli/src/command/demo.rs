@@ -40,7 +40,7 @@ const LINES: [(Cue, &str); 4] = [
         Cue::Answered,
         "I would like to know if plus six two, eight one two, three four five, six seven eight nine has an appointment.",
     ),
-    (Cue::Answered, "Thanks a lot, bye bye."),
+    (Cue::Answered, "That is all I wanted to know. Goodbye."),
 ];
 
 const HABITS: Habits =

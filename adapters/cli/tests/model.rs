@@ -43,7 +43,7 @@ fn fixtures() -> Value {
             "response": { "content": "Yes, on Tuesday at half past ten." },
         },
         {
-            "match": { "userMessage": "bye" },
+            "match": { "userMessage": "wanted to know" },
             "response": {
                 "content": "My pleasure. Goodbye!",
                 "toolCalls": [{ "name": "end_call", "arguments": "{}" }],

@@ -128,7 +128,7 @@ where
     match error.kind() {
         DisplayHelp | DisplayVersion => Ok(Err(text.ansi().to_string())),
         DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::usage("say what to do: call or demo (--help says more)"))
+            Err(Failure::usage("say what to do: call, demo or setup (--help says more)"))
         }
         _ => Err(Failure::usage(first_paragraph(&text.to_string()))),
     }

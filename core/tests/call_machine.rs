@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use offhook::call::config::Screening;
+use offhook::call::policy::Screening;
 use offhook::call::record::{AnsweredBy, CallStatus, EndReason, HangupParty};
 use offhook::call::{CallEventKind, Control, Failure, Input, Outcome, Phase, Policy, Progress, Speaker};
 use offhook::error::{ErrorKind, Retry};

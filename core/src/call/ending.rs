@@ -3,7 +3,7 @@
 use super::outbox::Role;
 use super::record::{EndReason, HangupParty};
 use super::screening::Screener;
-use super::{Call, CallEventKind, Command, End, Phase, SETTLE_ATTEMPTS_MAX, SETTLE_BACKOFF, Timer};
+use super::{Call, CallEventKind, Command, DecisionKind, End, Phase, SETTLE_ATTEMPTS_MAX, SETTLE_BACKOFF, Timer};
 use crate::provider::telephony::HangupCause;
 use crate::time::Instant;
 
@@ -70,6 +70,7 @@ impl Call {
             return;
         }
         self.end = Some(End { at, cause, party, reason });
+        self.shared.explain(self.now, || DecisionKind::End { reason });
         self.screener = None;
         self.shared.timers.clear_all();
         self.enter(Phase::Ending);

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::config::OnMachine;
 use super::outbox::Role;
+use super::policy::OnMachine;
 use super::record::{AnsweredBy, EndReason, HangupParty};
 use super::screening::Screener;
-use super::{Call, CallEventKind, Command, CommandId, Control, Failure, Offer, Outcome, Phase, Progress, Timer};
+use super::{
+    Call, CallEventKind, Command, CommandId, Control, DecisionKind, Failure, Offer, Outcome, Phase, Progress, Timer,
+};
 use crate::error::ErrorKind;
 use crate::provider::telephony::{DialEvent, HangupCause};
 
@@ -29,6 +31,7 @@ impl Call {
 
     pub(super) fn completed(&mut self, id: CommandId, outcome: Outcome) {
         let Some(role) = self.shared.outbox.close(id) else {
+            self.shared.explain(self.now, || DecisionKind::Stale { command: id });
             return;
         };
         match (role, outcome) {
@@ -51,6 +54,7 @@ impl Call {
 
     pub(super) fn failed(&mut self, id: CommandId, failure: &Failure) {
         let Some(role) = self.shared.outbox.close(id) else {
+            self.shared.explain(self.now, || DecisionKind::Stale { command: id });
             return;
         };
         let problem = CallEventKind::Problem {
@@ -75,6 +79,7 @@ impl Call {
 
     pub(super) fn progress(&mut self, id: CommandId, progress: Progress) {
         let Some(role) = self.shared.outbox.role(id) else {
+            self.shared.explain(self.now, || DecisionKind::Stale { command: id });
             return;
         };
         match (role, progress) {

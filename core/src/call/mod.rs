@@ -5,7 +5,8 @@
 //! same inputs at the same times give the same outputs, which is what makes a call replayable.
 
 mod answer;
-pub mod config;
+mod config;
+mod decision;
 mod dialogue;
 mod ending;
 mod function;
@@ -13,6 +14,7 @@ mod input;
 mod leg;
 mod outbox;
 mod output;
+pub mod policy;
 pub mod record;
 mod screening;
 mod sentence;
@@ -23,10 +25,12 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use config::{CallConfig, Offer, Policy};
+pub use config::{CallConfig, Offer};
+pub use decision::{Decision, DecisionKind};
 pub use dialogue::{Speaker, TranscriptEntry};
 pub use input::{Control, Failure, Input, Outcome, Progress};
 pub use output::{CallEvent, CallEventKind, Command, CommandId, Output, Phase};
+pub use policy::Policy;
 pub use record::{CallRecord, LedgerSummary};
 pub use timer::Timer;
 
@@ -86,6 +90,7 @@ impl Call {
         };
         let shared = Shared {
             config: Arc::new(config),
+            decisions: None,
             granted: None,
             outbox: Outbox::new(start),
             started: start,
@@ -139,6 +144,8 @@ impl Call {
             let Some((deadline, timer)) = self.shared.timers.expire(self.now) else {
                 return;
             };
+            let due = self.shared.since_start(deadline);
+            self.shared.explain(self.now, || DecisionKind::Expired { deadline: due, timer });
             self.expired(deadline, timer);
             self.follow_up();
         }
@@ -147,6 +154,16 @@ impl Call {
     /// The next thing to do, in order; `None` when there is nothing to do now.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.shared.outbox.poll()
+    }
+
+    /// From now on, keeps why the call does what it does, for [`Call::take_decisions`].
+    pub fn explain(&mut self) {
+        self.shared.decisions.get_or_insert_default();
+    }
+
+    /// The decisions since the last time; none unless [`Call::explain`] was called.
+    pub fn take_decisions(&mut self) -> Vec<Decision> {
+        self.shared.decisions.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// When to call [`Call::handle_timeout`], and why. `None` only when the call has ended.

@@ -1,6 +1,6 @@
 //! Who picked up: a person greets briefly, a machine at length.
 
-use super::config::{OnMachine, Screening};
+use super::policy::{OnMachine, Screening};
 use super::record::AnsweredBy;
 use super::timer::{Timer, Timers};
 use crate::time::Instant;

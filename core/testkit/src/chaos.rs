@@ -26,7 +26,7 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
     let offer = if choice & 1 == 0 { machine::inbound() } else { machine::outbound() };
     let mut policy = Policy::default();
     if choice & 2 != 0 {
-        policy.screening = Some(offhook::call::config::Screening::default());
+        policy.screening = Some(offhook::call::policy::Screening::default());
     }
     policy.barge_in.enabled = choice & 4 == 0;
     let mut config = machine::config(policy);

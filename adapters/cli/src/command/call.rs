@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::call::config::Endpointing;
+use offhook::call::policy::Endpointing;
 use offhook::call::{Speaker, TranscriptEntry};
 use offhook::provider::{Llm, TextToSpeech};
 use offhook::time::Timestamp;

@@ -1,0 +1,88 @@
+//! Limits and habits of a call, one object for each question that it has to decide.
+
+mod barge_in;
+mod endpointing;
+mod screening;
+mod silence;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use barge_in::BargeIn;
+pub use endpointing::Endpointing;
+pub use screening::{OnMachine, Screening};
+pub use silence::Silence;
+
+use crate::time::duration_ms;
+
+/// Limits and habits of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// Said when the model fails.
+    pub apology: String,
+    /// When the caller may interrupt.
+    pub barge_in: BargeIn,
+    /// Longest conversation.
+    #[serde(with = "duration_ms", rename = "duration_max_ms")]
+    pub duration_max: Duration,
+    /// When the caller's turn is over.
+    pub endpointing: Endpointing,
+    /// Longest wait for a function.
+    #[serde(with = "duration_ms", rename = "function_timeout_ms")]
+    pub function_timeout: Duration,
+    /// Talk time to hold before the call; it is also the longest talk.
+    #[serde(with = "duration_ms", rename = "hold_ms")]
+    pub hold: Duration,
+    /// Whether to record.
+    pub record: bool,
+    /// Longest silence of the model.
+    #[serde(with = "duration_ms", rename = "reply_timeout_ms")]
+    pub reply_timeout: Duration,
+    /// Longest ringing.
+    #[serde(with = "duration_ms", rename = "ring_timeout_ms")]
+    pub ring_timeout: Duration,
+    /// How to find out who answered an outbound call; `None` does not ask.
+    pub screening: Option<Screening>,
+    /// Longest wait for credits, an answer to our pick-up, media and the settlement, each.
+    #[serde(with = "duration_ms", rename = "set_up_timeout_ms")]
+    pub set_up_timeout: Duration,
+    /// What to do when nobody speaks.
+    pub silence: Silence,
+    /// Longest wait for audio of started speech, or for its playing to get on.
+    #[serde(with = "duration_ms", rename = "speech_timeout_ms")]
+    pub speech_timeout: Duration,
+    /// Longest wait for the last transcript and the recording after the hang-up.
+    #[serde(with = "duration_ms", rename = "wrap_up_timeout_ms")]
+    pub wrap_up_timeout: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            apology: "I am sorry, I did not get that. Could you say it again?".to_owned(),
+            barge_in: BargeIn::default(),
+            duration_max: Duration::from_secs(600),
+            endpointing: Endpointing::default(),
+            function_timeout: Duration::from_secs(10),
+            hold: Duration::from_secs(600),
+            record: true,
+            reply_timeout: Duration::from_secs(10),
+            ring_timeout: Duration::from_secs(45),
+            screening: None,
+            set_up_timeout: Duration::from_secs(10),
+            silence: Silence::default(),
+            speech_timeout: Duration::from_secs(10),
+            wrap_up_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Policy {
+    /// With all durations in whole milliseconds, as a journal keeps them: what is replayed is what was held.
+    pub fn in_millis(&self) -> Self {
+        let kept = serde_json::to_value(self).and_then(serde_json::from_value);
+        kept.unwrap_or_else(|_| self.clone())
+    }
+}

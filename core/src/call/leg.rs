@@ -109,9 +109,9 @@ impl Call {
             Control::HangUp => {
                 self.finish(HangupCause::NORMAL_CLEARING, HangupParty::Operator, EndReason::OperatorHangUp);
             }
-            Control::Say { text } if self.phase == Phase::Connected => {
+            Control::Say { text, interruptible } if self.phase == Phase::Connected => {
                 let text = &text[..text.floor_char_boundary(SAY_BYTES_MAX)];
-                self.turn.say(self.now, text, &mut self.shared);
+                self.turn.say(self.now, text, interruptible, &mut self.shared);
             }
             Control::Say { .. } => {}
         }

@@ -8,10 +8,12 @@ mod answer;
 mod config;
 mod decision;
 mod dialogue;
+mod echo;
 mod ending;
 mod function;
 mod input;
 mod leg;
+mod lexicon;
 mod outbox;
 mod output;
 pub mod policy;
@@ -26,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{CallConfig, Offer};
-pub use decision::{Decision, DecisionKind};
+pub use decision::{Decision, DecisionKind, EarlyStep, EndpointReason, InterruptionVerdict, ResumeCause};
 pub use dialogue::{Speaker, TranscriptEntry};
 pub use input::{Control, Failure, Input, Outcome, Progress};
 pub use output::{CallEvent, CallEventKind, Command, CommandId, Output, Phase};
@@ -46,6 +48,9 @@ use crate::time::{Instant, millis};
 
 /// The tool by which a model ends the call, once what it has said is heard. Every agent has it.
 pub const END_CALL: &str = "end_call";
+
+/// The tool by which a model changes the language. Agents whose policy allows others have it.
+pub const SWITCH_LANGUAGE: &str = "switch_language";
 
 /// How often a settlement is tried in the call; a call that is still not settled keeps its hold.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 5;
@@ -236,6 +241,26 @@ impl Call {
             _ if self.answered_at.is_none() => CallStatus::NoAnswer,
             _ => CallStatus::Completed,
         }
+    }
+}
+
+/// The tools that every agent of such a policy has.
+fn built_in_tools(config: &CallConfig) -> impl Iterator<Item = Tool> + '_ {
+    let languages = &config.policy.languages;
+    let switches = languages.tool && !languages.allowed.is_empty();
+    [end_call_tool()].into_iter().chain(switches.then(|| switch_language_tool(config)))
+}
+
+fn switch_language_tool(config: &CallConfig) -> Tool {
+    let languages: Vec<_> = [&config.language].into_iter().chain(&config.policy.languages.allowed).collect();
+    Tool {
+        description: "Changes the language of the call, when the caller speaks another one or asks for it.".to_owned(),
+        name: SWITCH_LANGUAGE.to_owned(),
+        parameters: serde_json::json!({
+            "type": "object",
+            "properties": { "language": { "type": "string", "enum": languages } },
+            "required": ["language"],
+        }),
     }
 }
 

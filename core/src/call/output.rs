@@ -69,7 +69,10 @@ pub enum Command {
         cause: HangupCause,
     },
     /// Recognise the caller until told to finish.
-    Listen,
+    Listen {
+        /// What the caller is expected to speak; BCP 47.
+        language: String,
+    },
     /// Join the leg's media, and begin to record if the configuration says so.
     OpenMedia,
     /// Commit that the call was answered.
@@ -85,6 +88,8 @@ pub enum Command {
     Settle(Box<CallRecord>),
     /// Speak, after all speech that was started before.
     Speak {
+        /// The language of the text; BCP 47.
+        language: String,
         /// What to say.
         text: String,
     },
@@ -148,6 +153,11 @@ pub enum CallEventKind {
         /// The words so far.
         text: String,
     },
+    /// The call goes on in another language.
+    LanguageSwitched {
+        /// BCP 47.
+        language: String,
+    },
     /// The call moved on.
     Phase {
         /// To where.
@@ -162,6 +172,8 @@ pub enum CallEventKind {
         /// In plain words, free of personal data.
         message: String,
     },
+    /// What silenced the agent was nothing, and it goes on where it was cut off.
+    Resumed,
     /// An entry of the transcript is new, or replaces the one with its index.
     Transcript {
         /// Position in the transcript.

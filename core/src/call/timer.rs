@@ -14,10 +14,14 @@ pub enum Timer {
     Duration,
     /// The caller's turn is over.
     Endpoint,
+    /// A function keeps the caller waiting in silence.
+    Filler,
     /// A function took too long.
     Function,
     /// The model took too long.
     Reply,
+    /// The speech that silenced the agent brought no words.
+    Resume,
     /// Nobody answered.
     Ring,
     /// It did not become clear who answered.
@@ -34,13 +38,15 @@ pub enum Timer {
     WrapUp,
 }
 
-const ALL: [Timer; 13] = [
+const ALL: [Timer; 15] = [
     Timer::BargeIn,
     Timer::Credits,
     Timer::Duration,
     Timer::Endpoint,
+    Timer::Filler,
     Timer::Function,
     Timer::Reply,
+    Timer::Resume,
     Timer::Ring,
     Timer::Screening,
     Timer::SetUp,
@@ -63,6 +69,10 @@ impl Timers {
 
     pub(super) fn clear(&mut self, timer: Timer) {
         self.deadlines[timer as usize] = None;
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.deadlines[timer as usize].is_some()
     }
 
     pub(super) fn clear_all(&mut self) {

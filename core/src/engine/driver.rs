@@ -272,7 +272,7 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::generate(id, answer));
             }
             Command::HangUp { cause } => self.hang_up(id, cause),
-            Command::Listen => self.listen(id)?,
+            Command::Listen { language } => self.listen(id, language)?,
             Command::OpenMedia => self.open_media(id)?,
             Command::ReportAnswered => {
                 let (calls, record) = (self.engine.calls().clone(), self.call.record());
@@ -291,7 +291,7 @@ impl Driver {
                 let settle = async move { calls.settle(*record, increment).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
-            Command::Speak { text } => self.speak(id, text)?,
+            Command::Speak { language, text } => self.speak(id, language, text)?,
         }
         Ok(())
     }
@@ -346,10 +346,9 @@ impl Driver {
         self.jobs.start(id, Kind::Prompt, job::once(id, close));
     }
 
-    fn listen(&mut self, id: CommandId) -> Result<()> {
+    fn listen(&mut self, id: CommandId, language: String) -> Result<()> {
         let stt = self.engine.shared.providers.stt.clone();
         let capabilities = stt.capabilities();
-        let language = self.config.language.clone();
         let session = self.session()?;
         let rate_hz = best_rate(&capabilities.rates_hz, session.media.format.rate_hz);
         let input = session.listen(id, rate_hz, capabilities.detects_speech)?;
@@ -359,9 +358,9 @@ impl Driver {
         Ok(())
     }
 
-    fn speak(&mut self, id: CommandId, text: String) -> Result<()> {
+    fn speak(&mut self, id: CommandId, language: String, text: String) -> Result<()> {
         let tts = self.engine.shared.providers.tts.clone();
-        let (language, voice) = (self.config.language.clone(), self.agent.voice.clone());
+        let voice = self.agent.voice_of(&language).map(str::to_owned);
         let session = self.session()?;
         let rate_hz = best_rate(&tts.capabilities().rates_hz, session.media.format.rate_hz);
         session.begin_speech(id, &text, rate_hz)?;

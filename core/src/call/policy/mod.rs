@@ -1,7 +1,10 @@
 //! Limits and habits of a call, one object for each question that it has to decide.
 
 mod barge_in;
+mod early_generation;
 mod endpointing;
+mod filler;
+mod languages;
 mod screening;
 mod silence;
 
@@ -10,7 +13,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use barge_in::BargeIn;
+pub use early_generation::EarlyGeneration;
 pub use endpointing::Endpointing;
+pub use filler::Filler;
+pub use languages::Languages;
 pub use screening::{OnMachine, Screening};
 pub use silence::Silence;
 
@@ -27,14 +33,20 @@ pub struct Policy {
     /// Longest conversation.
     #[serde(with = "duration_ms", rename = "duration_max_ms")]
     pub duration_max: Duration,
+    /// Whether the model may begin before the caller's turn is over.
+    pub early_generation: EarlyGeneration,
     /// When the caller's turn is over.
     pub endpointing: Endpointing,
+    /// What to say while a function keeps the caller waiting.
+    pub filler: Filler,
     /// Longest wait for a function.
     #[serde(with = "duration_ms", rename = "function_timeout_ms")]
     pub function_timeout: Duration,
     /// Talk time to hold before the call; it is also the longest talk.
     #[serde(with = "duration_ms", rename = "hold_ms")]
     pub hold: Duration,
+    /// Which languages the call may change to.
+    pub languages: Languages,
     /// Whether to record.
     pub record: bool,
     /// Longest silence of the model.
@@ -64,9 +76,12 @@ impl Default for Policy {
             apology: "I am sorry, I did not get that. Could you say it again?".to_owned(),
             barge_in: BargeIn::default(),
             duration_max: Duration::from_secs(600),
+            early_generation: EarlyGeneration::default(),
             endpointing: Endpointing::default(),
+            filler: Filler::default(),
             function_timeout: Duration::from_secs(10),
             hold: Duration::from_secs(600),
+            languages: Languages::default(),
             record: true,
             reply_timeout: Duration::from_secs(10),
             ring_timeout: Duration::from_secs(45),

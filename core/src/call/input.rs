@@ -58,6 +58,8 @@ pub enum Control {
     Say {
         /// The words.
         text: String,
+        /// Whether the caller may cut it short; what may not be cut is said to its end, whatever the caller does.
+        interruptible: bool,
     },
     /// Press keys of the telephone.
     SendDigits {
@@ -84,8 +86,16 @@ pub enum Progress {
     Consult(ConsultEvent),
     /// Of a `Dial`.
     Dial(DialEvent),
+    /// Of a `Listen`: how sure the recogniser is that the caller's turn is over. The latest estimate counts.
+    EndOfTurn {
+        /// From 0, the caller will go on, to 100. Whole, so that a journal keeps it exactly.
+        percent: u8,
+    },
     /// Of a `Listen`: a settled piece of transcript.
     Final {
+        /// The language that it is in, if the recogniser tells; BCP 47.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
         /// The words.
         text: String,
     },

@@ -108,9 +108,9 @@ impl Call {
             }
             Control::Reject { .. } => {}
             Control::Resume => self.resume(),
-            Control::Say { text } if self.phase == Phase::Connected && !self.is_bridged() => {
+            Control::Say { text, interruptible } if self.phase == Phase::Connected && !self.is_bridged() => {
                 let text = &text[..text.floor_char_boundary(SAY_BYTES_MAX)];
-                self.turn.say(self.now, text, &mut self.shared);
+                self.turn.say(self.now, text, interruptible, &mut self.shared);
             }
             Control::Say { .. } => {}
             Control::SendDigits { digits } if self.phase == Phase::Connected => {
@@ -223,7 +223,7 @@ impl Call {
         let timers = &mut self.shared.timers;
         let verdict = match progress {
             Progress::Beep => screener.beeped(),
-            Progress::Final { text } => screener.words(&text, true),
+            Progress::Final { text, .. } => screener.words(&text, true),
             Progress::Interim { text } => screener.words(&text, false),
             Progress::SpeechEnded { at } => {
                 screener.speech_ended(at.min(self.now), timers);
@@ -266,7 +266,7 @@ impl Call {
                 screener.await_owner(self.now, &mut self.shared.timers);
                 self.screener = Some(screener);
                 self.turn.hold(self.now, &mut self.shared);
-                self.turn.say(self.now, &introduction, &mut self.shared);
+                self.turn.say(self.now, &introduction, false, &mut self.shared);
             }
             (AnsweredBy::Assistant | AnsweredBy::Machine, _, OnMachine::HangUp) => {
                 self.finish(HangupCause::NORMAL_CLEARING, HangupParty::System, EndReason::MachineAnswered);
@@ -301,7 +301,7 @@ impl Call {
             && self.phase == Phase::Connected
             && !self.is_on_hold()
         {
-            self.turn.say(self.now, &warning.text, &mut self.shared);
+            self.turn.say(self.now, &warning.text, false, &mut self.shared);
         }
     }
 

@@ -209,6 +209,8 @@ pub struct BargeInRecord {
     pub at_ms: u64,
     /// From the beginning of the caller's speech to the order to be silent.
     pub reaction_ms: u64,
+    /// Whether it turned out to be nothing, and the agent went on where it was cut off.
+    pub resumed: bool,
 }
 
 /// One attempt to hand the call over.

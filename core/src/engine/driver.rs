@@ -305,7 +305,7 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::generate(id, answer));
             }
             Command::HangUp { cause } => self.hang_up(id, cause),
-            Command::Listen => self.listen(id)?,
+            Command::Listen { language } => self.listen(id, language)?,
             Command::OpenMedia => self.open_media(id)?,
             Command::ReportAnswered => {
                 let (calls, record) = (self.engine.calls().clone(), self.call.record());
@@ -329,7 +329,7 @@ impl Driver {
                 let settle = async move { calls.settle(*record, increment).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
-            Command::Speak { text } => self.speak(id, text)?,
+            Command::Speak { language, text } => self.speak(id, language, text)?,
             Command::Transfer { target } => {
                 let (telephony, leg) = (self.telephony(), self.leg.clone().ok_or_else(no_leg)?);
                 let transfer = async move { telephony.transfer(leg, target).await.map(|()| Outcome::Done) };
@@ -389,10 +389,9 @@ impl Driver {
         self.jobs.start(id, Kind::Prompt, job::once(id, close));
     }
 
-    fn listen(&mut self, id: CommandId) -> Result<()> {
+    fn listen(&mut self, id: CommandId, language: String) -> Result<()> {
         let stt = self.engine.shared.providers.stt.clone();
         let capabilities = stt.capabilities();
-        let language = self.config.language.clone();
         let beeps = self.config.policy.screening.is_some() && matches!(self.offer, Offer::Outbound { .. });
         let session = self.session()?;
         let rate_hz = best_rate(&capabilities.rates_hz, session.media.format.rate_hz);
@@ -403,18 +402,18 @@ impl Driver {
         Ok(())
     }
 
-    fn speak(&mut self, id: CommandId, text: String) -> Result<()> {
+    fn speak(&mut self, id: CommandId, language: String, text: String) -> Result<()> {
         let rates_hz = self.engine.shared.providers.tts.capabilities().rates_hz;
         let session = self.session()?;
         let rate_hz = best_rate(&rates_hz, session.media.format.rate_hz);
         session.begin_speech(id, &text, rate_hz)?;
-        self.synthesize(id, text, rate_hz);
+        self.synthesize(id, language, text, rate_hz);
         Ok(())
     }
 
-    fn synthesize(&mut self, id: CommandId, text: String, rate_hz: u32) {
+    fn synthesize(&mut self, id: CommandId, language: String, text: String, rate_hz: u32) {
         let tts = self.engine.shared.providers.tts.clone();
-        let (language, voice) = (self.config.language.clone(), self.agent.voice.clone());
+        let voice = self.agent.voice_of(&language).map(str::to_owned);
         let mut options = TtsOptions::new(language, rate_hz);
         options.voice = voice;
         let input = stream::iter([TtsInput::Text(text), TtsInput::Flush]).boxed();
@@ -498,7 +497,7 @@ impl Driver {
         let human = self.human().ok_or_else(no_leg)?;
         let rate_hz = best_rate(&rates_hz, human.media.format.rate_hz);
         human.begin_speech(id, &text, rate_hz)?;
-        self.synthesize(id, text, rate_hz);
+        self.synthesize(id, self.config.language.clone(), text, rate_hz);
         Ok(())
     }
 

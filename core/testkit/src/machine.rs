@@ -160,7 +160,7 @@ impl Stage {
         if self.find("finalize").is_some() {
             self.complete("finalize", Outcome::Done);
         }
-        self.progress("listen", Progress::Final { text: text.to_owned() });
+        self.progress("listen", Progress::Final { language: None, text: text.to_owned() });
     }
 
     /// The model answers with text, and with tool calls if there are any.
@@ -178,7 +178,7 @@ impl Stage {
     /// Plays all speech that is queued, 60 ms a character.
     pub fn play(&mut self) {
         while let Some(id) = self.find("speak") {
-            let Some(Command::Speak { text }) = self.open.get(&id) else {
+            let Some(Command::Speak { text, .. }) = self.open.get(&id) else {
                 return;
             };
             let length = Duration::from_millis(60) * u32::try_from(text.len()).unwrap_or(u32::MAX);
@@ -198,7 +198,7 @@ impl Stage {
     /// Texts that are queued to be spoken.
     pub fn speaking(&self) -> Vec<&str> {
         let texts = self.open.values().filter_map(|command| match command {
-            Command::Speak { text } => Some(text.as_str()),
+            Command::Speak { text, .. } => Some(text.as_str()),
             _ => None,
         });
         texts.collect()

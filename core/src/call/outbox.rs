@@ -25,7 +25,7 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn of(command: &Command) -> Self {
+    pub(super) fn of(command: &Command) -> Self {
         match command {
             Command::Answer => Self::Answer,
             Command::CloseMedia => Self::CloseMedia,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
+use super::outbox::Role;
 use super::record::{AnsweredBy, CallRecord, LedgerSummary};
 use crate::error::ErrorKind;
 use crate::provider::llm::{LlmRequest, ToolCall};
@@ -88,6 +89,13 @@ pub enum Command {
         /// What to say.
         text: String,
     },
+}
+
+impl Command {
+    /// Its name, as serialised.
+    pub fn name(&self) -> &'static str {
+        Role::of(self).name()
+    }
 }
 
 /// What happened, and when.

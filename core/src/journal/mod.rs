@@ -6,6 +6,7 @@
 
 mod chain;
 mod codec;
+pub mod explain;
 mod file;
 mod verify;
 mod writer;

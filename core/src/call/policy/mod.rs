@@ -3,6 +3,7 @@
 mod barge_in;
 mod endpointing;
 mod screening;
+mod setting;
 mod silence;
 
 use std::time::Duration;

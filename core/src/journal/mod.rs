@@ -8,6 +8,7 @@ mod chain;
 mod codec;
 pub mod explain;
 mod file;
+mod rerun;
 mod verify;
 mod writer;
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 
 use self::chain::Chain;
 pub use self::file::MAGIC;
+pub use self::rerun::{Rerun, rerun};
 pub use self::verify::{Difference, Verdict};
 pub use self::writer::Writer;
 use crate::call::{Call, CallConfig, Input, Offer, Output};

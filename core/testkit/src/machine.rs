@@ -288,6 +288,11 @@ impl Stage {
         problems
     }
 
+    /// What the call was told so far.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// The call so far, as it would have been kept.
     pub fn journal(&self) -> Journal {
         Journal::seal(self.entries.iter().cloned()).expect("a journal with one start")

@@ -18,7 +18,6 @@ use super::media::MediaSession;
 use super::recording::Recording;
 use crate::call::{Call, CallConfig, Command, CommandId, Control, Failure, Input, Offer, Outcome, Output};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{self, Entry};
 use crate::provider::Telephony;
 use crate::provider::llm::ToolCall;
 use crate::provider::stt::SttOptions;
@@ -67,9 +66,7 @@ impl Driver {
     pub(super) fn new(engine: Engine, agent: Arc<Agent>, config: CallConfig, offer: Offer, handle: HandleEnds) -> Self {
         let providers = &engine.shared.providers;
         let start = providers.runtime.now();
-        let mut log = Log::new(providers.store.clone(), journal::log_key(config.tenant, config.id));
-        let boxed = Box::new(config.clone());
-        log.write(&Entry::Start { at: start, config: boxed, offer: offer.clone(), version: journal::VERSION });
+        let log = Log::new(providers.store.clone(), start, &config, &offer);
         let leg = match &offer {
             Offer::Inbound { leg, .. } => Some(leg.clone()),
             Offer::Outbound { .. } => None,
@@ -103,6 +100,7 @@ impl Driver {
         }
         let runtime = self.engine.shared.providers.runtime.clone();
         let log = &mut self.log;
+        log.end(runtime.now());
         let flush = async { poll_fn(|context| log.poll_flush(context).map(Ok)).await };
         if runtime::timeout(&*runtime, LOG_FLUSH_TIMEOUT, "journal.flush", flush).await.is_err() {
             tracing::warn!(call = %self.config.id, "the journal's last entries were not written in time");
@@ -113,6 +111,7 @@ impl Driver {
     fn settle_down(&mut self) {
         loop {
             while let Some(output) = self.call.poll_output() {
+                self.log.output(&output);
                 self.perform(output);
             }
             let input = self.inbox.pop_front();
@@ -127,7 +126,7 @@ impl Driver {
 
     fn feed(&mut self, input: Input) {
         let at = self.engine.shared.providers.runtime.now();
-        self.log.write(&Entry::Input { at, input: input.clone() });
+        self.log.input(at, &input);
         self.call.handle_input(at, input);
     }
 
@@ -156,7 +155,7 @@ impl Driver {
             media.tick(now);
         }
         if self.call.poll_timeout().is_some_and(|(deadline, _)| deadline <= now) {
-            self.log.write(&Entry::Timeout { at: now });
+            self.log.timeout(now);
             self.call.handle_timeout(now);
         }
     }

@@ -7,6 +7,7 @@ use offhook::call::policy::{
 };
 use offhook::call::{ConsultEvent, Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
 use offhook::error::{ErrorKind, Retry};
+use offhook::journal::Journal;
 use offhook::provider::llm::{FinishReason, LlmEvent, ToolCall};
 use offhook::provider::telephony::{DialEvent, DtmfDigit, HangupCause};
 use offhook::time::Instant;
@@ -34,6 +35,15 @@ const TEXTS: [&str; 10] = [
 /// # Errors
 /// Names what did not hold.
 pub fn run(bytes: &[u8]) -> Result<(), String> {
+    stage(bytes).finish_and_check()
+}
+
+/// The journal of such a call, which may be in the middle.
+pub fn journal(bytes: &[u8]) -> Journal {
+    stage(bytes).journal()
+}
+
+fn stage(bytes: &[u8]) -> Stage {
     let (head, steps) = bytes.split_at(bytes.len().min(1));
     let choice = head.first().copied().unwrap_or_default();
     let offer = if choice & 1 == 0 { machine::inbound() } else { machine::outbound() };
@@ -64,7 +74,7 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
             stage.input(input);
         }
     }
-    stage.finish_and_check()
+    stage
 }
 
 fn screening(choice: u8) -> Screening {

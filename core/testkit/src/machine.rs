@@ -8,7 +8,7 @@ use offhook::call::{
     Policy, Progress,
 };
 use offhook::ids::{AgentId, CallId, TenantId};
-use offhook::journal::{self, Entry};
+use offhook::journal::{self, Entry, Journal, Tail};
 use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
@@ -68,8 +68,7 @@ impl Stage {
     /// A call that has just begun.
     pub fn new(config: CallConfig, offer: Offer) -> Self {
         let now = Instant::from_micros(5_000_000);
-        let start =
-            Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone(), version: journal::VERSION };
+        let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
@@ -289,13 +288,31 @@ impl Stage {
         problems
     }
 
+    /// What the call was told so far.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The call so far, as it would have been kept.
+    pub fn journal(&self) -> Journal {
+        Journal::seal(self.entries.iter().cloned()).expect("a journal with one start")
+    }
+
     fn check_replay(&self) -> Vec<String> {
-        let entries = self.entries.iter().map(|entry| Entry::decode(&entry.encode()));
-        let replayed = entries.collect::<offhook::Result<Vec<_>>>().and_then(journal::replay);
-        match replayed {
-            Ok(replay) if serde_json::to_vec(&replay.outputs).ok() == serde_json::to_vec(&self.outputs).ok() => vec![],
-            Ok(_) => vec!["the replay puts out something else".to_owned()],
-            Err(error) => vec![format!("the journal cannot be replayed: {error}")],
+        let journal = match Journal::from_file(&self.journal().to_file()) {
+            Ok(journal) if journal.entries.starts_with(&self.entries) && journal.tail == Tail::Clean => journal,
+            other => return vec![format!("the journal cannot be read: {other:?}")],
+        };
+        let outputs = journal::replay(journal.entries.clone()).map(|replay| replay.outputs);
+        match (outputs, journal.verify()) {
+            (Ok(outputs), Ok(verdict))
+                if serde_json::to_vec(&outputs).ok() == serde_json::to_vec(&self.outputs).ok()
+                    && verdict.difference.is_none()
+                    && verdict.is_whole == self.call.is_ended() =>
+            {
+                vec![]
+            }
+            other => vec![format!("the replay puts out something else: {:?}", other.1)],
         }
     }
 

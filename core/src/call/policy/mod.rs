@@ -8,6 +8,7 @@ mod keypad;
 mod languages;
 mod limits;
 mod screening;
+mod setting;
 mod silence;
 mod transfer;
 

@@ -43,6 +43,14 @@ impl Call {
         self.finish(cause, party, reason);
     }
 
+    /// Neither leg nor media is in anybody's hands any more: what has been heard counts, and only the settlement is left.
+    pub(super) fn engine_lost(&mut self) {
+        self.leg_is_gone = true;
+        self.media_is_open = false;
+        self.finish(HangupCause::TEMPORARY_FAILURE, HangupParty::System, EndReason::EngineLost);
+        self.settle();
+    }
+
     /// What the conversation decided, and whether the end has been wrapped up.
     pub(super) fn follow_up(&mut self) {
         if let Some(reason) = self.turn.take_end() {

@@ -22,8 +22,13 @@ pub enum Input {
     Control(Control),
     /// A key was pressed.
     Dtmf(DtmfDigit),
+    /// The engine that held the call is gone, and this is the last moment that it is known to have lived. Only for a
+    /// call that is run again from its journal: nothing is left to do for it but the settlement.
+    EngineLost,
     /// A command failed.
     Failed(CommandId, Failure),
+    /// Another engine has taken the call for lost and settles it.
+    LeaseLost,
     /// The other side ended the leg.
     LegEnded {
         /// Why.

@@ -129,7 +129,11 @@ impl Call {
                 self.shared.outbox.event(self.now, CallEventKind::Dtmf { digit });
             }
             Input::Dtmf(_) => {}
+            Input::EngineLost => self.engine_lost(),
             Input::Failed(id, failure) => self.failed(id, &failure),
+            Input::LeaseLost => {
+                self.finish(HangupCause::TEMPORARY_FAILURE, HangupParty::System, EndReason::EngineLost);
+            }
             Input::LegEnded { cause } => self.leg_ended(cause),
             Input::MediaLost { cause } => self.finish(cause, HangupParty::System, EndReason::MediaLost),
             Input::Progress(id, progress) => self.progress(id, progress),
@@ -227,6 +231,7 @@ impl Call {
         match end.reason {
             EndReason::Busy => CallStatus::Busy,
             EndReason::CarrierFailure
+            | EndReason::EngineLost
             | EndReason::MediaLost
             | EndReason::ProviderFailure
             | EndReason::SetUpTimeout

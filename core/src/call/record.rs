@@ -1,13 +1,14 @@
 //! The call's record: what is stored, reported and billed.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
 use crate::ids::{AgentId, CallId, TenantId};
 use crate::provider::telephony::{E164, HangupCause};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// A call from its first ring to its settlement. Durations are whole milliseconds, rounded down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,25 @@ pub struct CallRecord {
     pub functions: Vec<FunctionRecord>,
     /// Where the recording is.
     pub recording: Option<String>,
+}
+
+impl CallRecord {
+    /// Ends a record that was kept while its call lived, at the last moment that the call is known to have lived. A record
+    /// that has an end keeps it.
+    pub(crate) fn end_lost(&mut self, at: Timestamp) {
+        if self.ended_at.is_some() {
+            return;
+        }
+        let last = self.started_at + Duration::from_millis(self.duration_ms);
+        let ended_at = at.floor_to_millis().max(last);
+        self.ended_at = Some(ended_at);
+        self.duration_ms = millis(ended_at.saturating_since(self.started_at));
+        self.talk_time_ms = self.answered_at.map_or(0, |answered| millis(ended_at.saturating_since(answered)));
+        self.status = CallStatus::Failed;
+        self.hangup_cause = Some(HangupCause::TEMPORARY_FAILURE);
+        self.hangup_party = Some(HangupParty::System);
+        self.end_reason = Some(EndReason::EngineLost);
+    }
 }
 
 /// Who rang whom.
@@ -141,6 +161,8 @@ pub enum EndReason {
     CarrierFailure,
     /// The held credits were used up.
     CreditsExhausted,
+    /// The engine that held the call stopped without a word.
+    EngineLost,
     /// No credits could be held.
     InsufficientCredits,
     /// A machine answered and the policy is to hang up.

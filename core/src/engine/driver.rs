@@ -12,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use super::Engine;
 use super::handle::HandleEnds;
 use super::job::{self, JobEvent, Jobs, Kind};
+use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
@@ -24,11 +25,13 @@ use crate::provider::telephony::{DialOptions, HangupCause, LegId, Media, MediaEv
 use crate::provider::tts::{TtsInput, TtsOptions};
 use crate::runtime;
 use crate::service::agents::Agent;
+use crate::service::calls::Snapshot;
 use crate::service::functions;
+use crate::service::recovery::LiveCall;
 use crate::time::Instant;
 
-/// Longest wait for the last entries of the journal after the call's end.
-const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the last entries of the journal after the call's end: they say how it ended, should it not be settled.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) struct Driver {
     agent: Arc<Agent>,
@@ -38,7 +41,9 @@ pub(super) struct Driver {
     handle: HandleEnds,
     inbox: VecDeque<Input>,
     jobs: Jobs,
+    lease: Lease,
     leg: Option<LegId>,
+    _live: LiveCall,
     log: Log,
     media: Option<MediaSession>,
     media_first: bool,
@@ -52,6 +57,7 @@ type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 enum Wake {
     Control(Control),
     Job(CommandId, JobEvent),
+    LeaseLost,
     Media(Option<MediaEvent>),
     Time,
 }
@@ -60,13 +66,17 @@ impl Driver {
     pub(super) fn new(engine: Engine, agent: Arc<Agent>, config: CallConfig, offer: Offer, handle: HandleEnds) -> Self {
         let providers = &engine.shared.providers;
         let start = providers.runtime.now();
-        let mut log = Log::new(providers.store.clone(), journal::log_key(config.tenant, config.id));
+        let mut log =
+            Log::new(providers.runtime.clone(), providers.store.clone(), journal::log_key(config.tenant, config.id));
         let boxed = Box::new(config.clone());
         log.write(&Entry::Start { at: start, config: boxed, offer: offer.clone(), version: journal::VERSION });
         let leg = match &offer {
             Offer::Inbound { leg, .. } => Some(leg.clone()),
             Offer::Outbound { .. } => None,
         };
+        let calls = engine.shared.calls.clone();
+        let lease = Lease::new(providers.runtime.clone(), calls, engine.shared.lease);
+        let live = engine.shared.live.enter(config.id);
         Self {
             agent,
             call: Call::new(config.clone(), offer.clone(), start),
@@ -75,7 +85,9 @@ impl Driver {
             handle,
             inbox: VecDeque::new(),
             jobs: Jobs::default(),
+            lease,
             leg,
+            _live: live,
             log,
             media: None,
             media_first: false,
@@ -126,6 +138,7 @@ impl Driver {
         match wake {
             Wake::Control(control) => self.inbox.push_back(Input::Control(control)),
             Wake::Job(id, event) => self.job_event(now, id, event),
+            Wake::LeaseLost => self.inbox.push_back(Input::LeaseLost),
             Wake::Media(event) => {
                 if let Some(media) = &mut self.media {
                     media.receive(now, event);
@@ -136,6 +149,10 @@ impl Driver {
         if let Some(media) = self.media.as_mut().filter(|media| media.next_tick() <= now) {
             media.tick(now);
         }
+        if self.lease.next_renewal() <= now {
+            let live = self.snapshot();
+            self.lease.renew(now, live);
+        }
         if self.call.poll_timeout().is_some_and(|(deadline, _)| deadline <= now) {
             self.log.write(&Entry::Timeout { at: now });
             self.call.handle_timeout(now);
@@ -145,7 +162,7 @@ impl Driver {
     async fn next_wake(&mut self) -> Wake {
         let ticks = self.media.as_ref().map(MediaSession::next_tick);
         let timeout = self.call.poll_timeout().map(|(deadline, _)| deadline);
-        let deadline = ticks.into_iter().chain(timeout).min();
+        let deadline = ticks.into_iter().chain(timeout).chain([self.lease.next_renewal()]).min();
         if let Some(deadline) = deadline
             && self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline)
         {
@@ -158,6 +175,9 @@ impl Driver {
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         // The journal gets on beside everything else and never decides anything.
         let _ = self.log.poll_flush(context);
+        if self.lease.poll_lost(context).is_ready() {
+            return Poll::Ready(Wake::LeaseLost);
+        }
         if let Poll::Ready(Some(control)) = self.handle.controls.poll_next_unpin(context) {
             return Poll::Ready(Wake::Control(control));
         }
@@ -194,7 +214,11 @@ impl Driver {
 
     fn job_event(&mut self, now: Instant, id: CommandId, event: JobEvent) {
         match event {
-            JobEvent::Dialled(leg) => self.leg = Some(leg),
+            JobEvent::Dialled(leg) => {
+                self.leg = Some(leg);
+                // Whoever has to end this call for us must be able to take the leg down.
+                self.lease.hurry(now);
+            }
             JobEvent::Input(input) => {
                 if matches!(input, Input::Completed(..) | Input::Failed(..)) {
                     self.jobs.cancel(id);
@@ -275,20 +299,20 @@ impl Driver {
             Command::Listen => self.listen(id)?,
             Command::OpenMedia => self.open_media(id)?,
             Command::ReportAnswered => {
-                let (calls, record) = (self.engine.calls().clone(), self.call.record());
-                let report = async move { calls.report_answered(record).await.map(|()| Outcome::Done) };
+                let (calls, live) = (self.engine.calls().clone(), self.snapshot());
+                let report = async move { calls.report_answered(live).await.map(|()| Outcome::Done) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, report));
             }
             Command::Reserve { wanted } => {
-                let (calls, record) = (self.engine.calls().clone(), self.call.record());
+                let (calls, live) = (self.engine.calls().clone(), self.snapshot());
                 let reserve =
-                    async move { calls.reserve(record, wanted).await.map(|granted| Outcome::Reserved { granted }) };
+                    async move { calls.reserve(live, wanted).await.map(|granted| Outcome::Reserved { granted }) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, reserve));
             }
             Command::RunFunction(call) => self.run_function(id, call)?,
             Command::Settle(record) => {
-                let (calls, increment) = (self.engine.calls().clone(), self.engine.shared.increment);
-                let settle = async move { calls.settle(*record, increment).await.map(Outcome::Settled) };
+                let calls = self.engine.calls().clone();
+                let settle = async move { calls.settle(*record).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
             Command::Speak { text } => self.speak(id, text)?,
@@ -387,6 +411,10 @@ impl Driver {
 
     fn complete(&mut self, id: CommandId) {
         self.inbox.push_back(Input::Completed(id, Outcome::Done));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { leg: self.leg.clone(), record: self.call.record() }
     }
 
     fn session(&mut self) -> Result<&mut MediaSession> {

@@ -3,11 +3,13 @@
 mod driver;
 mod handle;
 mod job;
+mod lease;
 mod log;
 mod media;
 mod recording;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use handle::{CallHandle, EVENTS_MAX};
 
@@ -22,7 +24,15 @@ use crate::runtime::Runtime;
 use crate::service::agents::Agent;
 use crate::service::calls::Calls;
 use crate::service::credits::Credits;
+use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::webhooks::Webhooks;
+
+/// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
+/// that agree much better than this.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// The shortest lease; a shorter one in the settings is taken for this.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
 /// What an engine runs on.
 #[derive(Clone)]
@@ -45,6 +55,23 @@ pub struct Providers {
     pub tts: Arc<dyn TextToSpeech>,
 }
 
+/// How an engine works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The steps in which talk time is billed.
+    pub increment: Increment,
+    /// After so long without a sign of life of its engine, a call counts as lost, and another engine settles it. Renewed
+    /// three times as often. The same for all engines on one store.
+    pub lease: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { increment: Increment::EXACT, lease: LEASE }
+    }
+}
+
 /// Answers and places calls. Clones share one engine; webhooks are delivered until the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
@@ -54,7 +81,8 @@ pub struct Engine {
 struct EngineShared {
     calls: Calls,
     credits: Credits,
-    increment: Increment,
+    lease: Duration,
+    live: LiveCalls,
     providers: Providers,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
@@ -62,20 +90,33 @@ struct EngineShared {
 }
 
 impl Engine {
-    /// An engine that bills each millisecond.
+    /// An engine with the default settings.
     pub fn new(providers: Providers) -> Self {
-        Self::with_increment(providers, Increment::EXACT)
+        Self::with_settings(providers, Settings::default())
     }
 
-    /// An engine that bills in steps of `increment`.
-    pub fn with_increment(providers: Providers, increment: Increment) -> Self {
+    /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
+    /// has lost.
+    pub fn with_settings(providers: Providers, settings: Settings) -> Self {
+        let Settings { increment, lease } = settings;
+        let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), providers.http.clone());
-        let calls = Calls::new(runtime.clone(), store.clone(), webhooks.clone());
-        let credits = Credits::new(runtime.clone(), store);
+        let calls = Calls::new(runtime.clone(), store.clone(), webhooks.clone(), increment, lease);
+        let credits = Credits::new(runtime.clone(), store.clone());
+        let live = LiveCalls::default();
+        let recovery = Recovery {
+            calls: calls.clone(),
+            lease,
+            live: live.clone(),
+            runtime: runtime.clone(),
+            store,
+            telephony: providers.telephony.clone(),
+        };
         let (running, stop) = async_channel::bounded(1);
-        runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop)));
-        let shared = EngineShared { calls, credits, increment, providers, webhooks, _running: running };
+        runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop.clone())));
+        runtime.spawn("recovery", Box::pin(recovery.run(stop)));
+        let shared = EngineShared { calls, credits, lease, live, providers, webhooks, _running: running };
         Self { shared: Arc::new(shared) }
     }
 

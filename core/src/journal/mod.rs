@@ -42,6 +42,13 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// When.
+    pub fn at(&self) -> Instant {
+        match self {
+            Self::Input { at, .. } | Self::Start { at, .. } | Self::Timeout { at } => *at,
+        }
+    }
+
     /// The stored form.
     pub fn encode(&self) -> Bytes {
         // Numbers, texts and maps with text keys: this cannot fail.

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod calls;
 pub mod credits;
 pub mod functions;
+pub(crate) mod recovery;
 pub mod webhooks;
 
 use crate::billing::ledger::ENTRY;

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod runtimes;
 #[cfg(test)]
 mod world;

@@ -4,6 +4,7 @@ pub mod agents;
 pub mod calls;
 pub mod credits;
 pub mod functions;
+pub mod hours;
 pub(crate) mod recovery;
 pub mod webhooks;
 

@@ -76,6 +76,8 @@ ids! {
     EntryId
     /// Credits held for a call that has not been settled.
     HoldId
+    /// A wish to call somebody.
+    TaskId
     /// A customer of the engine: everything belongs to exactly one.
     TenantId
 }

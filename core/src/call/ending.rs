@@ -61,8 +61,7 @@ impl Call {
             };
             self.finish(cause, party, reason);
         }
-        let wraps_up =
-            [Role::CloseMedia, Role::FinishListening, Role::HangUp, Role::Listen, Role::ReportAnswered, Role::Reserve];
+        let wraps_up = [Role::CloseMedia, Role::FinishListening, Role::HangUp, Role::Listen, Role::ReportAnswered];
         let is_wrapped_up = !wraps_up.iter().any(|role| self.shared.outbox.is_open(*role));
         if self.phase == Phase::Ending && self.settle_attempts == 0 && is_wrapped_up {
             self.settle();
@@ -82,7 +81,8 @@ impl Call {
         self.screener = None;
         self.shared.timers.clear_all();
         self.enter(Phase::Ending);
-        for role in [Role::Answer, Role::Dial, Role::OpenMedia] {
+        // Whether a cancelled reservation came about is found out, and undone, by the settlement.
+        for role in [Role::Answer, Role::Dial, Role::OpenMedia, Role::Reserve] {
             self.shared.outbox.cancel_role(role);
         }
         self.turn.stop(self.now, &mut self.shared);

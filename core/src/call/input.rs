@@ -83,6 +83,12 @@ pub enum Progress {
     },
     /// Of a `Speak`: its first sound was played.
     Playing,
+    /// Of a `Reserve`: as many calls go on as may, and this one waits for its turn.
+    Queued {
+        /// For so long at most.
+        #[serde(rename = "wait_ms", with = "crate::time::duration_ms")]
+        wait: Duration,
+    },
     /// Of a `Listen`: the caller fell silent.
     SpeechEnded {
         /// When the last sound was.

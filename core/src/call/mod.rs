@@ -25,7 +25,7 @@ mod turn;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use config::{CallConfig, Offer};
+pub use config::{Admission, CallConfig, Offer};
 pub use decision::{Decision, DecisionKind};
 pub use dialogue::{Speaker, TranscriptEntry};
 pub use input::{Control, Failure, Input, Outcome, Progress};
@@ -200,6 +200,7 @@ impl Call {
             id: config.id,
             tenant: config.tenant,
             agent: config.agent,
+            task: config.task,
             direction: match self.offer {
                 Offer::Inbound { .. } => Direction::Inbound,
                 Offer::Outbound { .. } => Direction::Outbound,
@@ -236,7 +237,11 @@ impl Call {
             | EndReason::ProviderFailure
             | EndReason::SetUpTimeout
             | EndReason::StoreFailure => CallStatus::Failed,
-            EndReason::InsufficientCredits | EndReason::Rejected => CallStatus::Rejected,
+            EndReason::AgentInactive
+            | EndReason::InsufficientCredits
+            | EndReason::OutsideHours
+            | EndReason::OverCapacity
+            | EndReason::Rejected => CallStatus::Rejected,
             EndReason::NoAnswer => CallStatus::NoAnswer,
             _ if self.answered_at.is_none() => CallStatus::NoAnswer,
             _ => CallStatus::Completed,

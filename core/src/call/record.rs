@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
-use crate::ids::{AgentId, CallId, TenantId};
+use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::telephony::{E164, HangupCause};
 use crate::time::{Timestamp, millis};
 
@@ -19,6 +19,9 @@ pub struct CallRecord {
     pub tenant: TenantId,
     /// Who held it.
     pub agent: AgentId,
+    /// The task that the call was an attempt at.
+    #[serde(default)]
+    pub task: Option<TaskId>,
     /// Who rang whom.
     pub direction: Direction,
     /// Who called.
@@ -153,6 +156,8 @@ impl fmt::Display for HangupParty {
 pub enum EndReason {
     /// The agent called `end_call`.
     AgentHangUp,
+    /// The agent is switched off; nothing was held.
+    AgentInactive,
     /// The other side was busy.
     Busy,
     /// The other side hung up.
@@ -175,6 +180,10 @@ pub enum EndReason {
     NoAnswer,
     /// Whoever holds the call ended it.
     OperatorHangUp,
+    /// It was outside of the agent's active hours; nothing was held.
+    OutsideHours,
+    /// As many calls went on as may, and none ended in time; nothing was held.
+    OverCapacity,
     /// A model, recogniser or synthesiser kept failing.
     ProviderFailure,
     /// The other side refused.

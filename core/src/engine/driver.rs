@@ -16,7 +16,7 @@ use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
-use crate::call::{Call, CallConfig, Command, CommandId, Control, Failure, Input, Offer, Outcome, Output};
+use crate::call::{Call, CallConfig, Command, CommandId, Control, Failure, Input, Offer, Outcome, Output, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{self, Entry};
 use crate::provider::llm::ToolCall;
@@ -303,12 +303,7 @@ impl Driver {
                 let report = async move { calls.report_answered(live).await.map(|()| Outcome::Done) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, report));
             }
-            Command::Reserve { wanted } => {
-                let (calls, live) = (self.engine.calls().clone(), self.snapshot());
-                let reserve =
-                    async move { calls.reserve(live, wanted).await.map(|granted| Outcome::Reserved { granted }) };
-                self.jobs.start(id, Kind::Prompt, job::once(id, reserve));
-            }
+            Command::Reserve { wanted } => self.reserve(id, wanted),
             Command::RunFunction(call) => self.run_function(id, call)?,
             Command::Settle(record) => {
                 let calls = self.engine.calls().clone();
@@ -318,6 +313,17 @@ impl Driver {
             Command::Speak { text } => self.speak(id, text)?,
         }
         Ok(())
+    }
+
+    fn reserve(&mut self, id: CommandId, wanted: Duration) {
+        let (calls, live) = (self.engine.calls().clone(), self.snapshot());
+        let (queued, progress) = async_channel::bounded(1);
+        let reserve = async move {
+            // There is room for the one thing that is said.
+            let queued = |wait| drop(queued.try_send(Progress::Queued { wait }));
+            calls.reserve(live, wanted, queued).await.map(|granted| Outcome::Reserved { granted })
+        };
+        self.jobs.start(id, Kind::Prompt, job::with_progress(id, progress, reserve));
     }
 
     fn answer(&mut self, id: CommandId) {

@@ -21,8 +21,9 @@ use crate::ids::{CallId, TenantId};
 use crate::provider::telephony::{E164, IncomingCall};
 use crate::provider::{Blob, HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use crate::runtime::Runtime;
-use crate::service::agents::Agent;
+use crate::service::agents::{Agent, Agents};
 use crate::service::calls::Calls;
+use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
 use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::webhooks::Webhooks;
@@ -59,16 +60,20 @@ pub struct Providers {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
+    /// Calls of all tenants at once, over all engines on the store; `None` knows no limit.
+    pub calls_max: Option<u32>,
     /// The steps in which talk time is billed.
     pub increment: Increment,
     /// After so long without a sign of life of its engine, a call counts as lost, and another engine settles it. Renewed
     /// three times as often. The same for all engines on one store.
     pub lease: Duration,
+    /// For tenants that have none of their own.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { increment: Increment::EXACT, lease: LEASE }
+        Self { calls_max: None, increment: Increment::EXACT, lease: LEASE, limits: Limits::default() }
     }
 }
 
@@ -79,7 +84,9 @@ pub struct Engine {
 }
 
 struct EngineShared {
+    agents: Agents,
     calls: Calls,
+    capacity: Capacity,
     credits: Credits,
     lease: Duration,
     live: LiveCalls,
@@ -98,11 +105,13 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { increment, lease } = settings;
+        let Settings { calls_max, increment, lease, limits } = settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), providers.http.clone());
-        let calls = Calls::new(runtime.clone(), store.clone(), webhooks.clone(), increment, lease);
+        let agents = Agents::new(store.clone());
+        let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
+        let calls = Calls::new(runtime.clone(), store.clone(), webhooks.clone(), capacity.clone(), increment, lease);
         let credits = Credits::new(runtime.clone(), store.clone());
         let live = LiveCalls::default();
         let recovery = Recovery {
@@ -116,7 +125,7 @@ impl Engine {
         let (running, stop) = async_channel::bounded(1);
         runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop.clone())));
         runtime.spawn("recovery", Box::pin(recovery.run(stop)));
-        let shared = EngineShared { calls, credits, lease, live, providers, webhooks, _running: running };
+        let shared = EngineShared { agents, calls, capacity, credits, lease, live, providers, webhooks, _running: running };
         Self { shared: Arc::new(shared) }
     }
 
@@ -132,6 +141,16 @@ impl Engine {
     /// Lets `agent` call `to`, showing `from`. Requires a carrier that dials.
     pub fn dial(&self, tenant: TenantId, agent: Arc<Agent>, from: E164, to: E164) -> Result<CallHandle> {
         self.start(tenant, agent, Offer::Outbound { from, to })
+    }
+
+    /// Agents as they are kept.
+    pub fn agents(&self) -> &Agents {
+        &self.shared.agents
+    }
+
+    /// How many calls may go on at once.
+    pub fn capacity(&self) -> &Capacity {
+        &self.shared.capacity
     }
 
     /// Calls as they are kept.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::balance_of;
 use super::webhooks::{EventName, Webhooks, from_value, to_value};
 use crate::billing::{Account, EntryKind, Increment, Posting};
@@ -32,6 +33,7 @@ const CONFLICTS_MAX: u32 = 8;
 /// All calls.
 #[derive(Clone)]
 pub struct Calls {
+    capacity: Capacity,
     engine: EngineId,
     increment: Increment,
     lease: Duration,
@@ -87,10 +89,11 @@ impl Calls {
         runtime: Arc<dyn Runtime>,
         store: Arc<dyn Store>,
         webhooks: Webhooks,
+        capacity: Capacity,
         increment: Increment,
         lease: Duration,
     ) -> Self {
-        Self { engine: EngineId::generate(&*runtime), increment, lease, runtime, store, webhooks }
+        Self { capacity, engine: EngineId::generate(&*runtime), increment, lease, runtime, store, webhooks }
     }
 
     /// The call, if there is one.
@@ -99,10 +102,41 @@ impl Calls {
         record.map(|record| from_value(&record.body)).transpose()
     }
 
-    /// Commits that the call began and holds at most `wanted` for it. Returns what is held.
+    /// Commits that the call began, takes a slot and holds at most `wanted` for it. Returns what is held. `queued` hears
+    /// how long the call will wait, if it must.
     ///
-    /// `InsufficientFunds` when less than [`HOLD_MIN`] is available.
-    pub(crate) async fn reserve(&self, live: Snapshot, wanted: Duration) -> Result<Duration> {
+    /// `InsufficientFunds` when less than [`HOLD_MIN`] is available, `RateLimited` when there is no slot.
+    pub(crate) async fn reserve(
+        &self,
+        live: Snapshot,
+        wanted: Duration,
+        queued: impl FnOnce(Duration) + Send,
+    ) -> Result<Duration> {
+        let tenant = live.record.tenant;
+        let limits = self.capacity.limits(tenant).await?;
+        let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.task.is_none();
+        if !waits || !self.capacity.would_overtake(tenant) {
+            match self.try_reserve(&live, wanted, &limits).await {
+                Err(error) if error.kind() == ErrorKind::RateLimited && waits => {}
+                result => return result.inspect(|_| self.capacity.came_in(tenant)),
+            }
+        }
+        let mut ticket = self.capacity.join(tenant, &limits)?;
+        if let WhenFull::Queue { wait, .. } = limits.when_full {
+            queued(wait);
+        }
+        loop {
+            ticket.turn().await?;
+            // They may have changed meanwhile.
+            let limits = self.capacity.limits(tenant).await?;
+            match self.try_reserve(&live, wanted, &limits).await {
+                Err(error) if error.kind() == ErrorKind::RateLimited => ticket.found_none().await?,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_reserve(&self, live: &Snapshot, wanted: Duration, limits: &Limits) -> Result<Duration> {
         let Snapshot { leg, record } = live;
         let tenant = record.tenant;
         let wanted_ms = i64::try_from(millis(wanted)).unwrap_or(i64::MAX);
@@ -114,12 +148,12 @@ impl Calls {
             }
             let now = self.runtime.wall_clock();
             let lease = Some(Lease { holder: self.engine, renewed_at: now });
-            let stored =
-                StoredCall { before_ms, held_ms, lease, ledger: None, leg: leg.clone(), record: record.clone() };
+            let stored = StoredCall { before_ms, held_ms, lease, ledger: None, leg: leg.clone(), record: record.clone() };
             let mut batch = Batch::default();
+            self.capacity.take(&mut batch, tenant, limits);
             batch.put(self.put(Expect::Absent, &stored, now)?);
-            self.posting(&record, EntryKind::Hold, held_ms).post(&mut batch);
-            self.webhooks.enqueue(&mut batch, &record, EventName::CallStarted, None, now).await?;
+            self.posting(record, EntryKind::Hold, held_ms).post(&mut batch);
+            self.webhooks.enqueue(&mut batch, record, EventName::CallStarted, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
@@ -213,11 +247,14 @@ impl Calls {
             }
         };
         stored.record = record.clone();
-        stored.lease = None;
+        let mut batch = Batch::default();
+        // A call that was never begun has no lease, and no slot.
+        if stored.lease.take().is_some() {
+            self.capacity.give_back(&mut batch, record.tenant);
+        }
         let billable = self.increment.billable(Duration::from_millis(record.talk_time_ms));
         let settled_ms = i64::try_from(millis(billable)).unwrap_or(i64::MAX).min(stored.held_ms);
         let released_ms = stored.held_ms - settled_ms;
-        let mut batch = Batch::default();
         if stored.held_ms > 0 {
             self.posting(record, EntryKind::Settle, settled_ms).post(&mut batch);
             self.posting(record, EntryKind::Release, released_ms).post(&mut batch);
@@ -233,6 +270,7 @@ impl Calls {
         batch.put(self.put(expect, &stored, now)?);
         self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
         self.store.commit(batch).await?;
+        self.capacity.slots_came_free();
         self.webhooks.wake();
         Ok(ledger)
     }

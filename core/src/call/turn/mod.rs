@@ -180,7 +180,7 @@ impl Turn {
         match progress {
             Progress::Final { text } if self.stopped => self.append_pending(now, text.trim(), shared),
             _ if self.stopped => {}
-            Progress::Dial(_) => {}
+            Progress::Dial(_) | Progress::Queued { .. } => {}
             Progress::Final { text } => self.transcribed(now, &text, shared),
             Progress::Generated(event) => self.generated(now, id, event, shared),
             Progress::Heard { text_end } => self.heard(now, id, text_end, shared),

@@ -22,8 +22,13 @@ pub enum Input {
     Control(Control),
     /// A key was pressed.
     Dtmf(DtmfDigit),
+    /// The engine that held the call is gone, and this is the last moment that it is known to have lived. Only for a
+    /// call that is run again from its journal: nothing is left to do for it but the settlement.
+    EngineLost,
     /// A command failed.
     Failed(CommandId, Failure),
+    /// Another engine has taken the call for lost and settles it.
+    LeaseLost,
     /// The other side ended the leg.
     LegEnded {
         /// Why.
@@ -113,6 +118,12 @@ pub enum Progress {
     },
     /// Of a `Speak`: its first sound was played.
     Playing,
+    /// Of a `Reserve`: as many calls go on as may, and this one waits for its turn.
+    Queued {
+        /// For so long at most.
+        #[serde(rename = "wait_ms", with = "crate::time::duration_ms")]
+        wait: Duration,
+    },
     /// Of a `Listen`: the caller fell silent.
     SpeechEnded {
         /// When the last sound was.

@@ -213,6 +213,12 @@ pub enum CallEventKind {
         /// In plain words, free of personal data.
         message: String,
     },
+    /// The call waits until fewer calls go on.
+    Queued {
+        /// For so long at most.
+        #[serde(rename = "wait_ms", with = "crate::time::duration_ms")]
+        wait: Duration,
+    },
     /// What silenced the agent was nothing, and it goes on where it was cut off.
     Resumed,
     /// An entry of the transcript is new, or replaces the one with its index.

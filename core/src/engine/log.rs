@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,6 +13,7 @@ use crate::error::{ErrorKind, Result, Retry};
 use crate::journal::{self, Writer};
 use crate::provider::Store;
 use crate::provider::store::LogKey;
+use crate::runtime::Runtime;
 use crate::time::Instant;
 
 /// Entries in one append.
@@ -20,8 +22,11 @@ const BATCH_MAX: usize = 512;
 /// Entries that wait for a slow store; a journal that falls further behind is given up.
 const WAITING_MAX: usize = 16 * 1024;
 
-/// Attempts at one append.
-const ATTEMPTS_MAX: u32 = 3;
+/// Attempts at one append: a store may be away for some ten minutes.
+const ATTEMPTS_MAX: u32 = 600;
+
+/// Wait between two attempts.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 type Append = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -30,6 +35,7 @@ pub(super) struct Log {
     appending: Option<(Append, usize)>,
     given_up: bool,
     key: LogKey,
+    runtime: Arc<dyn Runtime>,
     seq: u64,
     store: Arc<dyn Store>,
     waiting: Vec<Bytes>,
@@ -37,10 +43,16 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(store: Arc<dyn Store>, start: Instant, config: &CallConfig, offer: &Offer) -> Self {
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        store: Arc<dyn Store>,
+        start: Instant,
+        config: &CallConfig,
+        offer: &Offer,
+    ) -> Self {
         let key = journal::log_key(config.tenant, config.id);
         let (writer, first) = Writer::new(start, config, offer);
-        Self { appending: None, given_up: false, key, seq: 0, store, waiting: vec![first], writer }
+        Self { appending: None, given_up: false, key, runtime, seq: 0, store, waiting: vec![first], writer }
     }
 
     pub(super) fn input(&mut self, at: Instant, input: &Input) {
@@ -89,7 +101,7 @@ impl Log {
             let rest = self.waiting.split_off(self.waiting.len().min(BATCH_MAX));
             let entries = std::mem::replace(&mut self.waiting, rest);
             let length = entries.len();
-            let append = append(self.store.clone(), self.key.clone(), self.seq, entries);
+            let append = append(self.runtime.clone(), self.store.clone(), self.key.clone(), self.seq, entries);
             self.appending = Some((Box::pin(append), length));
         }
     }
@@ -102,7 +114,13 @@ impl Log {
 }
 
 /// Appends once, whatever becomes of the answers.
-async fn append(store: Arc<dyn Store>, key: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
+async fn append(
+    runtime: Arc<dyn Runtime>,
+    store: Arc<dyn Store>,
+    key: LogKey,
+    seq: u64,
+    entries: Vec<Bytes>,
+) -> Result<()> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -119,5 +137,6 @@ async fn append(store: Arc<dyn Store>, key: LogKey, seq: u64, entries: Vec<Bytes
         if error.retry() != Retry::Later || attempts >= ATTEMPTS_MAX {
             return Err(error);
         }
+        runtime.sleep_until(runtime.now() + RETRY_DELAY).await;
     }
 }

@@ -134,6 +134,8 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
         2 => return DtmfDigit::try_from(char::from(detail)).ok().map(Input::Dtmf),
         3 if detail < 64 => return Some(Input::LegEnded { cause }),
         4 if detail < 64 => return Some(Input::MediaLost { cause }),
+        4 if detail < 72 => return Some(Input::EngineLost),
+        4 if detail < 80 => return Some(Input::LeaseLost),
         _ => {}
     }
     let (id, name) = stage.pick(target)?;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use offhook::call::{
-    Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome, Output, Phase,
-    Policy, Progress,
+    Admission, Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome,
+    Output, Phase, Policy, Progress,
 };
 use offhook::ids::{AgentId, CallId, TenantId};
 use offhook::journal::{self, Entry, Journal, Tail};
@@ -34,6 +34,7 @@ pub struct Stage {
 pub fn config(policy: Policy) -> CallConfig {
     let moment = Timestamp::from_unix_micros(1_763_622_000_000_000);
     CallConfig {
+        admission: Admission::default(),
         id: CallId::new(moment, [1; 10]),
         tenant: TenantId::new(moment, [2; 10]),
         agent: AgentId::new(moment, [3; 10]),
@@ -46,6 +47,7 @@ pub fn config(policy: Policy) -> CallConfig {
             name: "check_appointment".to_owned(),
             parameters: serde_json::json!({ "type": "object" }),
         }],
+        task: None,
         wall_clock: moment,
     }
 }

@@ -1,10 +1,12 @@
 //! Journals: kept in few bytes, run again to the byte, told, run under another policy, and rid of personal data.
 
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use offhook::call::record::EndReason;
 use offhook::call::{CallRecord, Input, Outcome, Policy, Progress};
-use offhook::journal::explain::{Side, explain};
+use offhook::journal::explain::explain;
 use offhook::journal::{Entry, Journal, MAGIC, Tail, Writer, replay, rerun};
 use offhook::provider::llm::ToolCall;
 use offhook::provider::telephony::HangupCause;

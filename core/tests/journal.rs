@@ -19,9 +19,16 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// Without early answers, which hide delays.
+fn policy() -> Policy {
+    let mut policy = Policy::default();
+    policy.early_generation.attempts_max = 0;
+    policy
+}
+
 /// A call with two turns, of which the caller interrupts the second answer, a function and a goodbye.
 fn call() -> Stage {
-    let mut stage = Stage::connected(Policy::default());
+    let mut stage = Stage::connected(policy());
     stage.wait(SECOND);
     stage.progress("listen", Progress::SpeechStarted { at: stage.now - ms(60) });
     for text in ["What", "What are your", "What are your opening hours"] {
@@ -30,7 +37,7 @@ fn call() -> Stage {
     }
     stage.progress("listen", Progress::SpeechEnded { at: stage.now - ms(40) });
     stage.wait(ms(200));
-    stage.progress("listen", Progress::Final { text: "What are your opening hours?".to_owned() });
+    stage.progress("listen", Progress::Final { language: None, text: "What are your opening hours?".to_owned() });
     stage.wait(ms(600));
     stage.model_says("We are open from nine to five on weekdays, and from ten to two on Saturdays.", &[]);
     stage.wait(ms(90));
@@ -58,7 +65,7 @@ fn call() -> Stage {
 }
 
 fn under(stage: &Stage, path: &str, value: &str) -> offhook::journal::Rerun {
-    let mut policy = Policy::default();
+    let mut policy = policy();
     policy.set(path, value).unwrap();
     rerun(stage.entries(), policy).unwrap()
 }

@@ -90,7 +90,8 @@ impl Codec {
         self.at = entry.at();
         self.text.clear();
         if let Entry::Input {
-            input: Input::Progress(_, Progress::Interim { text } | Progress::Final { text }), ..
+            input: Input::Progress(_, Progress::Interim { text } | Progress::Final { language: None, text }),
+            ..
         } = entry
         {
             self.text.push_str(text);
@@ -163,7 +164,7 @@ fn put_body(bytes: &mut Vec<u8>, at: Instant, body: Body<'_>, before: &mut Strin
 /// Writes what comes often and returns its kind; `None` for everything else.
 fn put_progress(bytes: &mut Vec<u8>, at: Instant, progress: &Progress, before: &mut String) -> Option<u8> {
     Some(match progress {
-        Progress::Final { text } => {
+        Progress::Final { language: None, text } => {
             put_text(bytes, text, before);
             FINAL
         }
@@ -213,7 +214,7 @@ fn take_entry(kind: u8, at: Instant, bytes: &mut Reader<'_>, before: &mut String
             bytes.finish(Input::Completed(id, Outcome::Done))?
         }
         FUNCTION => Input::Completed(bytes.id()?, Outcome::Function(bytes.json()?)),
-        FINAL => Input::Progress(bytes.id()?, Progress::Final { text: bytes.shared_text(before)? }),
+        FINAL => Input::Progress(bytes.id()?, Progress::Final { language: None, text: bytes.shared_text(before)? }),
         HEARD => {
             let (id, text_end) = (bytes.id()?, bytes.number()?);
             let text_end = usize::try_from(text_end).map_err(|_| unreadable())?;

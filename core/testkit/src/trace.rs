@@ -157,13 +157,13 @@ fn act(stage: &mut Stage, input: &str) -> Result<(), String> {
         }
         ("caller", "hangs") => stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING }),
         ("operator", "hangs") => stage.input(Input::Control(Control::HangUp)),
-        ("operator", "says") => stage.input(Input::Control(Control::Say { text: text(rest)? })),
+        ("operator", "says") => stage.input(Input::Control(Control::Say { interruptible: true, text: text(rest)? })),
         ("media", "lost") => stage.input(Input::MediaLost { cause: HangupCause::NETWORK_OUT_OF_ORDER }),
         ("input", _) => stage.input(serde_json::from_str(what).map_err(|error| error.to_string())?),
         ("caller", "begins") => progress(stage, "listen", Progress::SpeechStarted { at: now })?,
         ("caller", "stops") => progress(stage, "listen", Progress::SpeechEnded { at: now })?,
         ("caller", "interim") => progress(stage, "listen", Progress::Interim { text: text(rest)? })?,
-        ("caller", "said") => progress(stage, "listen", Progress::Final { text: text(rest)? })?,
+        ("caller", "said") => progress(stage, "listen", Progress::Final { language: None, text: text(rest)? })?,
         ("agent", "sounds") => progress(stage, "speak", Progress::Playing)?,
         ("agent", "heard") => {
             let heard = text(rest)?;

@@ -1,5 +1,6 @@
 //! Runs the stories in `traces/`. `UPDATE=1 cargo test -p offhook --test traces` writes what the call does now into them.
 #![allow(clippy::disallowed_methods, reason = "a test may read the environment and files")]
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

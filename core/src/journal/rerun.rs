@@ -8,6 +8,7 @@
 mod script;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use self::script::{Script, Scripts};
 use super::{Entry, Runner, rejected};
@@ -17,6 +18,10 @@ use crate::time::Instant;
 
 /// Inputs and timeouts after the divergence, at most.
 const STEPS_MAX: usize = 1_000_000;
+
+const FINISH_LISTENING: &str = "finish_listening";
+const HANG_UP: &str = "hang_up";
+const LISTEN: &str = "listen";
 
 /// A call under another policy.
 #[derive(Clone, Debug)]
@@ -95,6 +100,8 @@ fn earlier(was: &Runner, now: &Runner, until: Instant) -> Option<Instant> {
 /// The world around a call that has left the path of its journal.
 struct World {
     given: Vec<Entry>,
+    /// What comes of a command of that name although it is told of another, or of none: so long after it.
+    held: BTreeMap<&'static str, Vec<(Duration, Input)>>,
     imagined: usize,
     /// What was told to nobody, because nobody listened yet.
     missed: usize,
@@ -121,6 +128,7 @@ impl World {
         let now = given.last().map_or(Instant::default(), Entry::at);
         let mut world = Self {
             given,
+            held: BTreeMap::new(),
             imagined: 0,
             missed: 0,
             now,
@@ -131,14 +139,15 @@ impl World {
             speech_until: Instant::default(),
             unanswered: BTreeSet::new(),
         };
-        for entry in entries.iter().skip(index + 1) {
+        let begun = world.scripts.take_begun(common);
+        for (index, entry) in entries.iter().enumerate().skip(index + 1) {
             if let Entry::Input { at, input } = entry
                 && command_of(input).is_none()
             {
-                world.plan(*at, input.clone());
+                world.plan_unless_caused(HANG_UP, index, *at, input.clone());
             }
         }
-        for (id, script) in world.scripts.take_begun(common) {
+        for (id, script) in begun {
             if !cancelled.contains(&id) {
                 world.go_on(id, script, index);
             }
@@ -149,6 +158,16 @@ impl World {
     fn plan(&mut self, at: Instant, input: Input) {
         self.plans += 1;
         self.planned.insert((at.max(self.now), self.plans), input);
+    }
+
+    /// Plans what happened at `at`, or holds it back until the command that brought it about is there.
+    fn plan_unless_caused(&mut self, cause: &'static str, entry: usize, at: Instant, input: Input) {
+        match self.scripts.next_of(cause) {
+            Some((started, since)) if since < entry => {
+                self.held.entry(cause).or_default().push((at.saturating_since(started), input));
+            }
+            _ => self.plan(at, input),
+        }
     }
 
     /// A command that was begun before goes on as it did.
@@ -165,8 +184,9 @@ impl World {
             self.speech_until = answers.last().map_or(self.speech_until, |answer| answer.at);
             self.imagined += usize::from(is_imagined);
         }
+        let cause = if script.name == LISTEN { FINISH_LISTENING } else { "" };
         for answer in answers.into_iter().filter(|answer| answer.entry > index) {
-            self.plan(answer.at, addressed(answer.input, id));
+            self.plan_unless_caused(cause, answer.entry, answer.at, addressed(answer.input, id));
         }
     }
 
@@ -188,20 +208,22 @@ impl World {
     }
 
     fn answer(&mut self, id: CommandId, name: &'static str) {
+        for (after, input) in self.held.remove(name).unwrap_or_default() {
+            self.plan(self.now + after, input);
+        }
         let script = self.scripts.take(name, "").unwrap_or_default();
         if script.answers.is_empty() {
             self.unanswered.insert(name);
         }
         for answer in script.answers {
-            // What a recogniser tells is the caller's doing; everything else comes so long after its command.
-            let at = match name {
-                "listen" => answer.at,
-                _ => self.now + answer.at.saturating_since(script.started),
-            };
-            if at < self.now {
+            let input = addressed(answer.input, id);
+            if name != LISTEN {
+                self.plan(self.now + answer.at.saturating_since(script.started), input);
+            } else if answer.at < self.now {
                 self.missed += 1;
             } else {
-                self.plan(at, addressed(answer.input, id));
+                // What a recogniser tells is the caller's doing, at the caller's time.
+                self.plan_unless_caused(FINISH_LISTENING, answer.entry, answer.at, input);
             }
         }
     }

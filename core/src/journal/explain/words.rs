@@ -62,7 +62,7 @@ pub(super) fn progress(now: Instant, progress: &Progress, speech: &str) -> Strin
         Progress::Playing => "first sound".to_owned(),
         Progress::SpeechEnded { at } => format!("the caller stopped {}", ago(at)),
         Progress::SpeechStarted { at } => format!("the caller began {}", ago(at)),
-        other => fields(other).1,
+        other => phrase(other),
     }
 }
 
@@ -71,6 +71,7 @@ pub(super) fn incident(input: &Input) -> (String, String) {
     let (name, detail) = match input {
         Input::Control(Control::HangUp) => ("operator", "hangs up".to_owned()),
         Input::Control(Control::Say { text, .. }) => ("operator", format!("lets the agent say {text:?}")),
+        Input::Control(control) => ("operator", phrase(control)),
         Input::Dtmf(digit) => ("caller", format!("presses {}", digit.as_char())),
         Input::LegEnded { cause } => ("carrier", format!("the leg has ended, {}", self::cause(*cause))),
         Input::MediaLost { cause } => ("carrier", format!("the media is lost, {}", self::cause(*cause))),
@@ -98,14 +99,22 @@ fn figures(timer: Timer, policy: &Value) -> String {
         Timer::BargeIn => &["barge_in.speech_min_ms"],
         Timer::Duration => &["duration_max_ms"],
         Timer::Endpoint => &["endpointing.delay_min_ms", "endpointing.delay_max_ms"],
+        Timer::Filler => &["filler.delay_ms"],
         Timer::Function => &["function_timeout_ms"],
+        Timer::Hold => &["hold.timeout_ms"],
+        Timer::HoldPrompt => &["hold.prompt_interval_ms"],
+        Timer::InterDigit => &["keypad.inter_digit_timeout_ms"],
         Timer::Reply => &["reply_timeout_ms"],
+        Timer::Resume => &["barge_in.resume_timeout_ms"],
         Timer::Ring => &["ring_timeout_ms"],
         Timer::Screening => &["screening.wait_max_ms", "screening.greeting_max_ms"],
         Timer::SetUp => &["set_up_timeout_ms"],
         Timer::Silence => &["silence.timeout_ms"],
         Timer::Speech => &["speech_timeout_ms"],
+        Timer::Stall => &["stall_timeout_ms"],
         Timer::Transcript => &["endpointing.transcript_timeout_ms"],
+        Timer::Transfer => &["transfer.ring_timeout_ms", "transfer.accept_timeout_ms"],
+        Timer::Warning => &["warning.before_ms"],
         Timer::WrapUp => &["wrap_up_timeout_ms"],
         _ => &[],
     };
@@ -211,6 +220,12 @@ fn fields(value: &impl Serialize) -> (String, String) {
         Some((name, content)) => (spaced(&name), listed(&content)),
         None => Default::default(),
     }
+}
+
+/// The same in one.
+fn phrase(value: &impl Serialize) -> String {
+    let (name, detail) = fields(value);
+    format!("{name} {detail}").trim_end().to_owned()
 }
 
 /// `delay 300 ms, reason complete`.

@@ -105,6 +105,12 @@ impl Scripts {
         Some(script.clone())
     }
 
+    /// When the next command of that name was started, and by which entry.
+    pub(super) fn next_of(&self, name: &str) -> Option<(Instant, usize)> {
+        let next = self.scripts.values().find(|script| !script.is_taken && script.name == name)?;
+        Some((next.started, next.entry))
+    }
+
     /// When the first sound of speech comes on a line that is free from `free` on.
     pub(super) fn first_sound(&self, script: &Script, free: Instant) -> Instant {
         free + script.lead.unwrap_or(self.lead)

@@ -153,9 +153,11 @@ impl Turn {
             }
             return;
         }
-        let item = match self.speech.back() {
-            Some(speech) => speech.item,
-            None => self.dialogue.open_agent(),
+        // It is heard before an answer that is still to come, and after speech that is on its way.
+        let item = match (self.speech.back(), &self.answer) {
+            (Some(speech), _) => speech.item,
+            (None, Some(answer)) => answer.item,
+            (None, None) => self.dialogue.open_agent(),
         };
         self.speak(now, item, text, shared);
     }

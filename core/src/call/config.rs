@@ -62,6 +62,14 @@ impl Offer {
         }
     }
 
+    /// The number on our side of the call.
+    pub fn our_number(&self) -> Option<&E164> {
+        match self {
+            Self::Inbound { to, .. } => to.as_ref(),
+            Self::Outbound { from, .. } => Some(from),
+        }
+    }
+
     /// Who is called.
     pub fn to(&self) -> Option<&E164> {
         match self {

@@ -1,5 +1,6 @@
 //! The engine: calls on real providers.
 
+mod consult;
 mod driver;
 mod handle;
 mod job;

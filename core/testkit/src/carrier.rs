@@ -2,7 +2,7 @@
 
 mod line;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,9 +43,12 @@ pub struct Carrier {
 #[derive(Default)]
 struct State {
     callees: BTreeMap<E164, Callee>,
+    dialled: VecDeque<Caller>,
+    digits: BTreeMap<LegId, Vec<DtmfDigit>>,
     hung_up: BTreeMap<LegId, HangupCause>,
     legs: BTreeMap<LegId, Leg>,
     legs_made: u64,
+    transferred: BTreeMap<LegId, E164>,
 }
 
 struct Callee {
@@ -111,17 +114,37 @@ impl Carrier {
         (incoming, caller)
     }
 
-    /// Decides what happens when `number` is dialled, for the call of that number to the fates; others are unknown.
-    /// Returns whoever picks up.
-    pub fn when_dialled(&self, number: &E164, call: u32, answering: Answering) -> async_channel::Receiver<Caller> {
+    /// Decides what happens when `number` is dialled; others are unknown. Whoever picks up waits for
+    /// [`Carrier::take_dialled`].
+    pub fn when_dialled(&self, number: &E164, answering: Answering) {
+        drop(self.when_dialled_for(0, number, answering));
+    }
+
+    /// The same for the call of that number to the fates. Returns whoever picks up.
+    pub fn when_dialled_for(&self, call: u32, number: &E164, answering: Answering) -> async_channel::Receiver<Caller> {
         let (picked_up, callers) = async_channel::bounded(1);
         self.state().callees.insert(number.clone(), Callee { answering, call, picked_up });
         callers
     }
 
+    /// The first who picked up and was not taken yet.
+    pub fn take_dialled(&self) -> Option<Caller> {
+        self.state().dialled.pop_front()
+    }
+
     /// With what cause our side ended a leg.
     pub fn hung_up(&self, leg: &LegId) -> Option<HangupCause> {
         self.state().hung_up.get(leg).copied()
+    }
+
+    /// The digits that were sent on a leg.
+    pub fn sent_digits(&self, leg: &LegId) -> String {
+        self.state().digits.get(leg).into_iter().flatten().map(|digit| digit.as_char()).collect()
+    }
+
+    /// To whom a leg was handed over.
+    pub fn transferred(&self, leg: &LegId) -> Option<E164> {
+        self.state().transferred.get(leg).cloned()
     }
 
     /// Goes out of business: no number is known and no leg is up any more.
@@ -130,7 +153,9 @@ impl Carrier {
             let mut state = self.state();
             (std::mem::take(&mut state.callees), std::mem::take(&mut state.legs))
         };
-        legs.values().for_each(|leg| drop(leg.up.close()));
+        for leg in legs.values() {
+            leg.up.close();
+        }
         drop(callees);
     }
 
@@ -209,6 +234,25 @@ impl Caller {
         }
     }
 
+    /// Sends a pure tone, in real time.
+    pub async fn tone(&self, pitch_hz: f32, duration: Duration) {
+        let mut tick = self.line.runtime.now();
+        let end = tick + duration;
+        let mut at = 0.0_f32;
+        while tick < end {
+            let mut frame = Vec::new();
+            let mut sample = || {
+                at += 1.0 / 8_000.0;
+                ((2.0 * std::f32::consts::PI * pitch_hz * at).sin() * 10_000.0) as i16
+            };
+            let samples: Vec<i16> = (0..160).map(|_| sample()).collect();
+            offhook::audio::codec::encode(Codec::Ulaw, &samples, &mut frame);
+            self.send_audio(frame.into());
+            tick = tick + FRAME_DURATION;
+            self.line.runtime.sleep_until(tick).await;
+        }
+    }
+
     /// Presses a key.
     pub fn press(&self, digit: DtmfDigit) {
         self.line.send(MediaEvent::Dtmf(digit));
@@ -227,8 +271,13 @@ impl Caller {
         self.line.up.close();
     }
 
-    /// What was played to the far end so far.
-    pub fn heard(&self) -> Vec<Sound> {
+    /// What was played to the far end so far, encoded.
+    pub fn heard(&self) -> Vec<u8> {
+        self.sounds().iter().flat_map(|sound| sound.bytes.iter().copied()).collect()
+    }
+
+    /// What was played to the far end so far, piece by piece.
+    pub fn sounds(&self) -> Vec<Sound> {
         let now = self.line.runtime.now();
         self.line.ear().heard_until(now).to_vec()
     }
@@ -263,7 +312,7 @@ impl Telephony for Carrier {
     }
 
     fn capabilities(&self) -> TelephonyCapabilities {
-        TelephonyCapabilities { dial: true, marks: true, ..TelephonyCapabilities::default() }
+        TelephonyCapabilities { dial: true, marks: true, send_dtmf: true, transfer: true, webhooks: false }
     }
 
     async fn dial(&self, options: DialOptions) -> Result<DialProgress> {
@@ -295,12 +344,27 @@ impl Telephony for Carrier {
         Ok(())
     }
 
-    async fn send_dtmf(&self, _leg: LegId, _digits: Vec<DtmfDigit>) -> Result<()> {
-        Err(Error::unsupported("carrier.send_dtmf", "sending digits"))
+    async fn send_dtmf(&self, leg: LegId, digits: Vec<DtmfDigit>) -> Result<()> {
+        let call = self.call_of(&leg);
+        self.obstacle("carrier.send_dtmf", call, Wait::Digits, Fault::DigitsRefused, Fault::DigitsStall).await?;
+        let mut state = self.state();
+        state.legs.get(&leg).ok_or_else(gone)?;
+        state.digits.entry(leg).or_default().extend(digits);
+        Ok(())
     }
 
-    async fn transfer(&self, _leg: LegId, _target: E164) -> Result<()> {
-        Err(Error::unsupported("carrier.transfer", "a transfer"))
+    async fn transfer(&self, leg: LegId, target: E164) -> Result<()> {
+        let call = self.call_of(&leg);
+        self.obstacle("carrier.transfer", call, Wait::Transfer, Fault::TransferRefused, Fault::TransferStalls).await?;
+        let mut state = self.state();
+        state.legs.get(&leg).ok_or_else(gone)?;
+        match state.callees.get(&target).map(|callee| callee.answering) {
+            Some(Answering::After(_) | Answering::AfterEarlyMedia(_)) => {
+                state.transferred.insert(leg, target);
+                Ok(())
+            }
+            _ => Err(Error::new(ErrorKind::Rejected, "carrier.transfer", "the target does not take the call")),
+        }
     }
 
     async fn open_media(&self, leg: LegId) -> Result<Media> {
@@ -317,6 +381,14 @@ impl Telephony for Carrier {
 }
 
 impl Carrier {
+    fn picked_up(&self, number: &E164, caller: Caller) {
+        let mut state = self.state();
+        let Some(callee) = state.callees.get(number) else { return };
+        if let Err(unawaited) = callee.picked_up.try_send(caller) {
+            state.dialled.push_back(unawaited.into_inner());
+        }
+    }
+
     /// What becomes of a number that is dialled.
     fn progress(&self, number: E164, caller: Caller) -> impl stream::Stream<Item = DialEvent> + Send + use<> {
         let (carrier, runtime) = (self.clone(), self.runtime.clone());
@@ -361,10 +433,7 @@ impl Carrier {
                 carrier.state().legs.remove(&caller.leg);
                 return vec![event];
             }
-            if let Some(callee) = carrier.state().callees.get(&number) {
-                // Nobody plays the far end when nobody asked for it.
-                let _ = callee.picked_up.try_send(caller);
-            }
+            carrier.picked_up(&number, caller);
             let times = if carrier.fates.strikes(Fault::DialRepeats, call) { 2 } else { 1 };
             vec![event; times]
         };

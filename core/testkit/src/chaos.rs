@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use offhook::call::{Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
+use offhook::call::policy::{
+    KeyAction, KeyRule, OnMachine, Screening, TransferMode, TransferTarget, Voicemail, Warning,
+};
+use offhook::call::{ConsultEvent, Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
 use offhook::error::{ErrorKind, Retry};
 use offhook::provider::llm::{FinishReason, LlmEvent, ToolCall};
 use offhook::provider::telephony::{DialEvent, DtmfDigit, HangupCause};
@@ -26,7 +29,14 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
     let offer = if choice & 1 == 0 { machine::inbound() } else { machine::outbound() };
     let mut policy = Policy::default();
     if choice & 2 != 0 {
-        policy.screening = Some(offhook::call::policy::Screening::default());
+        policy.screening = Some(screening(choice));
+    }
+    policy.keypad.rules = key_rules();
+    policy.send_digits = true;
+    policy.transfer.targets = targets();
+    policy.transfer.escalation = (choice & 64 != 0).then(|| "desk".to_owned());
+    if choice & 128 != 0 {
+        policy.warning = Some(Warning { before: Duration::from_secs(10), text: "Soon over.".to_owned() });
     }
     policy.barge_in.enabled = choice & 4 == 0;
     let mut config = machine::config(policy);
@@ -46,11 +56,43 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
     stage.finish_and_check()
 }
 
+fn screening(choice: u8) -> Screening {
+    let mut screening = Screening::default();
+    if choice & 32 != 0 {
+        screening.on_machine = OnMachine::LeaveMessage(Voicemail::new("Please call back."));
+        screening.introduction = Some("This is Sari.".to_owned());
+    }
+    screening
+}
+
+fn key_rules() -> Vec<KeyRule> {
+    let actions = [
+        ("1", KeyAction::Say { text: "One.".to_owned() }),
+        ("12", KeyAction::Transfer { target: "doctor".to_owned() }),
+        ("2", KeyAction::CallFunction { name: "check_appointment".to_owned() }),
+        ("3xx", KeyAction::SetVariable { name: "code".to_owned() }),
+        ("9", KeyAction::End { text: Some("Bye.".to_owned()) }),
+        ("0", KeyAction::Transfer { target: "desk".to_owned() }),
+    ];
+    let rule = |(keys, action): (&str, KeyAction)| keys.parse().map(|keys| KeyRule { keys, action }).ok();
+    actions.into_iter().filter_map(rule).collect()
+}
+
+/// `desk` is transferred to blindly; `doctor` is briefed and takes the call with `1`.
+pub fn targets() -> Vec<TransferTarget> {
+    let target = |name: &str, mode| {
+        let number = "+622150002000".parse().ok()?;
+        Some(TransferTarget { description: String::new(), mode, name: name.to_owned(), number })
+    };
+    let warm = TransferMode::Warm { accept: DtmfDigit::try_from('1').ok() };
+    [target("desk", TransferMode::Blind), target("doctor", warm)].into_iter().flatten().collect()
+}
+
 fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
     let text = TEXTS[usize::from(detail) % TEXTS.len()].to_owned();
     let cause = HangupCause::try_from(detail % 127 + 1).ok()?;
-    match kind % 16 {
-        0 => return Some(Input::Control(Control::HangUp)),
+    match kind % 18 {
+        0 => return Some(Input::Control(control(detail, text, cause))),
         1 => return Some(Input::Control(Control::Say { text })),
         2 => return DtmfDigit::try_from(char::from(detail)).ok().map(Input::Dtmf),
         3 if detail < 64 => return Some(Input::LegEnded { cause }),
@@ -58,7 +100,7 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
         _ => {}
     }
     let (id, name) = stage.pick(target)?;
-    Some(match kind % 16 {
+    Some(match kind % 18 {
         3 | 5 => Input::Failed(id, failure(detail)),
         4 | 6 | 7 => Input::Completed(id, outcome(name, detail)),
         8 => Input::Progress(id, Progress::Heard { text_end: usize::from(detail) }),
@@ -68,8 +110,38 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
         12 => Input::Progress(id, Progress::Final { text }),
         13 => Input::Progress(id, Progress::Interim { text }),
         14 => Input::Progress(id, Progress::Dial(dial_event(detail, cause))),
+        15 => Input::Progress(id, Progress::Consult(consult_event(detail, cause))),
+        16 => Input::Progress(id, Progress::Beep),
         _ => Input::Progress(id, Progress::Generated(llm_event(detail, text))),
     })
+}
+
+fn control(detail: u8, text: String, cause: HangupCause) -> Control {
+    match detail % 8 {
+        0 => Control::HangUp,
+        1 | 2 => Control::Hold,
+        3 => Control::Reject { cause },
+        4 => Control::Resume,
+        5 => Control::SendDigits { digits: DtmfDigit::try_from('5').into_iter().collect() },
+        6 => Control::Transfer { brief: text, target: "nobody".to_owned() },
+        _ => {
+            let target = if detail & 8 == 0 { "desk" } else { "doctor" };
+            Control::Transfer { brief: text, target: target.to_owned() }
+        }
+    }
+}
+
+fn consult_event(detail: u8, cause: HangupCause) -> ConsultEvent {
+    match detail % 8 {
+        0..3 => ConsultEvent::Answered,
+        3 => ConsultEvent::Ended { cause },
+        4 => ConsultEvent::Failed { cause },
+        5 => ConsultEvent::Ringing,
+        _ => match DtmfDigit::try_from('1') {
+            Ok(key) => ConsultEvent::Dtmf(key),
+            Err(_) => ConsultEvent::Ringing,
+        },
+    }
 }
 
 /// Mostly the outcome that fits the command, at times another.
@@ -106,8 +178,8 @@ fn dial_event(detail: u8, cause: HangupCause) -> DialEvent {
 }
 
 fn llm_event(detail: u8, text: String) -> LlmEvent {
-    let names = ["check_appointment", "end_call", "no_such_function"];
-    let arguments = ["{}", "[]", "{"];
+    let names = ["check_appointment", "end_call", "no_such_function", "transfer_call", "send_digits"];
+    let arguments = ["{}", "[]", "{", "{\"target\":\"desk\"}", "{\"target\":\"doctor\",\"digits\":\"12#\"}"];
     match detail % 8 {
         0 | 1 => LlmEvent::Finished { reason: FinishReason::Stop },
         2 | 3 => LlmEvent::ToolCall(ToolCall {

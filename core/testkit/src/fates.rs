@@ -107,6 +107,10 @@ Fault, odds -> (Family, u64) {
     DialStalls => (Family::Carrier, 5),
     /// The end of a leg is told twice.
     EndRepeated => (Family::Media, 50),
+    /// Sending digits is refused.
+    DigitsRefused => (Family::Carrier, 100),
+    /// Sending digits takes too long.
+    DigitsStall => (Family::Carrier, 50),
     /// Hanging up is refused.
     HangUpRefused => (Family::Carrier, 10),
     /// Hanging up takes too long.
@@ -163,6 +167,10 @@ Fault, odds -> (Family, u64) {
     StoreSlow => (Family::Store, 60),
     /// The store takes seconds.
     StoreStalls => (Family::Store, 3),
+    /// A transfer is refused.
+    TransferRefused => (Family::Carrier, 100),
+    /// A transfer takes too long.
+    TransferStalls => (Family::Carrier, 50),
     /// The voice breaks off with an error.
     VoiceBreaksOff => (Family::Synthesiser, 15),
     /// The voice says nothing.
@@ -181,6 +189,8 @@ Wait, millis -> (u64, u64) {
     Answer => (0, 120),
     /// Taking an order to dial.
     Dial => (20, 300),
+    /// Sending digits.
+    Digits => (100, 600),
     /// Hanging up.
     HangUp => (0, 120),
     /// A request to the customer.
@@ -197,6 +207,8 @@ Wait, millis -> (u64, u64) {
     Recogniser => (20, 700),
     /// A store.
     Store => (0, 0),
+    /// Handing a leg over.
+    Transfer => (100, 3_000),
     /// A voice's first sound.
     VoiceFirst => (20, 400),
     /// A voice's next sound.

@@ -223,7 +223,7 @@ impl Stage {
 
     /// The open commands, by name.
     pub fn open_names(&self) -> Vec<&'static str> {
-        self.open.values().map(name_of).collect()
+        self.open.values().map(Command::name).collect()
     }
 
     /// Texts that are queued to be spoken.
@@ -254,12 +254,12 @@ impl Stage {
 
     /// The oldest open command of that name.
     pub fn find(&self, name: &str) -> Option<CommandId> {
-        self.open.iter().find(|(_, command)| name_of(command) == name).map(|(id, _)| *id)
+        self.open.iter().find(|(_, command)| command.name() == name).map(|(id, _)| *id)
     }
 
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
-        let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, name_of(command))).collect();
+        let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, command.name())).collect();
         let all: Vec<_> = open.into_iter().chain(self.stale.iter().map(|id| (*id, "stale"))).collect();
         (!all.is_empty()).then(|| all[number % all.len()])
     }
@@ -352,7 +352,7 @@ impl Stage {
                         self.violations.extend(check_history(&request.messages));
                     }
                     if self.call.is_ended() {
-                        self.violations.push(format!("started {} after the end", name_of(command)));
+                        self.violations.push(format!("started {} after the end", command.name()));
                     }
                     if self.open.insert(*id, command.clone()).is_some() {
                         self.violations.push(format!("{id} was started twice"));
@@ -406,24 +406,4 @@ fn check_history(messages: &[Message]) -> Option<String> {
 
 fn is_settlement(output: &Output) -> bool {
     matches!(output, Output::Start(_, Command::Settle(_)))
-}
-
-fn name_of(command: &Command) -> &'static str {
-    match command {
-        Command::Answer => "answer",
-        Command::CloseMedia => "close_media",
-        Command::Dial => "dial",
-        Command::Finalize => "finalize",
-        Command::FinishListening => "finish_listening",
-        Command::Generate(_) => "generate",
-        Command::HangUp { .. } => "hang_up",
-        Command::Listen => "listen",
-        Command::OpenMedia => "open_media",
-        Command::ReportAnswered => "report_answered",
-        Command::Reserve { .. } => "reserve",
-        Command::RunFunction(_) => "run_function",
-        Command::Settle(_) => "settle",
-        Command::Speak { .. } => "speak",
-        _ => "unknown",
-    }
 }

@@ -5,4 +5,6 @@ mod calls;
 #[cfg(test)]
 mod runtimes;
 #[cfg(test)]
+mod transfers;
+#[cfg(test)]
 mod world;

@@ -1,10 +1,11 @@
 //! The agent's speech: spoken, heard, interrupted.
 
-use super::{RECORDS_MAX, Speech, State, Turn, join};
+use super::{AfterSpeech, RECORDS_MAX, Speech, State, Turn, join};
 use crate::call::output::{CallEventKind, Command, CommandId};
-use crate::call::record::{BargeInRecord, EndReason, TurnRecord};
+use crate::call::record::{BargeInRecord, TurnRecord};
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
+use crate::call::transfer::{Origin, Wish};
 use crate::time::{Instant, millis};
 
 impl Turn {
@@ -75,8 +76,10 @@ impl Turn {
         self.awaits_sound = false;
         self.utterance_began = None;
         self.dialogue.cut();
-        if std::mem::take(&mut self.hang_up_after_speech) {
-            self.end = Some(EndReason::AgentHangUp);
+        if let Some(then) = self.after_speech.take() {
+            self.request = Some(then);
+        } else if self.on_hold {
+            self.become_listening(now, shared);
         } else if self.caller_speaks.is_some() {
             self.become_hearing(shared);
         } else if self.awaits_final || !self.pending.text.is_empty() {
@@ -104,7 +107,12 @@ impl Turn {
             return;
         }
         let was_audible = !self.speech.is_empty() && !self.awaits_sound;
-        self.hang_up_after_speech = false;
+        self.give_up_plan();
+        if let Some(then) = self.after_speech.take() {
+            self.silence_agent(now, shared);
+            self.request = Some(then);
+            return;
+        }
         if self.speech.is_empty() && self.functions.are_running() {
             // Nothing to silence, and what a function does cannot be taken back: hear the caller out meanwhile.
             self.become_hearing(shared);
@@ -126,6 +134,19 @@ impl Turn {
         self.become_hearing(shared);
     }
 
+    /// The caller has something to say about what the model was about to do: it decides again. What a key or an
+    /// operator wants stays.
+    fn give_up_plan(&mut self) {
+        match &self.after_speech {
+            Some(AfterSpeech::HangUp) => self.after_speech = None,
+            Some(AfterSpeech::Transfer(Wish { origin: Origin::Tool { call_id }, .. })) => {
+                self.dialogue.push_tool(call_id.clone(), "{\"error\":\"the caller interrupted\"}".to_owned());
+                self.after_speech = None;
+            }
+            _ => {}
+        }
+    }
+
     /// Drops an answer of which nothing was heard, and gives the caller the turn back that it was to answer.
     pub(super) fn take_back_answer(&mut self, now: Instant, shared: &mut Shared) {
         self.silence_agent(now, shared);
@@ -137,7 +158,7 @@ impl Turn {
     }
 
     /// Stops generation and speech, and cuts the dialogue to what was heard.
-    pub(super) fn silence_agent(&mut self, now: Instant, shared: &mut Shared) {
+    pub(in crate::call) fn silence_agent(&mut self, now: Instant, shared: &mut Shared) {
         for timer in [Timer::BargeIn, Timer::Reply, Timer::Speech] {
             shared.timers.clear(timer);
         }
@@ -156,7 +177,9 @@ impl Turn {
 
     pub(super) fn become_listening(&mut self, now: Instant, shared: &mut Shared) {
         self.state = State::Listening;
-        shared.timers.set(Timer::Silence, now + shared.config.policy.silence.timeout);
+        if !self.on_hold {
+            shared.timers.set(Timer::Silence, now + shared.config.policy.silence.timeout);
+        }
     }
 
     /// Tells an entry, and those behind it, whose places an entry that is new among them has moved.

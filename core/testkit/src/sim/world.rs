@@ -253,7 +253,7 @@ impl Stage {
 
     /// Ends the process and lets what is left come to its end. Returns what does not.
     fn leave(self, limits: Limits) -> Option<String> {
-        let Self { carrier, engine, runtime, world } = self;
+        let Self { carrier, engine, runtime, .. } = self;
         carrier.close();
         drop((carrier, engine));
         let _ = runtime.run(std::future::pending::<()>(), limits);
@@ -291,7 +291,7 @@ impl Stage {
             }
             Direction::Outbound(answering) => {
                 let (Ok(from), Ok(to)) = (OUR_NUMBER.parse::<E164>(), number.parse::<E164>()) else { return };
-                let caller = self.carrier.when_dialled(&to, call.index, answering);
+                let caller = self.carrier.when_dialled_for(call.index, &to, answering);
                 (self.engine.dial(tenant, agent, from, to), caller)
             }
         };

@@ -7,7 +7,7 @@ use offhook::call::{CallRecord, Speaker};
 use offhook::time::Instant;
 
 use super::Findings;
-use crate::sim::voice;
+use crate::sim::{person, voice};
 use crate::sim::world::{History, World};
 
 /// What may be heard beyond what is accounted for when speech is cut: the frames between two marks, those sent ahead,
@@ -31,7 +31,9 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
     };
     check_agent(world, call, record, &heard, findings);
     check_history(world, call, history, &heard, findings);
-    let said: Vec<&str> = words_of(record, Speaker::Caller);
+    // Keys stand between the words.
+    let mut said = words_of(record, Speaker::Caller);
+    said.retain(|word| person::call_of(word).is_some());
     let is_complete = if history.is_crashed { is_subsequence(&said, &history.recognised) } else { said == history.recognised };
     if !is_complete {
         findings.add(call, format!("the caller was understood as {:?} and stands as {said:?}", history.recognised));
@@ -44,7 +46,7 @@ fn heard(world: &World, history: &History) -> Result<Vec<Heard>, String> {
     let Some(caller) = &history.caller else { return Ok(heard) };
     let frames_per_word = world.plan.frames_per_word;
     let mut frames = 0;
-    for sound in caller.heard() {
+    for sound in caller.sounds() {
         let Some(word) = voice::read(&sound.bytes) else { continue };
         if heard.last().is_none_or(|last| last.utterance != word.utterance) {
             if heard.iter().any(|earlier| earlier.utterance == word.utterance) {

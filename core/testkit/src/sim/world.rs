@@ -86,7 +86,7 @@ pub(super) struct History {
 /// A question to the model.
 pub(super) struct Asked {
     pub(super) at: Instant,
-    /// Said by the agent, but for the last message, which may still be spoken.
+    /// Said by the agent, but for what may still be spoken.
     pub(super) said: Vec<String>,
 }
 
@@ -147,15 +147,17 @@ impl World {
     pub(super) fn asked(&self, call: u32, at: Instant, messages: &[Message]) -> u32 {
         let mut calls = self.calls();
         let Some(history) = calls.histories.get_mut(call as usize) else { return 0 };
-        let texts: Vec<&str> = messages
+        // Since the caller's last words, and just before them, speech may still be on its way.
+        let settled = messages.iter().rposition(|message| matches!(message, Message::User { .. })).unwrap_or(0);
+        let mut texts: Vec<&str> = messages[..settled]
             .iter()
             .filter_map(|message| match message {
                 Message::Assistant { text, .. } => Some(text.as_str()),
                 _ => None,
             })
             .collect();
-        let settled = texts.len().saturating_sub(1);
-        let said = texts[..settled].iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
+        texts.pop();
+        let said = texts.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect();
         history.asked.push(Asked { at, said });
         u32::try_from(history.asked.len() - 1).unwrap_or(u32::MAX)
     }

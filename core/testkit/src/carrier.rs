@@ -127,6 +127,11 @@ impl Carrier {
         callers
     }
 
+    /// The legs that are up, ringing ones included.
+    pub fn legs(&self) -> Vec<LegId> {
+        self.state().legs.keys().cloned().collect()
+    }
+
     /// The first who picked up and was not taken yet.
     pub fn take_dialled(&self) -> Option<Caller> {
         self.state().dialled.pop_front()

@@ -136,7 +136,7 @@ impl Stage {
 
     /// Completes everything after the end.
     pub fn tear_down(&mut self) {
-        for name in ["finish_listening", "listen", "hang_up"] {
+        for name in ["report_answered", "finish_listening", "listen", "hang_up"] {
             if self.find(name).is_some() {
                 self.complete(name, Outcome::Done);
             }

@@ -7,6 +7,7 @@ pub mod behaviour;
 pub mod blob;
 pub mod carrier;
 pub mod chaos;
+mod hearing;
 pub mod llm;
 pub mod machine;
 pub mod runtime;

@@ -13,6 +13,8 @@ use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
 
+use crate::hearing::Hearing;
+
 /// A call on stage.
 #[derive(Debug)]
 pub struct Stage {
@@ -23,6 +25,7 @@ pub struct Stage {
     /// The virtual clock.
     pub now: Instant,
     entries: Vec<Entry>,
+    hearing: Hearing,
     open: BTreeMap<CommandId, Command>,
     outputs: Vec<Output>,
     settled: bool,
@@ -74,6 +77,7 @@ impl Stage {
             call: Call::new(config, offer, now),
             entries: vec![start],
             events: Vec::new(),
+            hearing: Hearing::default(),
             now,
             open: BTreeMap::new(),
             outputs: Vec::new(),
@@ -122,6 +126,7 @@ impl Stage {
             self.settled |= matches!((command, &input), (Command::Settle(_), Input::Completed(_, Outcome::Settled(_))));
             self.stale.push(*id);
         }
+        self.hearing.input(&input);
         self.entries.push(Entry::Input { at: self.now, input: input.clone() });
         self.call.handle_input(self.now, input);
         self.drain();
@@ -226,6 +231,11 @@ impl Stage {
         self.open.iter().find(|(_, command)| name_of(command) == name).map(|(id, _)| *id)
     }
 
+    /// The oldest open command of that name, itself.
+    pub fn command(&self, name: &str) -> Option<&Command> {
+        self.open.values().find(|command| name_of(command) == name)
+    }
+
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
         let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, name_of(command))).collect();
@@ -255,6 +265,7 @@ impl Stage {
             problems.push(format!("{ended} terminal events, the last event is {:?}", self.events.last()));
         }
         problems.extend(self.check_record());
+        problems.extend(self.hearing.check(&self.call.record().transcript));
         problems.extend(self.check_replay());
         if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
     }
@@ -322,6 +333,7 @@ impl Stage {
                     }
                 }
             }
+            self.hearing.output(&output);
             self.outputs.push(output);
         }
         if !self.call.is_ended() && self.call.poll_timeout().is_none() {

@@ -63,6 +63,10 @@ impl Turn {
         let kept: Vec<_> =
             kept.map(|piece| self.dialogue.unheard(piece.item, piece.start, piece.end).1.to_owned()).collect();
         self.dialogue.cut();
+        if let Some(item) = pause.rest.iter().map(|piece| piece.item).min() {
+            // What was planned meanwhile makes cut what seemed to be whole.
+            self.tell_entry(now, item, shared);
+        }
         self.words_only = false;
         for text in kept {
             self.say(now, &text, false, shared);

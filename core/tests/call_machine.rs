@@ -350,6 +350,7 @@ fn an_answered_outbound_call_finds_out_who_answered() {
             stage.progress("listen", Progress::SpeechStarted { at: stage.now });
             stage.wait(length);
             stage.progress("listen", Progress::SpeechEnded { at: stage.now });
+            stage.wait(ms(800));
         } else {
             stage.wait(Duration::from_secs(3));
         }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::output::CommandId;
-use super::record::EndReason;
+use super::policy::KeyAction;
+use super::record::{AnsweredBy, EndReason};
 use super::timer::Timer;
+use crate::provider::telephony::HangupCause;
 
 /// One decision, with the figures that it fell by. All moments count from the call's start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +76,13 @@ pub enum DecisionKind {
         /// Words that were needed.
         words_min: u32,
     },
+    /// Keys were understood.
+    Keys {
+        /// Which.
+        keys: String,
+        /// The rule that took them; `None` when none did.
+        rule: Option<KeyAction>,
+    },
     /// The language was changed, or was not.
     Language {
         /// Whether it is allowed and not the one that is spoken.
@@ -83,6 +92,8 @@ pub enum DecisionKind {
         /// Words in that language, when the caller was to be followed.
         words: Option<u32>,
     },
+    /// An answering machine's beep was heard, or waited for in vain.
+    LeaveMessage,
     /// The agent goes on where it was cut off.
     Resume {
         /// What the interruption was.
@@ -90,10 +101,23 @@ pub enum DecisionKind {
         /// Pieces that are still to be said.
         pieces: u32,
     },
+    /// It became clear who picked up.
+    Screened {
+        /// Who.
+        answered_by: AnsweredBy,
+        /// The length of the greeting so far.
+        #[serde(rename = "greeting_ms", with = "crate::time::duration_ms")]
+        greeting: Duration,
+    },
     /// An input came for a command that was over, and changed nothing.
     Stale {
         /// The command.
         command: CommandId,
+    },
+    /// Nobody took the call that was to be handed over.
+    TransferFailed {
+        /// Why.
+        cause: HangupCause,
     },
 }
 

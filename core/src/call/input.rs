@@ -22,8 +22,13 @@ pub enum Input {
     Control(Control),
     /// A key was pressed.
     Dtmf(DtmfDigit),
+    /// The engine that held the call is gone, and this is the last moment that it is known to have lived. Only for a
+    /// call that is run again from its journal: nothing is left to do for it but the settlement.
+    EngineLost,
     /// A command failed.
     Failed(CommandId, Failure),
+    /// Another engine has taken the call for lost and settles it.
+    LeaseLost,
     /// The other side ended the leg.
     LegEnded {
         /// Why.
@@ -45,12 +50,33 @@ pub enum Input {
 pub enum Control {
     /// End the call.
     HangUp,
+    /// Put the caller on hold: the agent neither listens nor speaks.
+    Hold,
+    /// Refuse a call that is not answered yet.
+    Reject {
+        /// What the other side is told.
+        cause: HangupCause,
+    },
+    /// Go on after a hold.
+    Resume,
     /// Let the agent say this, after what it is saying.
     Say {
         /// The words.
         text: String,
         /// Whether the caller may cut it short; what may not be cut is said to its end, whatever the caller does.
         interruptible: bool,
+    },
+    /// Press keys of the telephone.
+    SendDigits {
+        /// Which.
+        digits: Vec<DtmfDigit>,
+    },
+    /// Hand the call over.
+    Transfer {
+        /// What a human who is briefed first is told.
+        brief: String,
+        /// The name of one of the policy's targets.
+        target: String,
     },
 }
 
@@ -59,6 +85,10 @@ pub enum Control {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Progress {
+    /// Of a `Listen`: a tone such as an answering machine's.
+    Beep,
+    /// Of a `Consult`.
+    Consult(ConsultEvent),
     /// Of a `Dial`.
     Dial(DialEvent),
     /// Of a `Listen`: how sure the recogniser is that the caller's turn is over. The latest estimate counts.
@@ -88,6 +118,12 @@ pub enum Progress {
     },
     /// Of a `Speak`: its first sound was played.
     Playing,
+    /// Of a `Reserve`: as many calls go on as may, and this one waits for its turn.
+    Queued {
+        /// For so long at most.
+        #[serde(rename = "wait_ms", with = "crate::time::duration_ms")]
+        wait: Duration,
+    },
     /// Of a `Listen`: the caller fell silent.
     SpeechEnded {
         /// When the last sound was.
@@ -98,6 +134,29 @@ pub enum Progress {
         /// When the first sound was.
         at: Instant,
     },
+}
+
+/// How the leg to a human gets on.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConsultEvent {
+    /// The human picked up, and the leg's media is joined.
+    Answered,
+    /// The human pressed a key.
+    Dtmf(DtmfDigit),
+    /// The leg is over.
+    Ended {
+        /// Why.
+        cause: HangupCause,
+    },
+    /// The leg will not be answered.
+    Failed {
+        /// Why.
+        cause: HangupCause,
+    },
+    /// The human's telephone rings.
+    Ringing,
 }
 
 /// What a completed command brought.

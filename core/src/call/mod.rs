@@ -8,10 +8,13 @@ mod answer;
 mod config;
 mod decision;
 mod dialogue;
+mod dtmf_rules;
 mod echo;
 mod ending;
 mod function;
+mod hold;
 mod input;
+mod keys;
 mod leg;
 mod lexicon;
 mod outbox;
@@ -22,35 +25,34 @@ mod screening;
 mod sentence;
 mod shared;
 mod timer;
+mod tools;
+mod transfer;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use config::{CallConfig, Offer};
+pub use config::{Admission, CallConfig, Offer};
 pub use decision::{Decision, DecisionKind, EarlyStep, EndpointReason, InterruptionVerdict, ResumeCause};
 pub use dialogue::{Speaker, TranscriptEntry};
-pub use input::{Control, Failure, Input, Outcome, Progress};
+pub use input::{ConsultEvent, Control, Failure, Input, Outcome, Progress};
 pub use output::{CallEvent, CallEventKind, Command, CommandId, Output, Phase};
 pub use policy::Policy;
 pub use record::{CallRecord, LedgerSummary};
 pub use timer::Timer;
+pub use tools::{END_CALL, SEND_DIGITS, SWITCH_LANGUAGE, TRANSFER_CALL};
 
+use self::dtmf_rules::DtmfRules;
 use self::outbox::Outbox;
-use self::record::{AnsweredBy, CallStatus, Direction, EndReason, HangupParty};
+use self::record::{AnsweredBy, CallStatus, Direction, EndReason, HangupParty, TransferRecord};
 use self::screening::Screener;
 use self::shared::Shared;
 use self::timer::Timers;
+use self::transfer::Transferring;
 use self::turn::Turn;
-use crate::provider::llm::Tool;
 use crate::provider::telephony::HangupCause;
 use crate::time::{Instant, millis};
-
-/// The tool by which a model ends the call, once what it has said is heard. Every agent has it.
-pub const END_CALL: &str = "end_call";
-
-/// The tool by which a model changes the language. Agents whose policy allows others have it.
-pub const SWITCH_LANGUAGE: &str = "switch_language";
 
 /// How often a settlement is tried in the call; a call that is still not settled keeps its hold.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 5;
@@ -76,6 +78,11 @@ pub struct Call {
     ledger: Option<LedgerSummary>,
     recording: Option<String>,
     settle_attempts: u32,
+    /// The holder of the call has put the caller on hold.
+    held: bool,
+    dtmf_rules: DtmfRules,
+    transferring: Option<Transferring>,
+    transfers: Vec<TransferRecord>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +107,7 @@ impl Call {
             outbox: Outbox::new(start),
             started: start,
             timers: Timers::default(),
+            variables: BTreeMap::new(),
         };
         let mut call = Self {
             shared,
@@ -116,6 +124,10 @@ impl Call {
             ledger: None,
             recording: None,
             settle_attempts: 0,
+            held: false,
+            dtmf_rules: DtmfRules::default(),
+            transferring: None,
+            transfers: Vec::new(),
         };
         call.begin();
         call
@@ -127,14 +139,17 @@ impl Call {
         if self.phase == Phase::Ended {
             return;
         }
+        self.alive();
         match input {
             Input::Completed(id, outcome) => self.completed(id, outcome),
             Input::Control(control) => self.control(control),
-            Input::Dtmf(digit) if self.end.is_none() => {
-                self.shared.outbox.event(self.now, CallEventKind::Dtmf { digit });
-            }
+            Input::Dtmf(digit) if self.end.is_none() => self.key(digit),
             Input::Dtmf(_) => {}
+            Input::EngineLost => self.engine_lost(),
             Input::Failed(id, failure) => self.failed(id, &failure),
+            Input::LeaseLost => {
+                self.finish(HangupCause::TEMPORARY_FAILURE, HangupParty::System, EndReason::EngineLost);
+            }
             Input::LegEnded { cause } => self.leg_ended(cause),
             Input::MediaLost { cause } => self.finish(cause, HangupParty::System, EndReason::MediaLost),
             Input::Progress(id, progress) => self.progress(id, progress),
@@ -201,6 +216,7 @@ impl Call {
             id: config.id,
             tenant: config.tenant,
             agent: config.agent,
+            task: config.task,
             direction: match self.offer {
                 Offer::Inbound { .. } => Direction::Inbound,
                 Offer::Outbound { .. } => Direction::Outbound,
@@ -222,6 +238,8 @@ impl Call {
             barge_ins: self.turn.barge_ins.clone(),
             functions: self.turn.functions(),
             recording: self.recording.clone(),
+            transfers: self.transfers.clone(),
+            variables: self.shared.variables.clone(),
         }
     }
 
@@ -232,42 +250,20 @@ impl Call {
         match end.reason {
             EndReason::Busy => CallStatus::Busy,
             EndReason::CarrierFailure
+            | EndReason::EngineLost
             | EndReason::MediaLost
             | EndReason::ProviderFailure
             | EndReason::SetUpTimeout
+            | EndReason::Stalled
             | EndReason::StoreFailure => CallStatus::Failed,
-            EndReason::InsufficientCredits | EndReason::Rejected => CallStatus::Rejected,
+            EndReason::AgentInactive
+            | EndReason::InsufficientCredits
+            | EndReason::OutsideHours
+            | EndReason::OverCapacity
+            | EndReason::Rejected => CallStatus::Rejected,
             EndReason::NoAnswer => CallStatus::NoAnswer,
             _ if self.answered_at.is_none() => CallStatus::NoAnswer,
             _ => CallStatus::Completed,
         }
-    }
-}
-
-/// The tools that every agent of such a policy has.
-fn built_in_tools(config: &CallConfig) -> impl Iterator<Item = Tool> + '_ {
-    let languages = &config.policy.languages;
-    let switches = languages.tool && !languages.allowed.is_empty();
-    [end_call_tool()].into_iter().chain(switches.then(|| switch_language_tool(config)))
-}
-
-fn switch_language_tool(config: &CallConfig) -> Tool {
-    let languages: Vec<_> = [&config.language].into_iter().chain(&config.policy.languages.allowed).collect();
-    Tool {
-        description: "Changes the language of the call, when the caller speaks another one or asks for it.".to_owned(),
-        name: SWITCH_LANGUAGE.to_owned(),
-        parameters: serde_json::json!({
-            "type": "object",
-            "properties": { "language": { "type": "string", "enum": languages } },
-            "required": ["language"],
-        }),
-    }
-}
-
-fn end_call_tool() -> Tool {
-    Tool {
-        description: "Ends the call. Say goodbye in the same answer.".to_owned(),
-        name: END_CALL.to_owned(),
-        parameters: serde_json::json!({ "type": "object", "properties": {} }),
     }
 }

@@ -1,13 +1,16 @@
 //! The call's record: what is stored, reported and billed.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
-use crate::ids::{AgentId, CallId, TenantId};
+use super::policy::TransferMode;
+use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::telephony::{E164, HangupCause};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// A call from its first ring to its settlement. Durations are whole milliseconds, rounded down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,6 +21,9 @@ pub struct CallRecord {
     pub tenant: TenantId,
     /// Who held it.
     pub agent: AgentId,
+    /// The task that the call was an attempt at.
+    #[serde(default)]
+    pub task: Option<TaskId>,
     /// Who rang whom.
     pub direction: Direction,
     /// Who called.
@@ -54,6 +60,29 @@ pub struct CallRecord {
     pub functions: Vec<FunctionRecord>,
     /// Where the recording is.
     pub recording: Option<String>,
+    /// Each attempt to hand the call over.
+    pub transfers: Vec<TransferRecord>,
+    /// What the caller's keys set.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl CallRecord {
+    /// Ends a record that was kept while its call lived, at the last moment that the call is known to have lived. A record
+    /// that has an end keeps it.
+    pub(crate) fn end_lost(&mut self, at: Timestamp) {
+        if self.ended_at.is_some() {
+            return;
+        }
+        let last = self.started_at + Duration::from_millis(self.duration_ms);
+        let ended_at = at.floor_to_millis().max(last);
+        self.ended_at = Some(ended_at);
+        self.duration_ms = millis(ended_at.saturating_since(self.started_at));
+        self.talk_time_ms = self.answered_at.map_or(0, |answered| millis(ended_at.saturating_since(answered)));
+        self.status = CallStatus::Failed;
+        self.hangup_cause = Some(HangupCause::TEMPORARY_FAILURE);
+        self.hangup_party = Some(HangupParty::System);
+        self.end_reason = Some(EndReason::EngineLost);
+    }
 }
 
 /// Who rang whom.
@@ -113,6 +142,8 @@ pub enum HangupParty {
     Operator,
     /// The engine: a limit or a failure.
     System,
+    /// The human who had taken the call over.
+    Target,
 }
 
 impl fmt::Display for HangupParty {
@@ -122,6 +153,7 @@ impl fmt::Display for HangupParty {
             Self::Caller => "caller",
             Self::Operator => "operator",
             Self::System => "system",
+            Self::Target => "target",
         })
     }
 }
@@ -133,6 +165,8 @@ impl fmt::Display for HangupParty {
 pub enum EndReason {
     /// The agent called `end_call`.
     AgentHangUp,
+    /// The agent is switched off; nothing was held.
+    AgentInactive,
     /// The other side was busy.
     Busy,
     /// The other side hung up.
@@ -141,6 +175,8 @@ pub enum EndReason {
     CarrierFailure,
     /// The held credits were used up.
     CreditsExhausted,
+    /// The engine that held the call stopped without a word.
+    EngineLost,
     /// No credits could be held.
     InsufficientCredits,
     /// A machine answered and the policy is to hang up.
@@ -149,10 +185,16 @@ pub enum EndReason {
     MaxDuration,
     /// The media stopped.
     MediaLost,
+    /// A machine answered and was left its message.
+    MessageLeft,
     /// Nobody answered in time.
     NoAnswer,
     /// Whoever holds the call ended it.
     OperatorHangUp,
+    /// It was outside of the agent's active hours; nothing was held.
+    OutsideHours,
+    /// As many calls went on as may, and none ended in time; nothing was held.
+    OverCapacity,
     /// A model, recogniser or synthesiser kept failing.
     ProviderFailure,
     /// The other side refused.
@@ -161,8 +203,12 @@ pub enum EndReason {
     SetUpTimeout,
     /// Nobody spoke.
     Silence,
+    /// Nothing happened any more, and no other limit told why.
+    Stalled,
     /// The store failed before the call could begin.
     StoreFailure,
+    /// A human has taken the call, or has ended it after taking it.
+    Transferred,
 }
 
 /// Who picked up an outbound call.
@@ -170,9 +216,11 @@ pub enum EndReason {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AnsweredBy {
-    /// A person: a short greeting.
+    /// A phone's assistant, which asks who calls.
+    Assistant,
+    /// A person.
     Human,
-    /// A machine: a long greeting.
+    /// An answering machine.
     Machine,
     /// Nothing was said.
     Unknown,
@@ -194,6 +242,34 @@ pub struct BargeInRecord {
     pub reaction_ms: u64,
     /// Whether it turned out to be nothing, and the agent went on where it was cut off.
     pub resumed: bool,
+}
+
+/// One attempt to hand the call over.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TransferRecord {
+    /// Since the call's start.
+    pub at_ms: u64,
+    /// How.
+    pub mode: TransferMode,
+    /// What came of it.
+    pub outcome: TransferOutcome,
+    /// The name of the target.
+    pub target: String,
+}
+
+/// What came of a transfer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferOutcome {
+    /// The call ended before anybody took it.
+    Abandoned,
+    /// A human took the call.
+    Completed,
+    /// Nobody took it, and the agent went on.
+    Failed {
+        /// Why.
+        cause: HangupCause,
+    },
 }
 
 /// One function call.

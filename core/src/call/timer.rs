@@ -18,6 +18,12 @@ pub enum Timer {
     Filler,
     /// A function took too long.
     Function,
+    /// The line has been on hold for long enough.
+    Hold,
+    /// The caller on hold should hear that somebody is still there.
+    HoldPrompt,
+    /// The caller's row of keys is over.
+    InterDigit,
     /// The model took too long.
     Reply,
     /// The speech that silenced the agent brought no words.
@@ -32,19 +38,28 @@ pub enum Timer {
     Silence,
     /// Speech was not played.
     Speech,
+    /// Nothing at all has happened for too long.
+    Stall,
     /// Speech ended and no transcript came.
     Transcript,
+    /// Nobody took the call that was to be handed over.
+    Transfer,
+    /// A limit is near.
+    Warning,
     /// Completing transcript and recording took too long.
     WrapUp,
 }
 
-const ALL: [Timer; 15] = [
+const ALL: [Timer; 21] = [
     Timer::BargeIn,
     Timer::Credits,
     Timer::Duration,
     Timer::Endpoint,
     Timer::Filler,
     Timer::Function,
+    Timer::Hold,
+    Timer::HoldPrompt,
+    Timer::InterDigit,
     Timer::Reply,
     Timer::Resume,
     Timer::Ring,
@@ -52,7 +67,10 @@ const ALL: [Timer; 15] = [
     Timer::SetUp,
     Timer::Silence,
     Timer::Speech,
+    Timer::Stall,
     Timer::Transcript,
+    Timer::Transfer,
+    Timer::Warning,
     Timer::WrapUp,
 ];
 

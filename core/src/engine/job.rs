@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 
+use super::consult::ConsultStep;
 use crate::call::{CommandId, Failure, Input, Outcome, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::llm::LlmEvents;
@@ -16,6 +17,8 @@ use crate::provider::tts::{TtsEvent, TtsEvents};
 
 /// What a job brings.
 pub(super) enum JobEvent {
+    /// The leg to a human got on.
+    Consult(CommandId, ConsultStep),
     /// The carrier named the leg of a placed call.
     Dialled(LegId),
     /// Something that the call machine must know.
@@ -85,6 +88,16 @@ pub(super) fn once(id: CommandId, future: impl Future<Output = Result<Outcome>> 
     stream::once(future.map(move |result| JobEvent::Input(end(id, result)))).boxed()
 }
 
+/// A job with one result, and what happens on the way to it.
+pub(super) fn with_progress(
+    id: CommandId,
+    progress: async_channel::Receiver<Progress>,
+    future: impl Future<Output = Result<Outcome>> + Send + 'static,
+) -> Job {
+    let progress = progress.map(move |progress| JobEvent::Input(Input::Progress(id, progress)));
+    stream::select(progress, once(id, future)).boxed()
+}
+
 pub(super) fn open_media(id: CommandId, future: impl Future<Output = Result<Media>> + Send + 'static) -> Job {
     let opened = future.map(move |result| match result {
         Ok(media) => {
@@ -143,7 +156,7 @@ pub(super) fn speak(id: CommandId, future: impl Future<Output = Result<TtsEvents
     spoken.flatten_stream().boxed()
 }
 
-fn failed(id: CommandId, error: &Error) -> JobEvent {
+pub(super) fn failed(id: CommandId, error: &Error) -> JobEvent {
     JobEvent::Input(end(id, Err::<Outcome, _>(error)))
 }
 

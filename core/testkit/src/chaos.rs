@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use offhook::call::{Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
+use offhook::call::policy::{
+    KeyAction, KeyRule, OnMachine, Screening, TransferMode, TransferTarget, Voicemail, Warning,
+};
+use offhook::call::{ConsultEvent, Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
 use offhook::error::{ErrorKind, Retry};
+use offhook::journal::Journal;
 use offhook::provider::llm::{FinishReason, LlmEvent, ToolCall};
 use offhook::provider::telephony::{DialEvent, DtmfDigit, HangupCause};
 use offhook::time::Instant;
@@ -31,12 +35,28 @@ const TEXTS: [&str; 10] = [
 /// # Errors
 /// Names what did not hold.
 pub fn run(bytes: &[u8]) -> Result<(), String> {
+    stage(bytes).finish_and_check()
+}
+
+/// The journal of such a call, which may be in the middle.
+pub fn journal(bytes: &[u8]) -> Journal {
+    stage(bytes).journal()
+}
+
+fn stage(bytes: &[u8]) -> Stage {
     let (head, steps) = bytes.split_at(bytes.len().min(1));
     let choice = head.first().copied().unwrap_or_default();
     let offer = if choice & 1 == 0 { machine::inbound() } else { machine::outbound() };
     let mut policy = Policy::default();
     if choice & 2 != 0 {
-        policy.screening = Some(offhook::call::policy::Screening::default());
+        policy.screening = Some(screening(choice));
+    }
+    policy.keypad.rules = key_rules();
+    policy.send_digits = true;
+    policy.transfer.targets = targets();
+    policy.transfer.escalation = (choice & 64 != 0).then(|| "desk".to_owned());
+    if choice & 128 != 0 {
+        policy.warning = Some(Warning { before: Duration::from_secs(10), text: "Soon over.".to_owned() });
     }
     policy.barge_in.enabled = choice & 4 == 0;
     choose_turn_taking(&mut policy, steps.first().copied().unwrap_or_default());
@@ -54,7 +74,39 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
             stage.input(input);
         }
     }
-    stage.finish_and_check()
+    stage
+}
+
+fn screening(choice: u8) -> Screening {
+    let mut screening = Screening::default();
+    if choice & 32 != 0 {
+        screening.on_machine = OnMachine::LeaveMessage(Voicemail::new("Please call back."));
+        screening.introduction = Some("This is Sari.".to_owned());
+    }
+    screening
+}
+
+fn key_rules() -> Vec<KeyRule> {
+    let actions = [
+        ("1", KeyAction::Say { text: "One.".to_owned() }),
+        ("12", KeyAction::Transfer { target: "doctor".to_owned() }),
+        ("2", KeyAction::CallFunction { name: "check_appointment".to_owned() }),
+        ("3xx", KeyAction::SetVariable { name: "code".to_owned() }),
+        ("9", KeyAction::End { text: Some("Bye.".to_owned()) }),
+        ("0", KeyAction::Transfer { target: "desk".to_owned() }),
+    ];
+    let rule = |(keys, action): (&str, KeyAction)| keys.parse().map(|keys| KeyRule { keys, action }).ok();
+    actions.into_iter().filter_map(rule).collect()
+}
+
+/// `desk` is transferred to blindly; `doctor` is briefed and takes the call with `1`.
+pub fn targets() -> Vec<TransferTarget> {
+    let target = |name: &str, mode| {
+        let number = "+622150002000".parse().ok()?;
+        Some(TransferTarget { description: String::new(), mode, name: name.to_owned(), number })
+    };
+    let warm = TransferMode::Warm { accept: DtmfDigit::try_from('1').ok() };
+    [target("desk", TransferMode::Blind), target("doctor", warm)].into_iter().flatten().collect()
 }
 
 /// A conversation whose steps are spelled by `bytes`: everybody does what they can do then, in any order and at any time.
@@ -143,16 +195,18 @@ fn choose_turn_taking(policy: &mut Policy, choice: u8) {
 fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
     let text = TEXTS[usize::from(detail) % TEXTS.len()].to_owned();
     let cause = HangupCause::try_from(detail % 127 + 1).ok()?;
-    match kind % 17 {
-        0 => return Some(Input::Control(Control::HangUp)),
+    match kind % 19 {
+        0 => return Some(Input::Control(control(detail, text, cause))),
         1 => return Some(Input::Control(Control::Say { text, interruptible: detail & 0x80 == 0 })),
         2 => return DtmfDigit::try_from(char::from(detail)).ok().map(Input::Dtmf),
         3 if detail < 64 => return Some(Input::LegEnded { cause }),
         4 if detail < 64 => return Some(Input::MediaLost { cause }),
+        4 if detail < 72 => return Some(Input::EngineLost),
+        4 if detail < 80 => return Some(Input::LeaseLost),
         _ => {}
     }
     let (id, name) = stage.pick(target)?;
-    Some(match kind % 17 {
+    Some(match kind % 19 {
         3 | 5 => Input::Failed(id, failure(detail)),
         4 | 6 | 7 => Input::Completed(id, outcome(name, detail)),
         8 => Input::Progress(id, Progress::Heard { text_end: usize::from(detail) }),
@@ -162,9 +216,39 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
         12 => Input::Progress(id, Progress::Final { language: language(detail), text }),
         13 => Input::Progress(id, Progress::Interim { text }),
         14 => Input::Progress(id, Progress::Dial(dial_event(detail, cause))),
-        15 => Input::Progress(id, Progress::EndOfTurn { percent: detail % 101 }),
+        15 => Input::Progress(id, Progress::Consult(consult_event(detail, cause))),
+        16 => Input::Progress(id, Progress::Beep),
+        17 => Input::Progress(id, Progress::EndOfTurn { percent: detail % 101 }),
         _ => Input::Progress(id, Progress::Generated(llm_event(detail, text))),
     })
+}
+
+fn control(detail: u8, text: String, cause: HangupCause) -> Control {
+    match detail % 8 {
+        0 => Control::HangUp,
+        1 | 2 => Control::Hold,
+        3 => Control::Reject { cause },
+        4 => Control::Resume,
+        5 => Control::SendDigits { digits: DtmfDigit::try_from('5').into_iter().collect() },
+        6 => Control::Transfer { brief: text, target: "nobody".to_owned() },
+        _ => {
+            let target = if detail & 8 == 0 { "desk" } else { "doctor" };
+            Control::Transfer { brief: text, target: target.to_owned() }
+        }
+    }
+}
+
+fn consult_event(detail: u8, cause: HangupCause) -> ConsultEvent {
+    match detail % 8 {
+        0..3 => ConsultEvent::Answered,
+        3 => ConsultEvent::Ended { cause },
+        4 => ConsultEvent::Failed { cause },
+        5 => ConsultEvent::Ringing,
+        _ => match DtmfDigit::try_from('1') {
+            Ok(key) => ConsultEvent::Dtmf(key),
+            Err(_) => ConsultEvent::Ringing,
+        },
+    }
 }
 
 fn language(detail: u8) -> Option<String> {
@@ -206,8 +290,10 @@ fn dial_event(detail: u8, cause: HangupCause) -> DialEvent {
 }
 
 fn llm_event(detail: u8, text: String) -> LlmEvent {
-    let names = ["check_appointment", "end_call", "no_such_function", "switch_language"];
-    let arguments = ["{}", "[]", "{", "{\"language\":\"id-ID\"}"];
+    let names =
+        ["check_appointment", "end_call", "no_such_function", "transfer_call", "send_digits", "switch_language"];
+    let arguments =
+        ["{}", "[]", "{", "{\"target\":\"desk\",\"language\":\"id-ID\"}", "{\"target\":\"doctor\",\"digits\":\"12#\"}"];
     match detail % 8 {
         0 | 1 => LlmEvent::Finished { reason: FinishReason::Stop },
         2 | 3 => LlmEvent::ToolCall(ToolCall {

@@ -13,3 +13,4 @@ pub mod machine;
 pub mod runtime;
 pub mod script;
 pub mod store;
+pub mod trace;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use offhook::call::{
-    Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome, Output, Phase,
-    Policy, Progress,
+    Admission, Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome,
+    Output, Phase, Policy, Progress,
 };
 use offhook::ids::{AgentId, CallId, TenantId};
-use offhook::journal::{self, Entry};
+use offhook::journal::{self, Entry, Journal, Tail};
 use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
@@ -37,6 +37,7 @@ pub struct Stage {
 pub fn config(policy: Policy) -> CallConfig {
     let moment = Timestamp::from_unix_micros(1_763_622_000_000_000);
     CallConfig {
+        admission: Admission::default(),
         id: CallId::new(moment, [1; 10]),
         tenant: TenantId::new(moment, [2; 10]),
         agent: AgentId::new(moment, [3; 10]),
@@ -49,6 +50,7 @@ pub fn config(policy: Policy) -> CallConfig {
             name: "check_appointment".to_owned(),
             parameters: serde_json::json!({ "type": "object" }),
         }],
+        task: None,
         wall_clock: moment,
     }
 }
@@ -71,8 +73,7 @@ impl Stage {
     /// A call that has just begun.
     pub fn new(config: CallConfig, offer: Offer) -> Self {
         let now = Instant::from_micros(5_000_000);
-        let start =
-            Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone(), version: journal::VERSION };
+        let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
@@ -197,7 +198,7 @@ impl Stage {
 
     /// The open commands, by name.
     pub fn open_names(&self) -> Vec<&'static str> {
-        self.open.values().map(name_of).collect()
+        self.open.values().map(Command::name).collect()
     }
 
     /// Texts that are queued to be spoken.
@@ -228,7 +229,7 @@ impl Stage {
 
     /// The oldest open command of that name.
     pub fn find(&self, name: &str) -> Option<CommandId> {
-        self.open.iter().find(|(_, command)| name_of(command) == name).map(|(id, _)| *id)
+        self.open.iter().find(|(_, command)| command.name() == name).map(|(id, _)| *id)
     }
 
     /// The oldest open command of that name, itself.
@@ -238,7 +239,7 @@ impl Stage {
 
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
-        let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, name_of(command))).collect();
+        let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, command.name())).collect();
         let all: Vec<_> = open.into_iter().chain(self.stale.iter().map(|id| (*id, "stale"))).collect();
         (!all.is_empty()).then(|| all[number % all.len()])
     }
@@ -300,13 +301,31 @@ impl Stage {
         problems
     }
 
+    /// What the call was told so far.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The call so far, as it would have been kept.
+    pub fn journal(&self) -> Journal {
+        Journal::seal(self.entries.iter().cloned()).expect("a journal with one start")
+    }
+
     fn check_replay(&self) -> Vec<String> {
-        let entries = self.entries.iter().map(|entry| Entry::decode(&entry.encode()));
-        let replayed = entries.collect::<offhook::Result<Vec<_>>>().and_then(journal::replay);
-        match replayed {
-            Ok(replay) if serde_json::to_vec(&replay.outputs).ok() == serde_json::to_vec(&self.outputs).ok() => vec![],
-            Ok(_) => vec!["the replay puts out something else".to_owned()],
-            Err(error) => vec![format!("the journal cannot be replayed: {error}")],
+        let journal = match Journal::from_file(&self.journal().to_file()) {
+            Ok(journal) if journal.entries.starts_with(&self.entries) && journal.tail == Tail::Clean => journal,
+            other => return vec![format!("the journal cannot be read: {other:?}")],
+        };
+        let outputs = journal::replay(journal.entries.clone()).map(|replay| replay.outputs);
+        match (outputs, journal.verify()) {
+            (Ok(outputs), Ok(verdict))
+                if serde_json::to_vec(&outputs).ok() == serde_json::to_vec(&self.outputs).ok()
+                    && verdict.difference.is_none()
+                    && verdict.is_whole == self.call.is_ended() =>
+            {
+                vec![]
+            }
+            other => vec![format!("the replay puts out something else: {:?}", other.1)],
         }
     }
 
@@ -326,7 +345,7 @@ impl Stage {
                         self.violations.extend(check_history(&request.messages));
                     }
                     if self.call.is_ended() {
-                        self.violations.push(format!("started {} after the end", name_of(command)));
+                        self.violations.push(format!("started {} after the end", command.name()));
                     }
                     if self.open.insert(*id, command.clone()).is_some() {
                         self.violations.push(format!("{id} was started twice"));
@@ -381,24 +400,4 @@ fn check_history(messages: &[Message]) -> Option<String> {
 
 fn is_settlement(output: &Output) -> bool {
     matches!(output, Output::Start(_, Command::Settle(_)))
-}
-
-fn name_of(command: &Command) -> &'static str {
-    match command {
-        Command::Answer => "answer",
-        Command::CloseMedia => "close_media",
-        Command::Dial => "dial",
-        Command::Finalize => "finalize",
-        Command::FinishListening => "finish_listening",
-        Command::Generate(_) => "generate",
-        Command::HangUp { .. } => "hang_up",
-        Command::Listen { .. } => "listen",
-        Command::OpenMedia => "open_media",
-        Command::ReportAnswered => "report_answered",
-        Command::Reserve { .. } => "reserve",
-        Command::RunFunction(_) => "run_function",
-        Command::Settle(_) => "settle",
-        Command::Speak { .. } => "speak",
-        _ => "unknown",
-    }
 }

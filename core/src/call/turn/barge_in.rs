@@ -126,7 +126,7 @@ impl Turn {
     fn interrupt(&mut self, now: Instant, by_words: bool, shared: &mut Shared) {
         if self.speech.is_empty() && self.functions.are_running() {
             // Nothing to silence, and what a function does cannot be taken back: hear the caller out meanwhile.
-            self.hang_up_after_speech = false;
+            self.give_up_plan();
             self.hear_out(now, shared);
             return;
         }
@@ -138,7 +138,7 @@ impl Turn {
                 self.confirm_interruption(now, shared);
             }
         } else {
-            self.hang_up_after_speech = false;
+            self.give_up_plan();
             self.take_back_answer(now, shared);
         }
         if self.state != State::Speaking || self.speech.is_empty() {

@@ -1,6 +1,6 @@
 //! The caller's side of a turn: speaking, pausing, being done.
 
-use super::{CALLER_TEXT_BYTES_MAX, State, Turn, clamp, join};
+use super::{AfterSpeech, CALLER_TEXT_BYTES_MAX, State, Turn, clamp, join};
 use crate::call::lexicon::words;
 use crate::call::output::CallEventKind;
 use crate::call::record::EndReason;
@@ -171,7 +171,7 @@ impl Turn {
                 self.silence_prompts += 1;
                 self.say(now, &prompt, true, shared);
             }
-            None => self.end = Some(EndReason::Silence),
+            None => self.request = Some(AfterSpeech::End(EndReason::Silence)),
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use super::{State, Turn};
 use crate::call::answer::Answer;
-use crate::call::built_in_tools;
 use crate::call::decision::{DecisionKind, EarlyStep, EndpointReason};
 use crate::call::lexicon::words;
 use crate::call::output::{Command, CommandId};
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
+use crate::call::tools;
 use crate::provider::llm::{LlmEvent, LlmRequest, Message};
 use crate::time::Instant;
 
@@ -107,11 +107,11 @@ impl Turn {
     }
 
     pub(super) fn messages(&self, shared: &Shared) -> Vec<Message> {
-        self.dialogue.messages(&shared.config.system_prompt)
+        self.dialogue.messages(&shared.system_prompt())
     }
 
     pub(super) fn request(&self, messages: Vec<Message>, shared: &Shared) -> LlmRequest {
-        let tools = shared.config.tools.iter().cloned().chain(built_in_tools(&shared.config)).collect();
+        let tools = shared.config.tools.iter().cloned().chain(tools::built_in(&shared.config)).collect();
         LlmRequest::new(messages).with_tools(tools)
     }
 

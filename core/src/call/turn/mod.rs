@@ -5,6 +5,7 @@ mod caller;
 mod early;
 mod endpointing;
 mod filler;
+mod hold;
 mod language;
 mod pause;
 mod reply;
@@ -22,8 +23,10 @@ use super::input::{Failure, Outcome, Progress};
 use super::outbox::Role;
 use super::output::{Command, CommandId};
 use super::record::{BargeInRecord, EndReason, FunctionRecord, TurnRecord};
+use super::screening::Greeting;
 use super::shared::Shared;
 use super::timer::Timer;
+use super::transfer::Wish;
 use crate::error::ErrorKind;
 use crate::time::Instant;
 
@@ -74,6 +77,17 @@ struct Failures {
     synthesiser: u32,
 }
 
+/// What follows once the agent has said what it had to say.
+#[derive(Clone, Debug)]
+pub(super) enum AfterSpeech {
+    /// The end.
+    End(EndReason),
+    /// The end, as the model wants it for now.
+    HangUp,
+    /// Somebody else takes the call.
+    Transfer(Wish),
+}
+
 /// A stretch of an utterance that is said as one.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -121,7 +135,11 @@ pub(super) struct Turn {
     utterance_began: Option<Instant>,
     /// The first sound of the current turn's answer is still to come.
     awaits_sound: bool,
-    hang_up_after_speech: bool,
+    after_speech: Option<AfterSpeech>,
+    /// The line is on hold: nothing is heard, and nothing is begun but what [`Turn::say`] is told.
+    on_hold: bool,
+    /// Functions that keys have called.
+    keys_told: u32,
     /// A noise or an echo has silenced this utterance: only words interrupt what is left of it.
     words_only: bool,
     failures: Failures,
@@ -129,7 +147,7 @@ pub(super) struct Turn {
     silence_prompts: u32,
     /// The call is being wound up: nothing is begun any more.
     stopped: bool,
-    end: Option<EndReason>,
+    request: Option<AfterSpeech>,
     pub(super) turns: Vec<TurnRecord>,
     pub(super) barge_ins: Vec<BargeInRecord>,
 }
@@ -157,21 +175,23 @@ impl Turn {
             speech: VecDeque::new(),
             utterance_began: None,
             awaits_sound: false,
-            hang_up_after_speech: false,
+            after_speech: None,
+            on_hold: false,
+            keys_told: 0,
             words_only: false,
             failures: Failures::default(),
             rounds: 0,
             silence_prompts: 0,
             stopped: false,
-            end: None,
+            request: None,
             turns: Vec::new(),
             barge_ins: Vec::new(),
         }
     }
 
-    /// Why the call should end, once.
-    pub(super) fn take_end(&mut self) -> Option<EndReason> {
-        self.end.take()
+    /// What the conversation wants of the call, once.
+    pub(super) fn take_request(&mut self) -> Option<AfterSpeech> {
+        self.request.take()
     }
 
     pub(super) fn functions(&self) -> Vec<FunctionRecord> {
@@ -184,12 +204,21 @@ impl Turn {
     }
 
     /// The conversation begins.
-    pub(super) fn begin(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn begin(&mut self, now: Instant, heard: &Greeting, shared: &mut Shared) {
+        self.on_hold = false;
+        self.caller_speaks = heard.began.filter(|_| heard.stopped.is_none());
+        self.caller_stopped = heard.stopped;
+        self.pending.began = heard.began;
+        self.pending.text = clamp(heard.text.trim(), CALLER_TEXT_BYTES_MAX).to_owned();
+        self.awaits_final = heard.stopped.is_some() && heard.text.is_empty();
         match shared.config.greeting.clone() {
             Some(greeting) => {
                 let interruptible = shared.config.policy.barge_in.greeting;
+                self.commit_pending(now, shared);
                 self.say(now, &greeting, interruptible, shared);
             }
+            None if self.caller_speaks.is_some() => self.become_hearing(shared),
+            None if heard.stopped.is_some() => self.become_endpointing(now, shared),
             None => self.become_listening(now, shared),
         }
     }
@@ -234,7 +263,13 @@ impl Turn {
         match progress {
             Progress::Final { text, .. } if self.stopped => self.append_last_words(now, &text, shared),
             _ if self.stopped => {}
-            Progress::Dial(_) => {}
+            Progress::Beep | Progress::Consult(_) | Progress::Dial(_) | Progress::Queued { .. } => {}
+            Progress::EndOfTurn { .. } | Progress::Final { .. } | Progress::Interim { .. } if self.on_hold => {}
+            Progress::SpeechEnded { at } if self.on_hold => {
+                self.caller_stopped = Some(at.min(now));
+                self.caller_speaks = None;
+            }
+            Progress::SpeechStarted { at } if self.on_hold => self.caller_speaks = Some(at.min(now)),
             Progress::EndOfTurn { percent } => self.turn_end_judged(now, percent, shared),
             Progress::Final { language, text } => self.transcribed(now, &text, language.as_deref(), shared),
             Progress::Generated(event) => self.generated(now, id, event, shared),
@@ -252,9 +287,10 @@ impl Turn {
             Role::Generate if self.early_failed(now, id, shared) => {}
             Role::Generate => self.generation_failed(now, ErrorKind::Unexpected, shared),
             Role::Listen => self.deaf(now, shared),
-            Role::RunFunction => {
+            Role::RunFunction | Role::SendDigits => {
                 let result = match outcome {
                     Outcome::Function(value) => value,
+                    _ if role == Role::SendDigits => serde_json::json!({ "ok": true }),
                     _ => serde_json::Value::Null,
                 };
                 self.function_finished(now, id, result, shared);
@@ -273,7 +309,7 @@ impl Turn {
                 self.language_failed(now, role, shared);
             }
             Role::Listen => self.deaf(now, shared),
-            Role::RunFunction => {
+            Role::RunFunction | Role::SendDigits => {
                 let result = serde_json::json!({ "error": failure.kind });
                 self.function_finished(now, id, result, shared);
             }

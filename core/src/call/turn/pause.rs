@@ -1,11 +1,12 @@
 //! The agent fell silent because somebody spoke; what it was saying is kept until it is known whether that was anything.
 
-use super::{Pending, Piece, State, Turn};
+use super::{AfterSpeech, Pending, Piece, State, Turn};
 use crate::call::decision::{DecisionKind, ResumeCause};
 use crate::call::lexicon::words;
 use crate::call::output::CallEventKind;
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
+use crate::call::transfer::{Origin, Wish};
 use crate::provider::llm::ToolCall;
 use crate::time::Instant;
 
@@ -16,7 +17,7 @@ pub(super) struct Pause {
     pub(super) failed: bool,
     /// The model finished meanwhile, with these calls.
     pub(super) finished: Option<(usize, Vec<ToolCall>)>,
-    hang_up_after_speech: bool,
+    after_speech: Option<AfterSpeech>,
     /// Not heard to its end.
     pub(super) rest: Vec<Piece>,
     utterance_began: Option<Instant>,
@@ -40,7 +41,7 @@ impl Turn {
         self.pause = Some(Pause {
             failed: false,
             finished: None,
-            hang_up_after_speech: std::mem::take(&mut self.hang_up_after_speech),
+            after_speech: self.after_speech.take(),
             rest,
             utterance_began: self.utterance_began.take(),
         });
@@ -53,6 +54,8 @@ impl Turn {
     /// The caller has really spoken: what the agent had still to say is dropped, but for what must be said.
     pub(super) fn confirm_interruption(&mut self, now: Instant, shared: &mut Shared) {
         let Some(pause) = self.pause.take() else { return };
+        self.after_speech = pause.after_speech;
+        self.give_up_plan();
         for timer in [Timer::Reply, Timer::Resume] {
             shared.timers.clear(timer);
         }
@@ -70,6 +73,19 @@ impl Turn {
         self.words_only = false;
         for text in kept {
             self.say(now, &text, false, shared);
+        }
+    }
+
+    /// The caller has something to say about what the model was about to do: it decides again. What a key or an
+    /// operator wants stays.
+    pub(super) fn give_up_plan(&mut self) {
+        match &self.after_speech {
+            Some(AfterSpeech::HangUp) => self.after_speech = None,
+            Some(AfterSpeech::Transfer(Wish { origin: Origin::Tool { call_id }, .. })) => {
+                self.dialogue.push_tool(call_id.clone(), "{\"error\":\"the caller interrupted\"}".to_owned());
+                self.after_speech = None;
+            }
+            _ => {}
         }
     }
 
@@ -113,7 +129,7 @@ impl Turn {
         }
         shared.outbox.event(now, CallEventKind::Resumed);
         self.awaits_final = false;
-        self.hang_up_after_speech = pause.hang_up_after_speech;
+        self.after_speech = pause.after_speech;
         self.pending = Pending::default();
         self.words_only |= cause != ResumeCause::Filler;
         self.state = State::Thinking;
@@ -136,7 +152,7 @@ impl Turn {
 
     /// Nothing more comes from the model: a function's answer may have come meanwhile, or all is said.
     fn finish_resumed(&mut self, now: Instant, shared: &mut Shared) {
-        if !self.hang_up_after_speech && self.dialogue.ends_in_tool() {
+        if self.after_speech.is_none() && self.dialogue.ends_in_tool() {
             let speaking = !self.speech.is_empty();
             self.generate(now, shared);
             if speaking && self.answer.is_some() {

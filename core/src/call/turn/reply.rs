@@ -1,25 +1,19 @@
 //! The agent's answer: the model, its tools, and what to do when they fail.
 
-use super::{FAILURES_MAX, ROUNDS_MAX, State, Turn};
+use super::{AfterSpeech, FAILURES_MAX, ROUNDS_MAX, State, Turn};
 use crate::call::answer::{Answer, Step};
 use crate::call::output::{Command, CommandId};
 use crate::call::record::EndReason;
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
-use crate::call::{END_CALL, SWITCH_LANGUAGE};
+use crate::call::tools::{self, END_CALL, SWITCH_LANGUAGE, TRANSFER_CALL};
 use crate::error::ErrorKind;
 use crate::provider::llm::{LlmEvent, ToolCall};
 use crate::time::Instant;
 
 impl Turn {
     pub(super) fn take_turn(&mut self, now: Instant, shared: &mut Shared) {
-        self.state = State::Thinking;
-        for timer in [Timer::Endpoint, Timer::Silence, Timer::Transcript] {
-            shared.timers.clear(timer);
-        }
-        self.rounds = 0;
-        self.fillers = 0;
-        self.awaits_sound = true;
+        self.begin_thinking(shared);
         if self.functions.are_running() {
             self.drop_early(now, shared);
             self.await_filler(now, shared);
@@ -30,6 +24,16 @@ impl Turn {
         if !self.keep_early(now, &text, shared) {
             self.generate(now, shared);
         }
+    }
+
+    pub(super) fn begin_thinking(&mut self, shared: &mut Shared) {
+        self.state = State::Thinking;
+        for timer in [Timer::Endpoint, Timer::Silence, Timer::Transcript] {
+            shared.timers.clear(timer);
+        }
+        self.rounds = 0;
+        self.fillers = 0;
+        self.awaits_sound = true;
     }
 
     pub(super) fn commit_pending(&mut self, now: Instant, shared: &mut Shared) {
@@ -92,8 +96,14 @@ impl Turn {
         let called_any = !tool_calls.is_empty();
         for call in tool_calls {
             if call.name == END_CALL {
-                self.hang_up_after_speech = true;
+                self.after_speech = Some(AfterSpeech::HangUp);
                 self.dialogue.push_tool(call.id, "{\"ok\":true}".to_owned());
+            } else if call.name == TRANSFER_CALL {
+                match tools::wish(&call, &shared.config.policy) {
+                    Ok(wish) if self.after_speech.is_none() => self.after_speech = Some(AfterSpeech::Transfer(wish)),
+                    Ok(_) => self.dialogue.push_tool(call.id, "{\"error\":\"busy\"}".to_owned()),
+                    Err(content) => self.dialogue.push_tool(call.id, content),
+                }
             } else if call.name == SWITCH_LANGUAGE {
                 let content = self.switch_language(now, &call, shared);
                 self.dialogue.push_tool(call.id, content);
@@ -105,10 +115,15 @@ impl Turn {
             self.await_filler(now, shared);
             return;
         }
-        if called_any && !self.hang_up_after_speech {
-            self.generate(now, shared);
-        } else if self.speech.is_empty() {
-            self.utterance_finished(now, shared);
+        match self.after_speech {
+            None if called_any => self.generate(now, shared),
+            // An agent that says nothing of its own about a transfer asks the caller to hold.
+            Some(AfterSpeech::Transfer(_)) if self.speech.is_empty() => {
+                let please_hold = shared.config.policy.transfer.please_hold.clone().unwrap_or_default();
+                self.say(now, &please_hold, false, shared);
+            }
+            _ if self.speech.is_empty() => self.utterance_finished(now, shared),
+            _ => {}
         }
     }
 
@@ -138,10 +153,10 @@ impl Turn {
         if !self.functions.are_running() {
             shared.timers.clear(Timer::Filler);
         }
-        if self.functions.are_running() || self.answer.is_some() || caller_has_the_floor {
+        if self.functions.are_running() || self.answer.is_some() || caller_has_the_floor || self.on_hold {
             return;
         }
-        if self.hang_up_after_speech {
+        if self.after_speech.is_some() {
             if self.speech.is_empty() {
                 self.utterance_finished(now, shared);
             }
@@ -191,7 +206,7 @@ impl Turn {
         if failures < FAILURES_MAX {
             return true;
         }
-        self.end = Some(EndReason::ProviderFailure);
+        self.request = Some(AfterSpeech::End(EndReason::ProviderFailure));
         false
     }
 }

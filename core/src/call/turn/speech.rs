@@ -4,7 +4,7 @@ use super::{Piece, RECORDS_MAX, Speech, State, Turn, join};
 use crate::call::lexicon::words;
 use crate::call::outbox::Role;
 use crate::call::output::{CallEventKind, Command, CommandId};
-use crate::call::record::{EndReason, TurnRecord};
+use crate::call::record::TurnRecord;
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
 use crate::time::{Instant, millis};
@@ -95,8 +95,10 @@ impl Turn {
         self.utterance_began = None;
         self.words_only = false;
         self.dialogue.cut();
-        if std::mem::take(&mut self.hang_up_after_speech) {
-            self.end = Some(EndReason::AgentHangUp);
+        if let Some(then) = self.after_speech.take() {
+            self.request = Some(then);
+        } else if self.on_hold {
+            self.become_listening(now, shared);
         } else if self.caller_speaks.is_some() {
             self.become_hearing(shared);
         } else if self.awaits_final || !self.pending.text.is_empty() {
@@ -138,7 +140,7 @@ impl Turn {
     }
 
     /// Stops generation and speech, and cuts the dialogue to what was heard.
-    pub(super) fn silence_agent(&mut self, now: Instant, shared: &mut Shared) {
+    pub(in crate::call) fn silence_agent(&mut self, now: Instant, shared: &mut Shared) {
         for timer in [Timer::BargeIn, Timer::Reply, Timer::Speech] {
             shared.timers.clear(timer);
         }
@@ -161,7 +163,9 @@ impl Turn {
 
     pub(super) fn become_listening(&mut self, now: Instant, shared: &mut Shared) {
         self.state = State::Listening;
-        shared.timers.set(Timer::Silence, now + shared.config.policy.silence.timeout);
+        if !self.on_hold {
+            shared.timers.set(Timer::Silence, now + shared.config.policy.silence.timeout);
+        }
         self.await_filler(now, shared);
     }
 

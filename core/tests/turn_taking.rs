@@ -190,6 +190,56 @@ mod endpointing {
     }
 
     #[test]
+    fn words_that_are_never_settled_are_better_than_none() {
+        let mut stage = Stage::connected(Policy::default());
+        starts(&mut stage);
+        stage.wait(SECOND);
+        interim(&mut stage, "When are you open");
+        stops(&mut stage);
+        stage.wait(ms(2_500));
+        assert_eq!(asked(&stage), "When are you open");
+        stage.finish_and_check().unwrap();
+
+        let mut stage = Stage::connected(Policy::default());
+        starts(&mut stage);
+        interim(&mut stage, "Thanks, that is");
+        stage.input(Input::Control(Control::HangUp));
+        stage.tear_down();
+        assert_eq!(stage.ended().unwrap().transcript.last().unwrap().text, "Thanks, that is");
+    }
+
+    #[test]
+    fn a_sound_that_goes_on_without_words_does_not_hold_the_turn_up() {
+        let mut stage = Stage::connected(Policy::default());
+        starts(&mut stage);
+        stage.wait(SECOND);
+        interim(&mut stage, "When are");
+        stage.wait(ms(2_900));
+        interim(&mut stage, "When are you open");
+        settled(&mut stage, "When are you open?");
+        stage.wait(ms(2_999));
+        assert!(stage.find("finalize").is_none() && said(&stage).len() == 1);
+        stage.wait(ms(301));
+        stage.complete("finalize", Outcome::Done);
+        settled(&mut stage, "");
+        assert_eq!(asked(&stage), "When are you open?");
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
+    fn words_without_a_sound_are_heard_and_no_silence_is_broken() {
+        let mut stage = Stage::connected(Policy::default());
+        stage.wait(Duration::from_secs(9));
+        interim(&mut stage, "When are");
+        stage.wait(ms(1_500));
+        assert!(stage.speaking().is_empty(), "nobody asks whether the caller is there");
+        settled(&mut stage, "When are you open?");
+        stage.wait(Duration::from_secs(4));
+        assert_eq!(asked(&stage), "When are you open?");
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
     fn the_words_of_the_calls_language_count() {
         let mut config = machine::config(Policy::default());
         config.language = "id-ID".to_owned();
@@ -437,6 +487,67 @@ mod barge_in {
         assert_eq!(stage.speaking(), ["nine to five on weekdays."]);
         settled(&mut stage, "I asked about Sunday.");
         assert_eq!(asked(&stage), "I asked about Sunday.");
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
+    fn noise_in_which_no_words_come_does_not_silence_the_agent_for_long() {
+        let mut stage = Stage::connected(Policy::default());
+        starts(&mut stage);
+        stage.wait(SECOND);
+        interim(&mut stage, "When are you");
+        stops(&mut stage);
+        stage.wait(ms(400));
+        settled(&mut stage, "When are you open?");
+        stage.model_says(ANSWER, &[]);
+        stage.progress("speak", Progress::Playing);
+        stage.progress("speak", Progress::Heard { text_end: "We are open".len() });
+        starts(&mut stage);
+        stage.wait(ms(80));
+        assert!(stage.speaking().is_empty());
+        stage.wait(ms(1_500));
+        assert_eq!(stage.speaking(), ["from nine to five on weekdays."], "the radio plays on");
+        stage.play();
+        stops(&mut stage);
+        stage.wait(ms(300));
+        settled(&mut stage, "");
+        assert_eq!(said(&stage).last().unwrap().1, ANSWER);
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
+    fn noise_before_the_answer_starts_it_anew_once_and_not_for_ever() {
+        let mut stage = Stage::connected(Policy::default());
+        stage.caller_says("When are you open?", SECOND, ms(400));
+        utters(&mut stage, "", ms(200));
+        let second = stage.find("generate").unwrap();
+        utters(&mut stage, "", ms(200));
+        assert_eq!(stage.find("generate"), Some(second), "the room is loud");
+        starts(&mut stage);
+        stage.wait(ms(300));
+        interim(&mut stage, "On Sunday");
+        assert!(stage.find("generate").is_none(), "but words count");
+        stops(&mut stage);
+        stage.wait(ms(300));
+        settled(&mut stage, "On Sunday.");
+        assert_eq!(asked(&stage), "When are you open? On Sunday.");
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
+    fn a_hello_over_the_greeting_does_not_end_it() {
+        let mut config = machine::config(Policy::default());
+        config.greeting = Some("Good morning, this is Maya of Bloom Clinic.".to_owned());
+        let mut stage = Stage::new(config, machine::inbound());
+        stage.set_up();
+        stage.progress("speak", Progress::Playing);
+        stage.progress("speak", Progress::Heard { text_end: "Good".len() });
+        utters(&mut stage, "Hello?", ms(400));
+        assert_eq!(stage.speaking(), ["morning, this is Maya of Bloom Clinic."]);
+        stage.play();
+        assert!(stage.find("generate").is_none());
+        stage.caller_says("Hello?", SECOND, ms(400));
+        assert_eq!(asked(&stage), "Hello?", "later it is a question");
         stage.finish_and_check().unwrap();
     }
 

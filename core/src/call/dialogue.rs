@@ -85,6 +85,11 @@ impl Dialogue {
         self.items.push(Item::Tool { call_id, content });
     }
 
+    /// How many entries there are, heard or not.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// Begins an utterance and returns its index.
     pub(super) fn open_agent(&mut self) -> usize {
         self.items.push(Item::Agent(Utterance { open: true, ..Utterance::default() }));

@@ -234,7 +234,7 @@ impl Stage {
 
     /// The oldest open command of that name, itself.
     pub fn command(&self, name: &str) -> Option<&Command> {
-        self.open.values().find(|command| name_of(command) == name)
+        self.open.values().find(|command| command.name() == name)
     }
 
     /// An open command, or one that is over, by a number of the caller's choice.

@@ -11,6 +11,7 @@ pub(super) static LEXICON: Lexicon = Lexicon {
     digit_signs: "double, plus, triple",
     fillers: "ah, aha, all right, alright, cool, er, erm, exactly, go on, good, got it, great, hm, hmm, huh, i see, \
         indeed, mhm, mm, mmm, oh, ok, okay, right, sure, true, uh, uhuh, um, wow, yeah, yep, yes, yup",
+    greetings: "good afternoon, good evening, good morning, hello, hey, hi, speaking, there",
     holding: &["One moment, please.", "Thank you for waiting, I am still looking."],
     introductions: "account number is, address is, birth is, birthday is, code is, email is, full name is, id is, \
         it's spelled, my name is, name's, number is, number's, pin is, postcode is, that's spelled",

@@ -11,6 +11,7 @@ pub(super) static LEXICON: Lexicon = Lexicon {
     digit_signs: "dobel, double, plus",
     fillers: "ah, baik, begitu, benar, betul, eh, em, gitu, he eh, he'eh, heeh, hem, hm, hmm, ih, iya, lanjut, mhm, mm, \
         mmm, nah, nggih, o, oh, ok, okay, oke, siap, sip, terus, uh, ya, yah",
+    greetings: "hai, hallo, halo, pagi, selamat malam, selamat pagi, selamat siang, selamat sore, siang, sore",
     holding: &["Sebentar ya, saya cek dulu.", "Terima kasih sudah menunggu, masih saya cek."],
     introductions: "alamat saya, email saya, kode saya, nama saya, nomor hp saya, nomor rekening saya, nomor saya, \
         nomor telepon saya, nomornya, tanggal lahir saya",

@@ -37,6 +37,8 @@ pub(super) struct Lexicon {
     digit_signs: &'static str,
     /// Words of agreement, attention and thought, which a listener says without wanting the turn.
     fillers: &'static str,
+    /// What people say when they pick up, or when somebody does.
+    greetings: &'static str,
     /// What to say while the caller waits; sentences.
     pub(super) holding: &'static [&'static str],
     /// What stands before something that is dictated.
@@ -69,6 +71,7 @@ static ANY: Lexicon = Lexicon {
     digits: "",
     digit_signs: "",
     fillers: "ah, hm, hmm, huh, mhm, mm, mmm, oh, ok, okay, uh, uhuh, um",
+    greetings: "",
     holding: &[],
     introductions: "",
     leaning: "",
@@ -109,15 +112,12 @@ impl Lexicon {
 
     /// Whether `words` are nothing but agreement, by the language's list or by `more` phrases.
     pub(super) fn is_filler(&self, words: &[String], more: &[String]) -> bool {
-        let known = self.fillers.split(SEPARATOR).chain(more.iter().map(String::as_str));
-        let phrases: Vec<Vec<String>> = known.map(self::words).collect();
-        let mut rest = words;
-        while !rest.is_empty() {
-            let longest = phrases.iter().filter(|phrase| rest.starts_with(phrase)).map(Vec::len).max();
-            let Some(length) = longest.filter(|length| *length > 0) else { return false };
-            rest = &rest[length..];
-        }
-        !words.is_empty()
+        consists_of(words, self.fillers.split(SEPARATOR).chain(more.iter().map(String::as_str)))
+    }
+
+    /// Whether `words` are nothing but a greeting, perhaps with agreement.
+    pub(super) fn is_greeting(&self, words: &[String]) -> bool {
+        consists_of(words, self.greetings.split(SEPARATOR).chain(self.fillers.split(SEPARATOR)))
     }
 
     /// Whether the agent's words ask for a number.
@@ -164,6 +164,18 @@ impl Lexicon {
             end == phrase && !is_asked
         })
     }
+}
+
+/// Whether words are a sequence of such phrases.
+fn consists_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a str>) -> bool {
+    let phrases: Vec<Vec<String>> = phrases.map(self::words).collect();
+    let mut rest = words;
+    while !rest.is_empty() {
+        let longest = phrases.iter().filter(|phrase| rest.starts_with(phrase)).map(Vec::len).max();
+        let Some(length) = longest.filter(|length| *length > 0) else { return false };
+        rest = &rest[length..];
+    }
+    !words.is_empty()
 }
 
 /// Whether a list holds a word.
@@ -275,6 +287,8 @@ mod tests {
             assert!(!filler("en-US", text), "{text}");
         }
         assert!(filler("id-ID", "Oh iya, oke.") && filler("id", "He'eh.") && !filler("id", "Tunggu, tidak."));
+        assert!(!filler("en", "Hello?") && Lexicon::of("en").is_greeting(&words("Yes, hello? Good morning.")));
+        assert!(!Lexicon::of("en").is_greeting(&words("Hello, who is this?")));
         assert!(filler("fr", "Mm-hm.") && !filler("fr", "Oui."));
         assert!(
             Lexicon::of("fr").is_filler(&words("Oui, d\u{2019}accord."), &["oui".to_owned(), "d'accord".to_owned()])

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::balance_of;
+use super::tasks::Tasks;
 use super::webhooks::{EventName, Webhooks, from_value, to_value};
 use crate::billing::{Account, EntryKind, Increment, Posting};
 use crate::call::{CallRecord, LedgerSummary};
@@ -39,6 +40,7 @@ pub struct Calls {
     lease: Duration,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
+    tasks: Tasks,
     webhooks: Webhooks,
 }
 
@@ -90,10 +92,11 @@ impl Calls {
         store: Arc<dyn Store>,
         webhooks: Webhooks,
         capacity: Capacity,
+        tasks: Tasks,
         increment: Increment,
         lease: Duration,
     ) -> Self {
-        Self { capacity, engine: EngineId::generate(&*runtime), increment, lease, runtime, store, webhooks }
+        Self { capacity, engine: EngineId::generate(&*runtime), increment, lease, runtime, store, tasks, webhooks }
     }
 
     /// The call, if there is one.
@@ -148,11 +151,13 @@ impl Calls {
             }
             let now = self.runtime.wall_clock();
             let lease = Some(Lease { holder: self.engine, renewed_at: now });
-            let stored = StoredCall { before_ms, held_ms, lease, ledger: None, leg: leg.clone(), record: record.clone() };
+            let stored =
+                StoredCall { before_ms, held_ms, lease, ledger: None, leg: leg.clone(), record: record.clone() };
             let mut batch = Batch::default();
             self.capacity.take(&mut batch, tenant, limits);
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.posting(record, EntryKind::Hold, held_ms).post(&mut batch);
+            self.tasks.begin(&mut batch, record, now).await?;
             self.webhooks.enqueue(&mut batch, record, EventName::CallStarted, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
@@ -268,6 +273,7 @@ impl Calls {
         stored.ledger = Some(ledger);
         let now = self.runtime.wall_clock();
         batch.put(self.put(expect, &stored, now)?);
+        self.tasks.end(&mut batch, record, now).await?;
         self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
         self.store.commit(batch).await?;
         self.capacity.slots_came_free();

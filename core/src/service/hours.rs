@@ -61,15 +61,8 @@ pub enum Weekday {
 
 impl Weekday {
     /// From Monday to Sunday.
-    pub const ALL: [Self; 7] = [
-        Self::Monday,
-        Self::Tuesday,
-        Self::Wednesday,
-        Self::Thursday,
-        Self::Friday,
-        Self::Saturday,
-        Self::Sunday,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Monday, Self::Tuesday, Self::Wednesday, Self::Thursday, Self::Friday, Self::Saturday, Self::Sunday];
 }
 
 /// A local time of the day, written `22:00`.
@@ -303,7 +296,11 @@ mod tests {
         assert!(early.is_open(at("2026-03-29T01:59:59Z")));
         assert!(!early.is_open(at("2026-03-29T02:00:00Z")));
         let skipped = hours("Europe/Berlin", &[Weekday::Sunday], "02:10", "02:50");
-        assert_eq!(next(&skipped, "2026-03-29T00:00:00Z"), "2026-04-05T00:10:00.000Z", "there is no such time that day");
+        assert_eq!(
+            next(&skipped, "2026-03-29T00:00:00Z"),
+            "2026-04-05T00:10:00.000Z",
+            "there is no such time that day"
+        );
     }
 
     #[test]
@@ -329,7 +326,8 @@ mod tests {
 
     #[test]
     fn hours_are_kept_as_people_write_them() {
-        let office = hours("Europe/London", &WORKDAYS[..2], "09:00", "17:30").with_holiday("2026-12-25".parse().unwrap());
+        let office =
+            hours("Europe/London", &WORKDAYS[..2], "09:00", "17:30").with_holiday("2026-12-25".parse().unwrap());
         let office = office.unwrap();
         let json = serde_json::to_value(&office).unwrap();
         let expected = serde_json::json!({

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use offhook::call::{
-    Admission, Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome, Output, Phase,
-    Policy, Progress,
+    Admission, Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome,
+    Output, Phase, Policy, Progress,
 };
 use offhook::ids::{AgentId, CallId, TenantId};
 use offhook::journal::{self, Entry};

@@ -285,7 +285,16 @@ fn most_at_once<'a>(records: impl Iterator<Item = &'a CallRecord>) -> i32 {
         }
     }
     changes.sort_unstable();
-    changes.iter().scan(0, |now, (_, change)| Some({ *now += change; *now })).max().unwrap_or(0)
+    changes
+        .iter()
+        .scan(0, |now, (_, change)| {
+            Some({
+                *now += change;
+                *now
+            })
+        })
+        .max()
+        .unwrap_or(0)
 }
 
 proptest! {

@@ -9,4 +9,6 @@ mod recovery;
 #[cfg(test)]
 mod runtimes;
 #[cfg(test)]
+mod tasks;
+#[cfg(test)]
 mod world;

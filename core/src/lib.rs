@@ -8,6 +8,7 @@
 pub mod audio;
 pub mod billing;
 pub mod call;
+pub mod dialect;
 pub mod engine;
 pub mod error;
 pub mod ids;

@@ -3,6 +3,7 @@
 //! Samples are mono `i16` at a named rate, cut into frames of 20 ms. Nothing here reads a clock, waits or keeps more than
 //! its construction reserved: the caller owns the buffers and says when.
 
+pub mod beep;
 pub mod codec;
 pub mod frame;
 pub mod g711;
@@ -12,6 +13,7 @@ pub mod record;
 pub mod resample;
 pub mod vad;
 
+pub use beep::BeepDetector;
 pub use frame::{FRAME_DURATION, FRAMES_PER_SECOND, Framer, samples_per_frame};
 pub use playout::{Playout, PlayoutEvent};
 pub use record::Recorder;

@@ -32,7 +32,7 @@ pub struct CallConfig {
     /// The task that the call is an attempt at.
     #[serde(default)]
     pub task: Option<TaskId>,
-    /// What the model may call, [`END_CALL`](super::END_CALL) excepted, which is always there.
+    /// What the model may call, beside [`END_CALL`](super::END_CALL) and [`SWITCH_LANGUAGE`](super::SWITCH_LANGUAGE).
     pub tools: Vec<Tool>,
     /// The wall clock at the call's start.
     pub wall_clock: Timestamp,
@@ -89,6 +89,14 @@ impl Offer {
     pub fn from(&self) -> Option<&E164> {
         match self {
             Self::Inbound { from, .. } => from.as_ref(),
+            Self::Outbound { from, .. } => Some(from),
+        }
+    }
+
+    /// The number on our side of the call.
+    pub fn our_number(&self) -> Option<&E164> {
+        match self {
+            Self::Inbound { to, .. } => to.as_ref(),
             Self::Outbound { from, .. } => Some(from),
         }
     }

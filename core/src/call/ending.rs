@@ -1,11 +1,27 @@
 //! The leg's way down: hang-up, last words, settlement.
 
 use super::outbox::Role;
+use super::policy::{TransferMode, TransferTarget};
 use super::record::{EndReason, HangupParty};
 use super::screening::Screener;
+use super::transfer::{Origin, Wish};
+use super::turn::AfterSpeech;
 use super::{Call, CallEventKind, Command, DecisionKind, End, Phase, SETTLE_ATTEMPTS_MAX, SETTLE_BACKOFF, Timer};
 use crate::provider::telephony::HangupCause;
 use crate::time::Instant;
+
+/// What a call that ends does not wait for.
+const SET_UP: [Role; 9] = [
+    Role::Answer,
+    Role::Bridge,
+    Role::Brief,
+    Role::Consult,
+    Role::Dial,
+    Role::OpenMedia,
+    Role::Reserve,
+    Role::SendDigits,
+    Role::Transfer,
+];
 
 impl Call {
     pub(super) fn expired(&mut self, deadline: Instant, timer: Timer) {
@@ -18,14 +34,19 @@ impl Call {
             Timer::Duration => {
                 self.finish_at(deadline, HangupCause::NORMAL_CLEARING, system, EndReason::MaxDuration);
             }
+            Timer::Hold => self.resume(),
+            Timer::HoldPrompt => self.hold_prompt(),
+            Timer::InterDigit => self.keys_paused(),
             Timer::Ring => self.finish(HangupCause::NO_ANSWER, system, EndReason::NoAnswer),
             Timer::Screening => {
-                if let Some(answered_by) = self.screener.as_ref().map(Screener::timed_out) {
-                    self.screened(answered_by);
-                }
+                let verdict = self.screener.as_ref().map(Screener::handle_timeout);
+                self.screened(verdict);
             }
             Timer::SetUp if self.phase == Phase::Ending => self.settle_again(),
             Timer::SetUp => self.finish(timed_out, system, EndReason::SetUpTimeout),
+            Timer::Stall => self.finish(timed_out, system, EndReason::Stalled),
+            Timer::Transfer => self.transfer_failed(HangupCause::NO_ANSWER),
+            Timer::Warning => self.warn(),
             Timer::WrapUp => self.settle(),
             timer => self.turn.handle_timeout(self.now, timer, &mut self.shared),
         }
@@ -53,18 +74,33 @@ impl Call {
 
     /// What the conversation decided, and whether the end has been wrapped up.
     pub(super) fn follow_up(&mut self) {
-        if let Some(reason) = self.turn.take_end() {
-            let (cause, party) = match reason {
-                EndReason::AgentHangUp => (HangupCause::NORMAL_CLEARING, HangupParty::Agent),
-                EndReason::ProviderFailure => (HangupCause::TEMPORARY_FAILURE, HangupParty::System),
-                _ => (HangupCause::NORMAL_CLEARING, HangupParty::System),
-            };
-            self.finish(cause, party, reason);
+        match self.turn.take_request() {
+            Some(AfterSpeech::End(EndReason::ProviderFailure)) => self.providers_failed(),
+            Some(AfterSpeech::End(reason)) => self.finish(HangupCause::NORMAL_CLEARING, party_of(reason), reason),
+            Some(AfterSpeech::HangUp) => {
+                self.finish(HangupCause::NORMAL_CLEARING, HangupParty::Agent, EndReason::AgentHangUp);
+            }
+            Some(AfterSpeech::Transfer(wish)) => self.transfer(wish),
+            None => {}
         }
         let wraps_up = [Role::CloseMedia, Role::FinishListening, Role::HangUp, Role::Listen, Role::ReportAnswered];
         let is_wrapped_up = !wraps_up.iter().any(|role| self.shared.outbox.is_open(*role));
         if self.phase == Phase::Ending && self.settle_attempts == 0 && is_wrapped_up {
             self.settle();
+        }
+    }
+
+    /// Nothing can be understood or said any more: a human takes the call, or it ends.
+    fn providers_failed(&mut self) {
+        let transfer = &self.shared.config.policy.transfer;
+        let target = transfer.escalation.as_deref().and_then(|name| transfer.target(name)).cloned();
+        match target {
+            // A brief needs the synthesiser, which may be what has failed.
+            Some(target) if self.transferring.is_none() && self.phase == Phase::Connected => {
+                let target = TransferTarget { mode: TransferMode::Blind, ..target };
+                self.transfer(Wish { brief: String::new(), origin: Origin::Escalation, target });
+            }
+            _ => self.finish(HangupCause::TEMPORARY_FAILURE, HangupParty::System, EndReason::ProviderFailure),
         }
     }
 
@@ -81,8 +117,9 @@ impl Call {
         self.screener = None;
         self.shared.timers.clear_all();
         self.enter(Phase::Ending);
+        self.abandon_transfer();
         // Whether a cancelled reservation came about is found out, and undone, by the settlement.
-        for role in [Role::Answer, Role::Dial, Role::OpenMedia, Role::Reserve] {
+        for role in SET_UP {
             self.shared.outbox.cancel_role(role);
         }
         self.turn.stop(self.now, &mut self.shared);
@@ -131,5 +168,12 @@ impl Call {
         self.enter(Phase::Ended);
         let record = Box::new(self.record());
         self.shared.outbox.event(self.now, CallEventKind::Ended { record, ledger: self.ledger });
+    }
+}
+
+fn party_of(reason: EndReason) -> HangupParty {
+    match reason {
+        EndReason::AgentHangUp | EndReason::MessageLeft => HangupParty::Agent,
+        _ => HangupParty::System,
     }
 }

@@ -8,6 +8,7 @@ use super::output::{CallEventKind, Command, CommandId};
 use super::record::FunctionRecord;
 use super::shared::Shared;
 use super::timer::Timer;
+use super::tools::{self, SEND_DIGITS};
 use crate::provider::llm::ToolCall;
 use crate::time::Instant;
 
@@ -38,12 +39,18 @@ impl Functions {
 
     /// Starts a call; one that cannot be started is answered at once.
     pub(super) fn start(&mut self, now: Instant, call: ToolCall, shared: &mut Shared) -> Option<String> {
-        if !shared.config.tools.iter().any(|tool| tool.name == call.name) {
+        let sends_digits = call.name == SEND_DIGITS && shared.config.policy.send_digits;
+        if !sends_digits && !shared.config.tools.iter().any(|tool| tool.name == call.name) {
             return Some(json!({ "error": "there is no such function" }).to_string());
         }
         let parameters = match serde_json::from_str::<Value>(&call.arguments) {
             Ok(parameters @ Value::Object(_)) => parameters,
             Ok(_) | Err(_) => return Some(json!({ "error": "the arguments are not a JSON object" }).to_string()),
+        };
+        let command = match tools::digits(&call) {
+            Ok(digits) if sends_digits => Command::SendDigits { digits },
+            Err(content) if sends_digits => return Some(content),
+            _ => Command::RunFunction(call.clone()),
         };
         let record = self.records.len();
         if record < RECORDS_MAX {
@@ -51,7 +58,7 @@ impl Functions {
             self.records.push(FunctionRecord { name: call.name.clone(), parameters, result: None });
         }
         shared.outbox.event(now, CallEventKind::FunctionStarted { name: call.name.clone(), parameters });
-        let command = shared.outbox.start(Command::RunFunction(call.clone()));
+        let command = shared.outbox.start(command);
         let deadline = now + shared.config.policy.function_timeout;
         self.running.insert(command, Running { call, deadline, record });
         self.arm(shared);

@@ -50,10 +50,33 @@ pub enum Input {
 pub enum Control {
     /// End the call.
     HangUp,
+    /// Put the caller on hold: the agent neither listens nor speaks.
+    Hold,
+    /// Refuse a call that is not answered yet.
+    Reject {
+        /// What the other side is told.
+        cause: HangupCause,
+    },
+    /// Go on after a hold.
+    Resume,
     /// Let the agent say this, after what it is saying.
     Say {
         /// The words.
         text: String,
+        /// Whether the caller may cut it short; what may not be cut is said to its end, whatever the caller does.
+        interruptible: bool,
+    },
+    /// Press keys of the telephone.
+    SendDigits {
+        /// Which.
+        digits: Vec<DtmfDigit>,
+    },
+    /// Hand the call over.
+    Transfer {
+        /// What a human who is briefed first is told.
+        brief: String,
+        /// The name of one of the policy's targets.
+        target: String,
     },
 }
 
@@ -62,10 +85,22 @@ pub enum Control {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Progress {
+    /// Of a `Listen`: a tone such as an answering machine's.
+    Beep,
+    /// Of a `Consult`.
+    Consult(ConsultEvent),
     /// Of a `Dial`.
     Dial(DialEvent),
+    /// Of a `Listen`: how sure the recogniser is that the caller's turn is over. The latest estimate counts.
+    EndOfTurn {
+        /// From 0, the caller will go on, to 100. Whole, so that a journal keeps it exactly.
+        percent: u8,
+    },
     /// Of a `Listen`: a settled piece of transcript.
     Final {
+        /// The language that it is in, if the recogniser tells; BCP 47.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
         /// The words.
         text: String,
     },
@@ -99,6 +134,29 @@ pub enum Progress {
         /// When the first sound was.
         at: Instant,
     },
+}
+
+/// How the leg to a human gets on.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConsultEvent {
+    /// The human picked up, and the leg's media is joined.
+    Answered,
+    /// The human pressed a key.
+    Dtmf(DtmfDigit),
+    /// The leg is over.
+    Ended {
+        /// Why.
+        cause: HangupCause,
+    },
+    /// The leg will not be answered.
+    Failed {
+        /// Why.
+        cause: HangupCause,
+    },
+    /// The human's telephone rings.
+    Ringing,
 }
 
 /// What a completed command brought.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::outbox::Role;
 use super::policy::OnMachine;
 use super::record::{AnsweredBy, EndReason, HangupParty};
-use super::screening::Screener;
+use super::screening::{Greeting, Screener, Verdict};
+use super::transfer::Origin;
+use super::turn::AfterSpeech;
 use super::{
     Call, CallEventKind, Command, CommandId, Control, DecisionKind, Failure, Offer, Outcome, Phase, Progress, Timer,
 };
@@ -18,7 +20,7 @@ const SAY_BYTES_MAX: usize = 16 * 1024;
 impl Call {
     pub(super) fn begin(&mut self) {
         let policy = &self.shared.config.policy;
-        let wanted = policy.hold.min(policy.duration_max);
+        let wanted = policy.reserve.min(policy.duration_max);
         self.shared.timers.set(Timer::SetUp, self.now + policy.set_up_timeout);
         self.enter(self.phase);
         match self.shared.config.admission.refusal() {
@@ -44,6 +46,8 @@ impl Call {
         };
         match (role, outcome) {
             (Role::Answer, _) => self.answered(),
+            (Role::Bridge, _) => {}
+            (role @ (Role::Brief | Role::Consult | Role::Transfer), _) => self.transfer_completed(role, id),
             (Role::CloseMedia, Outcome::Recorded(location)) => self.recording = location,
             (Role::Dial, _) => self.dial_over(),
             (Role::OpenMedia, _) => self.media_opened(),
@@ -76,6 +80,7 @@ impl Call {
             Role::Answer | Role::Dial | Role::OpenMedia => {
                 self.finish(cause_of(failure.kind), system, EndReason::CarrierFailure);
             }
+            Role::Bridge | Role::Brief | Role::Consult | Role::Transfer => self.transfer_failed(cause_of(failure.kind)),
             Role::Reserve if failure.kind == ErrorKind::InsufficientFunds => {
                 self.finish(HangupCause::CALL_REJECTED, system, EndReason::InsufficientCredits);
             }
@@ -95,20 +100,9 @@ impl Call {
             return;
         };
         match (role, progress) {
+            (Role::Consult, Progress::Consult(event)) => self.consulted(id, &event),
             (Role::Dial, Progress::Dial(event)) => self.dialled(event),
-            (Role::Listen, Progress::SpeechStarted { at }) if self.screener.is_some() => {
-                let at = at.min(self.now);
-                if let Some(screener) = &mut self.screener {
-                    screener.speech_started(at, &mut self.shared.timers);
-                }
-                self.turn.progress(self.now, id, Progress::SpeechStarted { at }, &mut self.shared);
-            }
-            (Role::Listen, Progress::SpeechEnded { at }) if self.screener.is_some() => {
-                self.turn.progress(self.now, id, Progress::SpeechEnded { at }, &mut self.shared);
-                if let Some(answered_by) = self.screener.as_ref().map(Screener::speech_ended) {
-                    self.screened(answered_by);
-                }
-            }
+            (Role::Listen, progress) if self.screener.is_some() => self.screen(progress),
             (Role::Reserve, Progress::Queued { wait }) if self.end.is_none() => {
                 let limit = wait.saturating_add(self.shared.config.policy.set_up_timeout);
                 self.shared.timers.set(Timer::SetUp, self.now + limit);
@@ -122,15 +116,28 @@ impl Call {
     }
 
     pub(super) fn control(&mut self, control: Control) {
+        let operator = HangupParty::Operator;
         match control {
-            Control::HangUp => {
-                self.finish(HangupCause::NORMAL_CLEARING, HangupParty::Operator, EndReason::OperatorHangUp);
+            Control::HangUp => self.finish(HangupCause::NORMAL_CLEARING, operator, EndReason::OperatorHangUp),
+            Control::Hold => self.hold(),
+            Control::Reject { cause } if self.answered_at.is_none() => {
+                self.finish(cause, operator, EndReason::Rejected);
             }
-            Control::Say { text } if self.phase == Phase::Connected => {
+            Control::Reject { .. } => {}
+            Control::Resume => self.resume(),
+            Control::Say { text, interruptible } if self.phase == Phase::Connected && !self.is_bridged() => {
                 let text = &text[..text.floor_char_boundary(SAY_BYTES_MAX)];
-                self.turn.say(self.now, text, &mut self.shared);
+                self.turn.say(self.now, text, interruptible, &mut self.shared);
             }
             Control::Say { .. } => {}
+            Control::SendDigits { digits } if self.phase == Phase::Connected => {
+                self.shared.outbox.start(Command::SendDigits { digits });
+            }
+            Control::SendDigits { .. } => {}
+            Control::Transfer { brief, target } if self.phase == Phase::Connected && self.transferring.is_none() => {
+                self.wish_transfer(&target, brief, Origin::Operator);
+            }
+            Control::Transfer { .. } => {}
         }
     }
 
@@ -160,7 +167,10 @@ impl Call {
         }
         match event {
             DialEvent::Answered => self.answered(),
-            DialEvent::EarlyMedia => {}
+            DialEvent::EarlyMedia => {
+                self.rings();
+                self.shared.outbox.event(self.now, CallEventKind::EarlyMedia);
+            }
             DialEvent::Failed { cause } => {
                 self.leg_is_gone = true;
                 let reason = match cause {
@@ -171,8 +181,13 @@ impl Call {
                 };
                 self.finish(cause, HangupParty::Caller, reason);
             }
-            DialEvent::Ringing if self.phase == Phase::Dialing => self.enter(Phase::Ringing),
-            DialEvent::Ringing => {}
+            DialEvent::Ringing => self.rings(),
+        }
+    }
+
+    fn rings(&mut self) {
+        if self.phase == Phase::Dialing {
+            self.enter(Phase::Ringing);
         }
     }
 
@@ -195,6 +210,10 @@ impl Call {
         if let Some(granted) = self.shared.granted {
             timers.set(Timer::Credits, self.now + granted);
         }
+        if let Some(warning) = &policy.warning {
+            let talk_max = self.shared.granted.map_or(policy.duration_max, |granted| granted.min(policy.duration_max));
+            timers.set(Timer::Warning, self.now + talk_max.saturating_sub(warning.before));
+        }
         self.shared.outbox.start(Command::ReportAnswered);
         self.shared.outbox.start(Command::OpenMedia);
     }
@@ -211,25 +230,109 @@ impl Call {
                 self.screener = Some(Screener::new(self.now, policy, &mut self.shared.timers));
                 self.enter(Phase::Screening);
             }
-            _ => self.connected(),
+            _ => self.connected(&Greeting::default()),
         }
     }
 
-    pub(super) fn screened(&mut self, answered_by: AnsweredBy) {
+    /// The recogniser has something to say about whoever picked up.
+    fn screen(&mut self, progress: Progress) {
+        let Some(screener) = &mut self.screener else { return };
+        let timers = &mut self.shared.timers;
+        let verdict = match progress {
+            Progress::Beep => screener.beeped(),
+            Progress::Final { text, .. } => screener.words(&text, true),
+            Progress::Interim { text } => screener.words(&text, false),
+            Progress::SpeechEnded { at } => {
+                screener.speech_ended(at.min(self.now), timers);
+                if !self.shared.outbox.is_open(Role::Finalize) {
+                    self.shared.outbox.start(Command::Finalize);
+                }
+                None
+            }
+            Progress::SpeechStarted { at } => {
+                screener.speech_started(at.min(self.now), timers);
+                None
+            }
+            _ => None,
+        };
+        self.screened(verdict);
+    }
+
+    pub(super) fn screened(&mut self, verdict: Option<Verdict>) {
         let Some(screener) = self.screener.take() else { return };
+        match verdict {
+            Some(Verdict::AnsweredBy(answered_by)) => self.answered_by(answered_by, screener),
+            Some(Verdict::Beeped) => self.leave_message(&screener),
+            Some(Verdict::OwnerAbsent) => {
+                self.finish(HangupCause::NORMAL_CLEARING, HangupParty::System, EndReason::MachineAnswered);
+            }
+            None => self.screener = Some(screener),
+        }
+    }
+
+    fn answered_by(&mut self, answered_by: AnsweredBy, mut screener: Screener) {
         self.shared.timers.clear(Timer::Screening);
+        let greeting = screener.greeting.clone();
+        let length = greeting.began.map_or(Duration::ZERO, |began| self.now.saturating_since(began));
+        self.shared.explain(self.now, || DecisionKind::Screened { answered_by, greeting: length });
         self.answered_by = Some(answered_by);
         self.shared.outbox.event(self.now, CallEventKind::AnsweredBy { answered_by });
-        if answered_by == AnsweredBy::Machine && screener.on_machine() == OnMachine::HangUp {
-            self.finish(HangupCause::NORMAL_CLEARING, HangupParty::System, EndReason::MachineAnswered);
-        } else {
-            self.connected();
+        let introduction = screener.introduction().map(str::to_owned);
+        match (answered_by, introduction, screener.on_machine().clone()) {
+            (AnsweredBy::Assistant, Some(introduction), _) => {
+                screener.await_owner(self.now, &mut self.shared.timers);
+                self.screener = Some(screener);
+                self.turn.hold(self.now, &mut self.shared);
+                self.turn.say(self.now, &introduction, false, &mut self.shared);
+            }
+            (AnsweredBy::Assistant | AnsweredBy::Machine, _, OnMachine::HangUp) => {
+                self.finish(HangupCause::NORMAL_CLEARING, HangupParty::System, EndReason::MachineAnswered);
+            }
+            (AnsweredBy::Assistant | AnsweredBy::Machine, _, OnMachine::LeaveMessage(voicemail)) => {
+                screener.await_beep(self.now, &voicemail, &mut self.shared.timers);
+                self.screener = Some(screener);
+            }
+            _ => self.connected(&greeting),
         }
     }
 
-    pub(super) fn connected(&mut self) {
+    fn leave_message(&mut self, screener: &Screener) {
+        let OnMachine::LeaveMessage(voicemail) = screener.on_machine().clone() else { return };
+        self.shared.timers.clear(Timer::Screening);
+        self.shared.explain(self.now, || DecisionKind::LeaveMessage);
         self.enter(Phase::Connected);
-        self.turn.begin(self.now, &mut self.shared);
+        // A machine is not listened to.
+        self.turn.hold(self.now, &mut self.shared);
+        let then = AfterSpeech::End(EndReason::MessageLeft);
+        self.turn.say_then(self.now, &voicemail.text, then, &mut self.shared);
+    }
+
+    pub(super) fn connected(&mut self, greeting: &Greeting) {
+        self.enter(Phase::Connected);
+        self.turn.begin(self.now, greeting, &mut self.shared);
+    }
+
+    /// Lets the caller know that a limit is near.
+    pub(super) fn warn(&mut self) {
+        if let Some(warning) = self.shared.config.policy.warning.clone()
+            && self.phase == Phase::Connected
+            && !self.is_on_hold()
+        {
+            self.turn.say(self.now, &warning.text, false, &mut self.shared);
+        }
+    }
+
+    /// Something happened: the call does not stand still.
+    pub(super) fn alive(&mut self) {
+        if self.answered_at.is_none() || self.end.is_some() {
+            return;
+        }
+        if self.is_on_hold() {
+            self.shared.timers.clear(Timer::Stall);
+        } else {
+            let policy = &self.shared.config.policy;
+            self.shared.timers.set(Timer::Stall, self.now + policy.silence.timeout + policy.stall_timeout);
+        }
     }
 }
 

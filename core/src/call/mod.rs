@@ -8,10 +8,15 @@ mod answer;
 mod config;
 mod decision;
 mod dialogue;
+mod dtmf_rules;
+mod echo;
 mod ending;
 mod function;
+mod hold;
 mod input;
+mod keys;
 mod leg;
+mod lexicon;
 mod outbox;
 mod output;
 pub mod policy;
@@ -20,32 +25,34 @@ mod screening;
 mod sentence;
 mod shared;
 mod timer;
+mod tools;
+mod transfer;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{Admission, CallConfig, Offer};
-pub use decision::{Decision, DecisionKind};
+pub use decision::{Decision, DecisionKind, EarlyStep, EndpointReason, InterruptionVerdict, ResumeCause};
 pub use dialogue::{Speaker, TranscriptEntry};
-pub use input::{Control, Failure, Input, Outcome, Progress};
+pub use input::{ConsultEvent, Control, Failure, Input, Outcome, Progress};
 pub use output::{CallEvent, CallEventKind, Command, CommandId, Output, Phase};
 pub use policy::Policy;
 pub use record::{CallRecord, LedgerSummary};
 pub use timer::Timer;
+pub use tools::{END_CALL, SEND_DIGITS, SWITCH_LANGUAGE, TRANSFER_CALL};
 
+use self::dtmf_rules::DtmfRules;
 use self::outbox::Outbox;
-use self::record::{AnsweredBy, CallStatus, Direction, EndReason, HangupParty};
+use self::record::{AnsweredBy, CallStatus, Direction, EndReason, HangupParty, TransferRecord};
 use self::screening::Screener;
 use self::shared::Shared;
 use self::timer::Timers;
+use self::transfer::Transferring;
 use self::turn::Turn;
-use crate::provider::llm::Tool;
 use crate::provider::telephony::HangupCause;
 use crate::time::{Instant, millis};
-
-/// The tool by which a model ends the call, once what it has said is heard. Every agent has it.
-pub const END_CALL: &str = "end_call";
 
 /// How often a settlement is tried in the call; a call that is still not settled keeps its hold.
 pub const SETTLE_ATTEMPTS_MAX: u32 = 5;
@@ -71,6 +78,11 @@ pub struct Call {
     ledger: Option<LedgerSummary>,
     recording: Option<String>,
     settle_attempts: u32,
+    /// The holder of the call has put the caller on hold.
+    held: bool,
+    dtmf_rules: DtmfRules,
+    transferring: Option<Transferring>,
+    transfers: Vec<TransferRecord>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +107,7 @@ impl Call {
             outbox: Outbox::new(start),
             started: start,
             timers: Timers::default(),
+            variables: BTreeMap::new(),
         };
         let mut call = Self {
             shared,
@@ -111,6 +124,10 @@ impl Call {
             ledger: None,
             recording: None,
             settle_attempts: 0,
+            held: false,
+            dtmf_rules: DtmfRules::default(),
+            transferring: None,
+            transfers: Vec::new(),
         };
         call.begin();
         call
@@ -122,12 +139,11 @@ impl Call {
         if self.phase == Phase::Ended {
             return;
         }
+        self.alive();
         match input {
             Input::Completed(id, outcome) => self.completed(id, outcome),
             Input::Control(control) => self.control(control),
-            Input::Dtmf(digit) if self.end.is_none() => {
-                self.shared.outbox.event(self.now, CallEventKind::Dtmf { digit });
-            }
+            Input::Dtmf(digit) if self.end.is_none() => self.key(digit),
             Input::Dtmf(_) => {}
             Input::EngineLost => self.engine_lost(),
             Input::Failed(id, failure) => self.failed(id, &failure),
@@ -222,6 +238,8 @@ impl Call {
             barge_ins: self.turn.barge_ins.clone(),
             functions: self.turn.functions(),
             recording: self.recording.clone(),
+            transfers: self.transfers.clone(),
+            variables: self.shared.variables.clone(),
         }
     }
 
@@ -236,6 +254,7 @@ impl Call {
             | EndReason::MediaLost
             | EndReason::ProviderFailure
             | EndReason::SetUpTimeout
+            | EndReason::Stalled
             | EndReason::StoreFailure => CallStatus::Failed,
             EndReason::AgentInactive
             | EndReason::InsufficientCredits
@@ -246,13 +265,5 @@ impl Call {
             _ if self.answered_at.is_none() => CallStatus::NoAnswer,
             _ => CallStatus::Completed,
         }
-    }
-}
-
-fn end_call_tool() -> Tool {
-    Tool {
-        description: "Ends the call. Say goodbye in the same answer.".to_owned(),
-        name: END_CALL.to_owned(),
-        parameters: serde_json::json!({ "type": "object", "properties": {} }),
     }
 }

@@ -9,7 +9,10 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Role {
     Answer,
+    Bridge,
+    Brief,
     CloseMedia,
+    Consult,
     Dial,
     Finalize,
     FinishListening,
@@ -20,34 +23,44 @@ pub(super) enum Role {
     ReportAnswered,
     Reserve,
     RunFunction,
+    SendDigits,
     Settle,
     Speak,
+    Transfer,
 }
 
 impl Role {
-    fn of(command: &Command) -> Self {
+    pub(super) fn of(command: &Command) -> Self {
         match command {
             Command::Answer => Self::Answer,
+            Command::Bridge => Self::Bridge,
+            Command::Brief { .. } => Self::Brief,
             Command::CloseMedia => Self::CloseMedia,
+            Command::Consult { .. } => Self::Consult,
             Command::Dial => Self::Dial,
             Command::Finalize => Self::Finalize,
             Command::FinishListening => Self::FinishListening,
             Command::Generate(_) => Self::Generate,
             Command::HangUp { .. } => Self::HangUp,
-            Command::Listen => Self::Listen,
+            Command::Listen { .. } => Self::Listen,
             Command::OpenMedia => Self::OpenMedia,
             Command::ReportAnswered => Self::ReportAnswered,
             Command::Reserve { .. } => Self::Reserve,
             Command::RunFunction(_) => Self::RunFunction,
+            Command::SendDigits { .. } => Self::SendDigits,
             Command::Settle(_) => Self::Settle,
             Command::Speak { .. } => Self::Speak,
+            Command::Transfer { .. } => Self::Transfer,
         }
     }
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Answer => "answer",
+            Self::Bridge => "bridge",
+            Self::Brief => "brief",
             Self::CloseMedia => "close_media",
+            Self::Consult => "consult",
             Self::Dial => "dial",
             Self::Finalize => "finalize",
             Self::FinishListening => "finish_listening",
@@ -58,8 +71,10 @@ impl Role {
             Self::ReportAnswered => "report_answered",
             Self::Reserve => "reserve",
             Self::RunFunction => "run_function",
+            Self::SendDigits => "send_digits",
             Self::Settle => "settle",
             Self::Speak => "speak",
+            Self::Transfer => "transfer",
         }
     }
 }

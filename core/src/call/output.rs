@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
+use super::outbox::Role;
 use super::record::{AnsweredBy, CallRecord, LedgerSummary};
 use crate::error::ErrorKind;
 use crate::provider::llm::{LlmRequest, ToolCall};
-use crate::provider::telephony::{DtmfDigit, HangupCause};
+use crate::provider::telephony::{DtmfDigit, E164, HangupCause};
 
 /// One output, in the order in which it must be carried out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,8 +54,20 @@ impl fmt::Display for CommandId {
 pub enum Command {
     /// Pick up the ringing leg.
     Answer,
+    /// Let caller and human hear each other.
+    Bridge,
+    /// Speak to the human of a `Consult`, of whom the caller hears nothing.
+    Brief {
+        /// What to say.
+        text: String,
+    },
     /// Close the recording and give the media back. Completes with [`Outcome::Recorded`](super::Outcome::Recorded).
     CloseMedia,
+    /// Call a human on a leg of its own; cancelling it ends that leg.
+    Consult {
+        /// Whom.
+        target: E164,
+    },
     /// Place the call.
     Dial,
     /// Ask the recogniser to settle what it has heard.
@@ -69,7 +82,10 @@ pub enum Command {
         cause: HangupCause,
     },
     /// Recognise the caller until told to finish.
-    Listen,
+    Listen {
+        /// What the caller is expected to speak; BCP 47.
+        language: String,
+    },
     /// Join the leg's media, and begin to record if the configuration says so.
     OpenMedia,
     /// Commit that the call was answered.
@@ -81,13 +97,32 @@ pub enum Command {
     },
     /// Run one of the agent's functions. Completes with [`Outcome::Function`](super::Outcome::Function).
     RunFunction(ToolCall),
+    /// Press keys on the leg.
+    SendDigits {
+        /// Which.
+        digits: Vec<DtmfDigit>,
+    },
     /// Commit the end: record, money and reports, all or nothing.
     Settle(Box<CallRecord>),
     /// Speak, after all speech that was started before.
     Speak {
+        /// The language of the text; BCP 47.
+        language: String,
         /// What to say.
         text: String,
     },
+    /// Let the carrier take the leg over to somebody else.
+    Transfer {
+        /// To whom.
+        target: E164,
+    },
+}
+
+impl Command {
+    /// Its name in snake case, as problems and journals call it.
+    pub fn name(&self) -> &'static str {
+        Role::of(self).name()
+    }
 }
 
 /// What happened, and when.
@@ -111,6 +146,11 @@ pub enum CallEventKind {
         /// Who.
         answered_by: AnsweredBy,
     },
+    /// A human was put through to the caller.
+    Bridged {
+        /// Which target.
+        target: String,
+    },
     /// The caller spoke over the agent and the agent fell silent.
     BargeIn {
         /// From the beginning of the caller's speech to the order to be silent.
@@ -122,6 +162,8 @@ pub enum CallEventKind {
         /// Which.
         digit: DtmfDigit,
     },
+    /// The network plays something before the answer.
+    EarlyMedia,
     /// The call is over, settled and reported. Always the last event.
     Ended {
         /// The whole call.
@@ -143,10 +185,19 @@ pub enum CallEventKind {
         /// With what.
         parameters: serde_json::Value,
     },
+    /// The caller was put on hold.
+    Held,
+    /// The conversation goes on after a hold.
+    HoldEnded,
     /// What the caller seems to be saying.
     Interim {
         /// The words so far.
         text: String,
+    },
+    /// The call goes on in another language.
+    LanguageSwitched {
+        /// BCP 47.
+        language: String,
     },
     /// The call moved on.
     Phase {
@@ -168,12 +219,26 @@ pub enum CallEventKind {
         #[serde(rename = "wait_ms", with = "crate::time::duration_ms")]
         wait: Duration,
     },
+    /// What silenced the agent was nothing, and it goes on where it was cut off.
+    Resumed,
     /// An entry of the transcript is new, or replaces the one with its index.
     Transcript {
         /// Position in the transcript.
         index: usize,
         /// The entry.
         entry: TranscriptEntry,
+    },
+    /// Nobody took the call that was to be handed over.
+    TransferFailed {
+        /// Why.
+        cause: HangupCause,
+        /// Which target.
+        target: String,
+    },
+    /// The call is being handed over.
+    TransferStarted {
+        /// Which target.
+        target: String,
     },
     /// The agent's first sound of a turn was played.
     TurnAnswered {
@@ -185,6 +250,13 @@ pub enum CallEventKind {
     TranscriptTruncated {
         /// The new length.
         length: usize,
+    },
+    /// A key set a variable of the call.
+    Variable {
+        /// Which.
+        name: String,
+        /// The keys.
+        value: String,
     },
 }
 

@@ -1,11 +1,13 @@
 //! The call's record: what is stored, reported and billed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
+use super::policy::TransferMode;
 use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::telephony::{E164, HangupCause};
 use crate::time::{Timestamp, millis};
@@ -58,6 +60,10 @@ pub struct CallRecord {
     pub functions: Vec<FunctionRecord>,
     /// Where the recording is.
     pub recording: Option<String>,
+    /// Each attempt to hand the call over.
+    pub transfers: Vec<TransferRecord>,
+    /// What the caller's keys set.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl CallRecord {
@@ -136,6 +142,8 @@ pub enum HangupParty {
     Operator,
     /// The engine: a limit or a failure.
     System,
+    /// The human who had taken the call over.
+    Target,
 }
 
 impl fmt::Display for HangupParty {
@@ -145,6 +153,7 @@ impl fmt::Display for HangupParty {
             Self::Caller => "caller",
             Self::Operator => "operator",
             Self::System => "system",
+            Self::Target => "target",
         })
     }
 }
@@ -176,6 +185,8 @@ pub enum EndReason {
     MaxDuration,
     /// The media stopped.
     MediaLost,
+    /// A machine answered and was left its message.
+    MessageLeft,
     /// Nobody answered in time.
     NoAnswer,
     /// Whoever holds the call ended it.
@@ -192,8 +203,12 @@ pub enum EndReason {
     SetUpTimeout,
     /// Nobody spoke.
     Silence,
+    /// Nothing happened any more, and no other limit told why.
+    Stalled,
     /// The store failed before the call could begin.
     StoreFailure,
+    /// A human has taken the call, or has ended it after taking it.
+    Transferred,
 }
 
 /// Who picked up an outbound call.
@@ -201,9 +216,11 @@ pub enum EndReason {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum AnsweredBy {
-    /// A person: a short greeting.
+    /// A phone's assistant, which asks who calls.
+    Assistant,
+    /// A person.
     Human,
-    /// A machine: a long greeting.
+    /// An answering machine.
     Machine,
     /// Nothing was said.
     Unknown,
@@ -223,6 +240,36 @@ pub struct BargeInRecord {
     pub at_ms: u64,
     /// From the beginning of the caller's speech to the order to be silent.
     pub reaction_ms: u64,
+    /// Whether it turned out to be nothing, and the agent went on where it was cut off.
+    pub resumed: bool,
+}
+
+/// One attempt to hand the call over.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct TransferRecord {
+    /// Since the call's start.
+    pub at_ms: u64,
+    /// How.
+    pub mode: TransferMode,
+    /// What came of it.
+    pub outcome: TransferOutcome,
+    /// The name of the target.
+    pub target: String,
+}
+
+/// What came of a transfer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferOutcome {
+    /// The call ended before anybody took it.
+    Abandoned,
+    /// A human took the call.
+    Completed,
+    /// Nobody took it, and the agent went on.
+    Failed {
+        /// Why.
+        cause: HangupCause,
+    },
 }
 
 /// One function call.

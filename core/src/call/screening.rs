@@ -1,38 +1,202 @@
-//! Who picked up: a person greets briefly, a machine at length.
+//! Who picked up, and what a machine is told.
 
-use super::policy::{OnMachine, Screening};
+use super::policy::{OnMachine, Screening, Voicemail};
 use super::record::AnsweredBy;
 use super::timer::{Timer, Timers};
 use crate::time::Instant;
 
-/// Listens to the first words of whoever picked up.
+/// What machines say, in lower case; each phrase is one that a person who picks up does not use.
+const MACHINE_PHRASES: [&str; 17] = [
+    "after the beep",
+    "after the tone",
+    "at the tone",
+    "cannot take your call",
+    "can't come to the phone",
+    "can't take your call",
+    "leave a message",
+    "leave me a message",
+    "leave your message",
+    "mailbox",
+    "the number you have dialed",
+    "trying to reach",
+    "voice mail",
+    "voicemail",
+    "kotak suara",
+    "tidak dapat dihubungi",
+    "tinggalkan pesan",
+];
+
+/// What the assistants of telephones say.
+const ASSISTANT_PHRASES: [&str; 7] = [
+    "reason for calling",
+    "record your name",
+    "say your name",
+    "screening service",
+    "state your name",
+    "sebutkan nama",
+    "why you're calling",
+];
+
+/// Listens to whoever picked up, until it is clear who that is and what to do.
 #[derive(Debug)]
 pub(super) struct Screener {
     policy: Screening,
-    speech_began: Option<Instant>,
+    state: State,
+    pub(super) greeting: Greeting,
+}
+
+/// The first words of whoever picked up.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Greeting {
+    pub(super) began: Option<Instant>,
+    pub(super) stopped: Option<Instant>,
+    pub(super) text: String,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Nothing was heard.
+    Waiting,
+    /// The greeting goes on, or its words are still to come.
+    Greeting,
+    /// A machine: its beep is to come before this.
+    Beep { deadline: Instant },
+    /// A phone's assistant knows who calls: its owner is to come.
+    Owner,
+}
+
+/// What became clear.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// Who picked up.
+    AnsweredBy(AnsweredBy),
+    /// The beep was heard, or will not come: leave the message.
+    Beeped,
+    /// The assistant's owner did not come.
+    OwnerAbsent,
 }
 
 impl Screener {
     pub(super) fn new(now: Instant, policy: Screening, timers: &mut Timers) -> Self {
         timers.set(Timer::Screening, now + policy.wait_max);
-        Self { policy, speech_began: None }
+        Self { policy, state: State::Waiting, greeting: Greeting::default() }
+    }
+
+    pub(super) fn on_machine(&self) -> &OnMachine {
+        &self.policy.on_machine
+    }
+
+    /// What a phone's assistant is told.
+    pub(super) fn introduction(&self) -> Option<&str> {
+        self.policy.introduction.as_deref()
+    }
+
+    /// From now on, waits for the beep.
+    pub(super) fn await_beep(&mut self, now: Instant, voicemail: &Voicemail, timers: &mut Timers) {
+        let deadline = now + voicemail.beep_timeout;
+        self.state = State::Beep { deadline };
+        let is_silent = self.greeting.stopped.is_some();
+        timers.set(Timer::Screening, if is_silent { deadline.min(now + voicemail.silence) } else { deadline });
+    }
+
+    /// From now on, waits for the assistant's owner.
+    pub(super) fn await_owner(&mut self, now: Instant, timers: &mut Timers) {
+        self.state = State::Owner;
+        self.greeting = Greeting::default();
+        timers.set(Timer::Screening, now + self.policy.owner_timeout);
     }
 
     pub(super) fn speech_started(&mut self, at: Instant, timers: &mut Timers) {
-        let began = *self.speech_began.get_or_insert(at);
-        timers.set(Timer::Screening, began + self.policy.greeting_max);
+        self.greeting.stopped = None;
+        match self.state {
+            State::Beep { deadline } => timers.set(Timer::Screening, deadline),
+            State::Greeting | State::Waiting => {
+                self.state = State::Greeting;
+                let began = *self.greeting.began.get_or_insert(at);
+                timers.set(Timer::Screening, began + self.policy.greeting_max);
+            }
+            State::Owner => self.greeting.began = self.greeting.began.or(Some(at)),
+        }
     }
 
-    pub(super) fn on_machine(&self) -> OnMachine {
-        self.policy.on_machine
+    pub(super) fn speech_ended(&mut self, at: Instant, timers: &mut Timers) {
+        self.greeting.stopped = Some(at);
+        match (self.state, &self.policy.on_machine) {
+            (State::Beep { deadline }, OnMachine::LeaveMessage(voicemail)) => {
+                timers.set(Timer::Screening, deadline.min(at + voicemail.silence));
+            }
+            (State::Greeting, _) => timers.set(Timer::Screening, at + self.policy.words_timeout),
+            _ => {}
+        }
     }
 
-    /// A greeting ended; more than `greeting_max` in one breath would have been a machine.
-    pub(super) fn speech_ended(&self) -> AnsweredBy {
-        AnsweredBy::Human
+    /// Words so far, or settled ones.
+    pub(super) fn words(&mut self, text: &str, is_final: bool) -> Option<Verdict> {
+        let heard = classify(text)?;
+        match (self.state, heard) {
+            (State::Beep { .. }, _) => None,
+            (State::Owner, AnsweredBy::Human) if is_final => {
+                text.clone_into(&mut self.greeting.text);
+                Some(Verdict::AnsweredBy(AnsweredBy::Human))
+            }
+            (State::Owner, AnsweredBy::Machine) if is_final => Some(Verdict::OwnerAbsent),
+            (State::Owner, _) => None,
+            (_, AnsweredBy::Human) if !is_final || self.greeting.stopped.is_none() => None,
+            (_, heard) => {
+                text.clone_into(&mut self.greeting.text);
+                Some(Verdict::AnsweredBy(heard))
+            }
+        }
     }
 
-    pub(super) fn timed_out(&self) -> AnsweredBy {
-        if self.speech_began.is_some() { AnsweredBy::Machine } else { AnsweredBy::Unknown }
+    pub(super) fn beeped(&self) -> Option<Verdict> {
+        match self.state {
+            State::Beep { .. } => Some(Verdict::Beeped),
+            // Nobody greets with a beep.
+            State::Greeting | State::Waiting => Some(Verdict::AnsweredBy(AnsweredBy::Machine)),
+            State::Owner => None,
+        }
+    }
+
+    pub(super) fn handle_timeout(&self) -> Verdict {
+        match self.state {
+            State::Beep { .. } => Verdict::Beeped,
+            State::Greeting if self.greeting.stopped.is_some() => Verdict::AnsweredBy(AnsweredBy::Human),
+            State::Greeting => Verdict::AnsweredBy(AnsweredBy::Machine),
+            State::Owner => Verdict::OwnerAbsent,
+            State::Waiting => Verdict::AnsweredBy(AnsweredBy::Unknown),
+        }
+    }
+}
+
+/// Who says such a thing; `None` for no words at all.
+fn classify(text: &str) -> Option<AnsweredBy> {
+    let text = text.to_lowercase().replace('\u{2019}', "'");
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+    if text.trim().is_empty() {
+        None
+    } else if says(&ASSISTANT_PHRASES) {
+        Some(AnsweredBy::Assistant)
+    } else if says(&MACHINE_PHRASES) {
+        Some(AnsweredBy::Machine)
+    } else {
+        Some(AnsweredBy::Human)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_and_assistants_are_known_by_their_words() {
+        let says = |text| classify(text).unwrap();
+        assert_eq!(says("Hello?"), AnsweredBy::Human);
+        assert_eq!(says("Hi, who is this?"), AnsweredBy::Human);
+        assert_eq!(says("Please leave a message after the tone."), AnsweredBy::Machine);
+        assert_eq!(says("We can\u{2019}t take your call right now"), AnsweredBy::Machine);
+        let assistant = "If you record your name and reason for calling, I will see if this person is available.";
+        assert_eq!(says(assistant), AnsweredBy::Assistant);
+        assert_eq!(classify("  "), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What the parts of a call share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,9 +21,23 @@ pub(super) struct Shared {
     pub(super) outbox: Outbox,
     pub(super) started: Instant,
     pub(super) timers: Timers,
+    /// What the caller's keys set.
+    pub(super) variables: BTreeMap<String, String>,
 }
 
 impl Shared {
+    /// The instructions for the model, with what the caller's keys have told.
+    pub(super) fn system_prompt(&self) -> String {
+        let mut prompt = self.config.system_prompt.clone();
+        if !self.variables.is_empty() {
+            prompt.push_str("\n\nThe caller has entered by keys:");
+        }
+        for (name, value) in &self.variables {
+            prompt.push_str(&format!("\n{name}: {value}"));
+        }
+        prompt
+    }
+
     /// Notes a decision, if somebody asked for them.
     pub(super) fn explain(&mut self, now: Instant, kind: impl FnOnce() -> DecisionKind) {
         let at = self.since_start(now);

@@ -14,10 +14,20 @@ pub enum Timer {
     Duration,
     /// The caller's turn is over.
     Endpoint,
+    /// A function keeps the caller waiting in silence.
+    Filler,
     /// A function took too long.
     Function,
+    /// The line has been on hold for long enough.
+    Hold,
+    /// The caller on hold should hear that somebody is still there.
+    HoldPrompt,
+    /// The caller's row of keys is over.
+    InterDigit,
     /// The model took too long.
     Reply,
+    /// The speech that silenced the agent brought no words.
+    Resume,
     /// Nobody answered.
     Ring,
     /// It did not become clear who answered.
@@ -28,25 +38,39 @@ pub enum Timer {
     Silence,
     /// Speech was not played.
     Speech,
+    /// Nothing at all has happened for too long.
+    Stall,
     /// Speech ended and no transcript came.
     Transcript,
+    /// Nobody took the call that was to be handed over.
+    Transfer,
+    /// A limit is near.
+    Warning,
     /// Completing transcript and recording took too long.
     WrapUp,
 }
 
-const ALL: [Timer; 13] = [
+const ALL: [Timer; 21] = [
     Timer::BargeIn,
     Timer::Credits,
     Timer::Duration,
     Timer::Endpoint,
+    Timer::Filler,
     Timer::Function,
+    Timer::Hold,
+    Timer::HoldPrompt,
+    Timer::InterDigit,
     Timer::Reply,
+    Timer::Resume,
     Timer::Ring,
     Timer::Screening,
     Timer::SetUp,
     Timer::Silence,
     Timer::Speech,
+    Timer::Stall,
     Timer::Transcript,
+    Timer::Transfer,
+    Timer::Warning,
     Timer::WrapUp,
 ];
 
@@ -63,6 +87,10 @@ impl Timers {
 
     pub(super) fn clear(&mut self, timer: Timer) {
         self.deadlines[timer as usize] = None;
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.deadlines[timer as usize].is_some()
     }
 
     pub(super) fn clear_all(&mut self) {

@@ -27,7 +27,7 @@ const STARTS_MAX: u32 = 16;
 /// One tenant's tasks that may be dialled now.
 struct Lane {
     queue: Record,
-    starts: u32,
+    has_dialled: bool,
     tasks: VecDeque<(Record, Task)>,
 }
 
@@ -57,7 +57,7 @@ impl Engine {
             left = left.min(room.all);
             let limit = room.tenant.min(STARTS_MAX);
             let due = if limit == 0 { Vec::new() } else { tasks.due(tenant, limit).await? };
-            lanes.push(Lane { queue, starts: 0, tasks: due.into() });
+            lanes.push(Lane { queue, has_dialled: false, tasks: due.into() });
         }
         while left > 0 && lanes.iter().any(|lane| !lane.tasks.is_empty()) {
             for lane in &mut lanes {
@@ -66,16 +66,13 @@ impl Engine {
                 }
                 let Some((row, task)) = lane.tasks.pop_front() else { continue };
                 if self.dispatch(row, task).await? {
-                    lane.starts += 1;
+                    lane.has_dialled = true;
                     left -= 1;
                 }
             }
         }
-        let now = self.shared.providers.runtime.wall_clock();
         for lane in lanes {
-            // A tenant whose turn did not come is the first next time.
-            let look_at = if lane.starts == 0 { now } else { now + INTERVAL };
-            tasks.release_queue(lane.queue, look_at).await?;
+            tasks.release_queue(lane.queue, lane.has_dialled).await?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::Engine;
+use super::consult::{self, Consult, ConsultStep};
 use super::handle::HandleEnds;
 use super::job::{self, JobEvent, Jobs, Kind};
 use super::lease::Lease;
@@ -18,11 +19,11 @@ use super::media::MediaSession;
 use super::recording::Recording;
 use crate::call::{Call, CallConfig, Command, CommandId, Control, Failure, Input, Offer, Outcome, Output, Progress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{self, Entry};
+use crate::provider::Telephony;
 use crate::provider::llm::ToolCall;
 use crate::provider::stt::SttOptions;
-use crate::provider::telephony::{DialOptions, HangupCause, LegId, Media, MediaEvent};
-use crate::provider::tts::{TtsInput, TtsOptions};
+use crate::provider::telephony::{DialOptions, E164, HangupCause, LegId, Media, MediaEvent};
+use crate::provider::tts::{TtsEvent, TtsInput, TtsOptions};
 use crate::runtime;
 use crate::service::agents::Agent;
 use crate::service::calls::Snapshot;
@@ -33,10 +34,14 @@ use crate::time::Instant;
 /// Longest wait for the last entries of the journal after the call's end: they say how it ended, should it not be settled.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Longest wait for a carrier to end the leg of a human who did not take the call.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
+
 pub(super) struct Driver {
     agent: Arc<Agent>,
     call: Call,
     config: CallConfig,
+    consult: Option<Consult>,
     engine: Engine,
     handle: HandleEnds,
     inbox: VecDeque<Input>,
@@ -55,6 +60,7 @@ type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why the loop goes on.
 enum Wake {
+    Consult(Option<MediaEvent>),
     Control(Control),
     Job(CommandId, JobEvent),
     LeaseLost,
@@ -66,10 +72,7 @@ impl Driver {
     pub(super) fn new(engine: Engine, agent: Arc<Agent>, config: CallConfig, offer: Offer, handle: HandleEnds) -> Self {
         let providers = &engine.shared.providers;
         let start = providers.runtime.now();
-        let mut log =
-            Log::new(providers.runtime.clone(), providers.store.clone(), journal::log_key(config.tenant, config.id));
-        let boxed = Box::new(config.clone());
-        log.write(&Entry::Start { at: start, config: boxed, offer: offer.clone(), version: journal::VERSION });
+        let log = Log::new(providers.runtime.clone(), providers.store.clone(), start, &config, &offer);
         let leg = match &offer {
             Offer::Inbound { leg, .. } => Some(leg.clone()),
             Offer::Outbound { .. } => None,
@@ -81,6 +84,7 @@ impl Driver {
             agent,
             call: Call::new(config.clone(), offer.clone(), start),
             config,
+            consult: None,
             engine,
             handle,
             inbox: VecDeque::new(),
@@ -107,6 +111,7 @@ impl Driver {
         }
         let runtime = self.engine.shared.providers.runtime.clone();
         let log = &mut self.log;
+        log.end(runtime.now());
         let flush = async { poll_fn(|context| log.poll_flush(context).map(Ok)).await };
         if runtime::timeout(&*runtime, LOG_FLUSH_TIMEOUT, "journal.flush", flush).await.is_err() {
             tracing::warn!(call = %self.config.id, "the journal's last entries were not written in time");
@@ -117,9 +122,12 @@ impl Driver {
     fn settle_down(&mut self) {
         loop {
             while let Some(output) = self.call.poll_output() {
+                self.log.output(&output);
                 self.perform(output);
             }
-            let input = self.inbox.pop_front().or_else(|| self.media.as_mut()?.poll_input());
+            let input = self.inbox.pop_front();
+            let input = input.or_else(|| self.media.as_mut()?.poll_input());
+            let input = input.or_else(|| self.consult.as_mut()?.poll_input());
             match input {
                 Some(input) => self.feed(input),
                 None => return,
@@ -129,13 +137,18 @@ impl Driver {
 
     fn feed(&mut self, input: Input) {
         let at = self.engine.shared.providers.runtime.now();
-        self.log.write(&Entry::Input { at, input: input.clone() });
+        self.log.input(at, &input);
         self.call.handle_input(at, input);
     }
 
     fn handle(&mut self, wake: Wake) {
         let now = self.engine.shared.providers.runtime.now();
         match wake {
+            Wake::Consult(event) => {
+                if let Some(human) = self.human() {
+                    human.receive(now, event);
+                }
+            }
             Wake::Control(control) => self.inbox.push_back(Input::Control(control)),
             Wake::Job(id, event) => self.job_event(now, id, event),
             Wake::LeaseLost => self.inbox.push_back(Input::LeaseLost),
@@ -146,7 +159,11 @@ impl Driver {
             }
             Wake::Time => {}
         }
-        if let Some(media) = self.media.as_mut().filter(|media| media.next_tick() <= now) {
+        if let (Some(consult), Some(caller)) = (&mut self.consult, &mut self.media) {
+            consult.exchange(caller);
+        }
+        let human = self.consult.as_mut().and_then(|consult| consult.media.as_mut());
+        for media in self.media.iter_mut().chain(human).filter(|media| media.next_tick() <= now) {
             media.tick(now);
         }
         if self.lease.next_renewal() <= now {
@@ -154,13 +171,14 @@ impl Driver {
             self.lease.renew(now, live);
         }
         if self.call.poll_timeout().is_some_and(|(deadline, _)| deadline <= now) {
-            self.log.write(&Entry::Timeout { at: now });
+            self.log.timeout(now);
             self.call.handle_timeout(now);
         }
     }
 
     async fn next_wake(&mut self) -> Wake {
-        let ticks = self.media.as_ref().map(MediaSession::next_tick);
+        let human = self.consult.as_ref().and_then(|consult| consult.media.as_ref());
+        let ticks = self.media.iter().chain(human).map(MediaSession::next_tick).min();
         let timeout = self.call.poll_timeout().map(|(deadline, _)| deadline);
         let deadline = ticks.into_iter().chain(timeout).chain([self.lease.next_renewal()]).min();
         if let Some(deadline) = deadline
@@ -183,8 +201,11 @@ impl Driver {
         }
         // Jobs and media take turns, so that a carrier that floods us cannot hold up a settlement.
         self.media_first = !self.media_first;
-        let polls =
-            if self.media_first { [Self::poll_media, Self::poll_jobs] } else { [Self::poll_jobs, Self::poll_media] };
+        let polls = if self.media_first {
+            [Self::poll_media, Self::poll_consult, Self::poll_jobs]
+        } else {
+            [Self::poll_jobs, Self::poll_consult, Self::poll_media]
+        };
         for poll in polls {
             if let Poll::Ready(wake) = poll(self, context) {
                 return Poll::Ready(wake);
@@ -206,14 +227,23 @@ impl Driver {
         }
     }
 
+    fn poll_consult(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
+        match self.human().filter(|session| session.is_alive()) {
+            Some(session) => session.media.events.poll_next_unpin(context).map(Wake::Consult),
+            None => Poll::Pending,
+        }
+    }
+
     fn poll_jobs(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
-        let media = self.media.as_ref();
-        let hold = |id| media.is_some_and(|session| session.is_full(id));
+        let human = self.consult.as_ref().and_then(|consult| consult.media.as_ref());
+        let sessions = [self.media.as_ref(), human];
+        let hold = |id| sessions.iter().flatten().any(|session| session.is_full(id));
         self.jobs.poll_next(context, hold).map(|(id, event)| Wake::Job(id, event))
     }
 
     fn job_event(&mut self, now: Instant, id: CommandId, event: JobEvent) {
         match event {
+            JobEvent::Consult(consult, step) => self.consulted(now, consult, step),
             JobEvent::Dialled(leg) => {
                 self.leg = Some(leg);
                 // Whoever has to end this call for us must be able to take the leg down.
@@ -223,16 +253,15 @@ impl Driver {
                 if matches!(input, Input::Completed(..) | Input::Failed(..)) {
                     self.jobs.cancel(id);
                 }
-                if let (Input::Failed(..), Some(media)) = (&input, &mut self.media) {
-                    media.cancel_speech(id);
+                if matches!(input, Input::Failed(..)) {
+                    self.cancel_speech(id);
+                    self.release_consult(id);
                 }
                 self.inbox.push_back(input);
             }
             JobEvent::Media(media) => self.join(now, *media),
             JobEvent::Speech(event) => {
-                if let Some(media) = &mut self.media {
-                    media.speech(id, event);
-                }
+                self.speech(id, event);
             }
             JobEvent::Transcript(event) => {
                 if let Some(media) = &mut self.media {
@@ -261,9 +290,8 @@ impl Driver {
         match output {
             Output::Cancel(id) => {
                 self.jobs.cancel(id);
-                if let Some(media) = &mut self.media {
-                    media.cancel_speech(id);
-                }
+                self.cancel_speech(id);
+                self.release_consult(id);
             }
             Output::Event(event) => {
                 // The oldest event gives way to the newest; without a holder nobody misses either.
@@ -280,7 +308,10 @@ impl Driver {
     fn start(&mut self, id: CommandId, command: Command) -> Result<()> {
         match command {
             Command::Answer => self.answer(id),
+            Command::Bridge => self.bridge(id)?,
+            Command::Brief { text } => self.brief(id, text)?,
             Command::CloseMedia => self.close_media(id),
+            Command::Consult { target } => self.consult(id, target)?,
             Command::Dial => self.dial(id),
             Command::Finalize => {
                 self.session()?.finalize();
@@ -296,7 +327,7 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::generate(id, answer));
             }
             Command::HangUp { cause } => self.hang_up(id, cause),
-            Command::Listen => self.listen(id)?,
+            Command::Listen { language } => self.listen(id, language)?,
             Command::OpenMedia => self.open_media(id)?,
             Command::ReportAnswered => {
                 let (calls, live) = (self.engine.calls().clone(), self.snapshot());
@@ -305,12 +336,22 @@ impl Driver {
             }
             Command::Reserve { wanted } => self.reserve(id, wanted),
             Command::RunFunction(call) => self.run_function(id, call)?,
+            Command::SendDigits { digits } => {
+                let (telephony, leg) = (self.telephony(), self.leg.clone().ok_or_else(no_leg)?);
+                let send = async move { telephony.send_dtmf(leg, digits).await.map(|()| Outcome::Done) };
+                self.jobs.start(id, Kind::Prompt, job::once(id, send));
+            }
             Command::Settle(record) => {
                 let calls = self.engine.calls().clone();
                 let settle = async move { calls.settle(*record).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
-            Command::Speak { text } => self.speak(id, text)?,
+            Command::Speak { language, text } => self.speak(id, language, text)?,
+            Command::Transfer { target } => {
+                let (telephony, leg) = (self.telephony(), self.leg.clone().ok_or_else(no_leg)?);
+                let transfer = async move { telephony.transfer(leg, target).await.map(|()| Outcome::Done) };
+                self.jobs.start(id, Kind::Prompt, job::once(id, transfer));
+            }
         }
         Ok(())
     }
@@ -376,31 +417,49 @@ impl Driver {
         self.jobs.start(id, Kind::Prompt, job::once(id, close));
     }
 
-    fn listen(&mut self, id: CommandId) -> Result<()> {
+    fn listen(&mut self, id: CommandId, language: String) -> Result<()> {
         let stt = self.engine.shared.providers.stt.clone();
         let capabilities = stt.capabilities();
-        let language = self.config.language.clone();
+        let beeps = self.config.policy.screening.is_some() && matches!(self.offer, Offer::Outbound { .. });
         let session = self.session()?;
         let rate_hz = best_rate(&capabilities.rates_hz, session.media.format.rate_hz);
-        let input = session.listen(id, rate_hz, capabilities.detects_speech)?;
+        let input = session.listen(id, rate_hz, capabilities.detects_speech, beeps)?;
         let options = SttOptions::new(language, rate_hz);
         let events = async move { stt.transcribe(options, input.boxed()).await };
         self.jobs.start(id, Kind::Prompt, job::listen(id, events));
         Ok(())
     }
 
-    fn speak(&mut self, id: CommandId, text: String) -> Result<()> {
-        let tts = self.engine.shared.providers.tts.clone();
-        let (language, voice) = (self.config.language.clone(), self.agent.voice.clone());
+    fn speak(&mut self, id: CommandId, language: String, text: String) -> Result<()> {
+        let rates_hz = self.engine.shared.providers.tts.capabilities().rates_hz;
         let session = self.session()?;
-        let rate_hz = best_rate(&tts.capabilities().rates_hz, session.media.format.rate_hz);
+        let rate_hz = best_rate(&rates_hz, session.media.format.rate_hz);
         session.begin_speech(id, &text, rate_hz)?;
+        self.synthesize(id, language, text, rate_hz);
+        Ok(())
+    }
+
+    fn synthesize(&mut self, id: CommandId, language: String, text: String, rate_hz: u32) {
+        let tts = self.engine.shared.providers.tts.clone();
+        let voice = self.agent.voice_of(&language).map(str::to_owned);
         let mut options = TtsOptions::new(language, rate_hz);
         options.voice = voice;
         let input = stream::iter([TtsInput::Text(text), TtsInput::Flush]).boxed();
         let events = async move { tts.synthesize(options, input).await };
         self.jobs.start(id, Kind::Speech, job::speak(id, events));
-        Ok(())
+    }
+
+    fn speech(&mut self, id: CommandId, event: Option<TtsEvent>) {
+        if self.media.as_ref().is_some_and(|media| media.speaks(id)) {
+            self.media.iter_mut().for_each(|media| media.speech(id, event.clone()));
+        } else if let Some(human) = self.human() {
+            human.speech(id, event);
+        }
+    }
+
+    fn cancel_speech(&mut self, id: CommandId) {
+        let human = self.consult.as_mut().and_then(|consult| consult.media.as_mut());
+        self.media.iter_mut().chain(human).for_each(|media| media.cancel_speech(id));
     }
 
     fn run_function(&mut self, id: CommandId, tool_call: ToolCall) -> Result<()> {
@@ -415,6 +474,10 @@ impl Driver {
         Ok(())
     }
 
+    fn telephony(&self) -> Arc<dyn Telephony> {
+        self.engine.shared.providers.telephony.clone()
+    }
+
     fn complete(&mut self, id: CommandId) {
         self.inbox.push_back(Input::Completed(id, Outcome::Done));
     }
@@ -427,6 +490,78 @@ impl Driver {
         self.media
             .as_mut()
             .ok_or_else(|| Error::new(ErrorKind::Conflict, "call.media", "the media of the call is not open"))
+    }
+}
+
+/// The leg to a human who is to take the call over.
+impl Driver {
+    fn consult(&mut self, id: CommandId, target: E164) -> Result<()> {
+        let from = self.offer.our_number().cloned();
+        let from = from.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "call.consult", "the call has no number of ours to show to the human")
+        })?;
+        let (dialler, joiner) = (self.telephony(), self.telephony());
+        let options = DialOptions::new(from, target, self.config.policy.transfer.ring_timeout);
+        let open_media = move |leg| {
+            let telephony = joiner.clone();
+            async move { telephony.open_media(leg).await }
+        };
+        let dialled = consult::dial(id, async move { dialler.dial(options).await }, open_media);
+        self.jobs.start(id, Kind::Prompt, dialled);
+        Ok(())
+    }
+
+    fn consulted(&mut self, now: Instant, id: CommandId, step: ConsultStep) {
+        let marks = self.telephony().capabilities().marks;
+        match (step, &mut self.consult) {
+            (ConsultStep::Dialled(leg), _) => self.consult = Some(Consult::new(id, leg)),
+            (ConsultStep::Media(media), Some(consult)) if consult.id == id => consult.join(now, *media, marks),
+            (ConsultStep::Media(_), _) => {}
+        }
+    }
+
+    fn brief(&mut self, id: CommandId, text: String) -> Result<()> {
+        if text.trim().is_empty() {
+            self.complete(id);
+            return Ok(());
+        }
+        let rates_hz = self.engine.shared.providers.tts.capabilities().rates_hz;
+        let human = self.human().ok_or_else(no_leg)?;
+        let rate_hz = best_rate(&rates_hz, human.media.format.rate_hz);
+        human.begin_speech(id, &text, rate_hz)?;
+        self.synthesize(id, self.config.language.clone(), text, rate_hz);
+        Ok(())
+    }
+
+    fn bridge(&mut self, id: CommandId) -> Result<()> {
+        let (Some(consult), Some(caller)) = (&mut self.consult, &mut self.media) else {
+            return Err(no_leg());
+        };
+        if !consult.bridge(caller) {
+            return Err(no_leg());
+        }
+        self.complete(id);
+        Ok(())
+    }
+
+    fn human(&mut self) -> Option<&mut MediaSession> {
+        self.consult.as_mut()?.media.as_mut()
+    }
+
+    /// The consult is over: ends its leg, without waiting for the carrier.
+    fn release_consult(&mut self, id: CommandId) {
+        let Some(consult) = self.consult.take_if(|consult| consult.id == id) else {
+            return;
+        };
+        let providers = &self.engine.shared.providers;
+        let (telephony, runtime) = (providers.telephony.clone(), providers.runtime.clone());
+        let hang_up = async move {
+            let done = telephony.hang_up(consult.leg, HangupCause::NORMAL_CLEARING);
+            if let Err(error) = runtime::timeout(&*runtime, HANG_UP_TIMEOUT, "consult.hang_up", done).await {
+                tracing::warn!(%error, "the leg of a transfer may still be up");
+            }
+        };
+        self.engine.shared.providers.runtime.spawn("consult", Box::pin(hang_up));
     }
 }
 

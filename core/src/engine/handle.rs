@@ -5,6 +5,7 @@ use std::pin::Pin;
 use crate::call::{CallEvent, CallEventKind, CallRecord, Control, LedgerSummary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
+use crate::provider::telephony::{DtmfDigit, HangupCause};
 
 /// Events that wait for a holder who does not take them; then the oldest are dropped, never the last.
 pub const EVENTS_MAX: usize = 1_024;
@@ -47,9 +48,39 @@ impl CallHandle {
         self.control(Control::HangUp)
     }
 
+    /// Puts the caller on hold: the agent neither listens nor speaks.
+    pub fn hold(&self) -> Result<()> {
+        self.control(Control::Hold)
+    }
+
+    /// Refuses a call that is not answered yet.
+    pub fn reject(&self, cause: HangupCause) -> Result<()> {
+        self.control(Control::Reject { cause })
+    }
+
+    /// Goes on after a hold.
+    pub fn resume(&self) -> Result<()> {
+        self.control(Control::Resume)
+    }
+
+    /// Presses keys on the leg, where the carrier can.
+    pub fn send_digits(&self, digits: Vec<DtmfDigit>) -> Result<()> {
+        self.control(Control::SendDigits { digits })
+    }
+
+    /// Hands the call over to one of the agent's targets; a human who is briefed first is told `brief`.
+    pub fn transfer(&self, target: impl Into<String>, brief: impl Into<String>) -> Result<()> {
+        self.control(Control::Transfer { brief: brief.into(), target: target.into() })
+    }
+
     /// Lets the agent say `text`, after what it is saying.
     pub fn say(&self, text: impl Into<String>) -> Result<()> {
-        self.control(Control::Say { text: text.into() })
+        self.control(Control::Say { text: text.into(), interruptible: true })
+    }
+
+    /// Lets the agent say `text` to its end, whatever the caller does, after what it is saying.
+    pub fn announce(&self, text: impl Into<String>) -> Result<()> {
+        self.control(Control::Say { text: text.into(), interruptible: false })
     }
 
     /// Waits for the call's end; events are passed over.

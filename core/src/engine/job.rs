@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 
+use super::consult::ConsultStep;
 use crate::call::{CommandId, Failure, Input, Outcome, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::llm::LlmEvents;
@@ -16,6 +17,8 @@ use crate::provider::tts::{TtsEvent, TtsEvents};
 
 /// What a job brings.
 pub(super) enum JobEvent {
+    /// The leg to a human got on.
+    Consult(CommandId, ConsultStep),
     /// The carrier named the leg of a placed call.
     Dialled(LegId),
     /// Something that the call machine must know.
@@ -153,7 +156,7 @@ pub(super) fn speak(id: CommandId, future: impl Future<Output = Result<TtsEvents
     spoken.flatten_stream().boxed()
 }
 
-fn failed(id: CommandId, error: &Error) -> JobEvent {
+pub(super) fn failed(id: CommandId, error: &Error) -> JobEvent {
     JobEvent::Input(end(id, Err::<Outcome, _>(error)))
 }
 

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::call::{CallConfig, Input, Offer, Output};
 use crate::error::{ErrorKind, Result, Retry};
-use crate::journal::Entry;
+use crate::journal::{self, Writer};
 use crate::provider::Store;
 use crate::provider::store::LogKey;
 use crate::runtime::Runtime;
+use crate::time::Instant;
 
 /// Entries in one append.
 const BATCH_MAX: usize = 512;
@@ -37,14 +39,41 @@ pub(super) struct Log {
     seq: u64,
     store: Arc<dyn Store>,
     waiting: Vec<Bytes>,
+    writer: Writer,
 }
 
 impl Log {
-    pub(super) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>, key: LogKey) -> Self {
-        Self { appending: None, given_up: false, key, runtime, seq: 0, store, waiting: Vec::new() }
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        store: Arc<dyn Store>,
+        start: Instant,
+        config: &CallConfig,
+        offer: &Offer,
+    ) -> Self {
+        let key = journal::log_key(config.tenant, config.id);
+        let (writer, first) = Writer::new(start, config, offer);
+        Self { appending: None, given_up: false, key, runtime, seq: 0, store, waiting: vec![first], writer }
     }
 
-    pub(super) fn write(&mut self, entry: &Entry) {
+    pub(super) fn input(&mut self, at: Instant, input: &Input) {
+        self.write(|writer| writer.input(at, input));
+    }
+
+    pub(super) fn timeout(&mut self, at: Instant) {
+        self.write(|writer| writer.timeout(at));
+    }
+
+    pub(super) fn output(&mut self, output: &Output) {
+        if !self.given_up {
+            self.writer.output(output);
+        }
+    }
+
+    pub(super) fn end(&mut self, at: Instant) {
+        self.write(|writer| writer.end(at));
+    }
+
+    fn write(&mut self, entry: impl FnOnce(&mut Writer) -> Bytes) {
         if self.given_up {
             return;
         }
@@ -52,7 +81,7 @@ impl Log {
             self.give_up("the store is too slow for the journal");
             return;
         }
-        self.waiting.push(entry.encode());
+        self.waiting.push(entry(&mut self.writer));
     }
 
     /// Gets the appends on. Ready once everything is written or given up.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::audio::codec::{self, Decoder};
 use crate::audio::vad::{EnergyVad, EnergyVadSettings, VadEvent};
-use crate::audio::{FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
+use crate::audio::{BeepDetector, FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
 use crate::call::{CommandId, Input, Outcome, Progress};
 use crate::error::Result;
 use crate::provider::stt::{SttEvent, SttInput};
@@ -33,6 +33,9 @@ const STT_WAITING_MAX: usize = 250;
 /// Caller's audio that waits to be recorded; a burst beyond it loses its oldest samples.
 const RECORD_WAITING_MAX: Duration = Duration::from_secs(1);
 
+/// Of a joined leg's sound, 1/5 of a second may wait; what is older is dropped, so that nobody talks into the past.
+const RELAY_WAITING_PER_SECOND: usize = 5;
+
 /// Sound in both directions, from the joining of the media to the end of the call.
 pub(super) struct MediaSession {
     pub(super) media: Media,
@@ -49,6 +52,7 @@ pub(super) struct MediaSession {
     next_tick: Instant,
     playout: Playout,
     recording: Option<Recording>,
+    relay: Option<Relay>,
     samples: Vec<i16>,
     sent_since_mark: u32,
     to_record: VecDeque<i16>,
@@ -71,7 +75,9 @@ struct Listening {
     input: Option<async_channel::Sender<SttInput>>,
     resampler: Resampler,
     samples: Vec<i16>,
-    vad: Option<(Framer, EnergyVad)>,
+    beep: Option<BeepDetector>,
+    framer: Framer,
+    vad: Option<EnergyVad>,
 }
 
 impl MediaSession {
@@ -93,6 +99,7 @@ impl MediaSession {
             next_tick: now + FRAME_DURATION,
             playout: Playout::new(rate_hz, marks),
             recording,
+            relay: None,
             samples: Vec::with_capacity(frame * 2),
             sent_since_mark: 0,
             to_record: VecDeque::new(),
@@ -159,6 +166,10 @@ impl MediaSession {
     }
 
     fn tick_once(&mut self) {
+        if self.relay.is_some() {
+            self.relay_frame();
+            return;
+        }
         self.playout.tick(&mut self.heard);
         self.record();
         while let Some(position) = self.playout.next_frame(&mut self.frame) {
@@ -208,20 +219,18 @@ impl MediaSession {
 
 /// The caller's side.
 impl MediaSession {
-    /// Begins to feed a recogniser at `rate_hz`; `detects_speech` when it tells speech from silence itself.
+    /// Begins to feed a recogniser at `rate_hz`; `detects_speech` when it tells speech from silence itself, `beeps` to
+    /// report an answering machine's too.
     pub(super) fn listen(
         &mut self,
         id: CommandId,
         rate_hz: u32,
         detects_speech: bool,
+        beeps: bool,
     ) -> Result<async_channel::Receiver<SttInput>> {
         let (input, queue) = async_channel::bounded(STT_WAITING_MAX);
         let from_hz = self.media.format.rate_hz;
-        let vad = if detects_speech {
-            None
-        } else {
-            Some((Framer::new(from_hz)?, EnergyVad::new(from_hz, EnergyVadSettings::default())?))
-        };
+        let vad = if detects_speech { None } else { Some(EnergyVad::new(from_hz, EnergyVadSettings::default())?) };
         self.listening = Some(Listening {
             began: None,
             fed: 0,
@@ -229,6 +238,8 @@ impl MediaSession {
             input: Some(input),
             resampler: Resampler::new(from_hz, rate_hz)?,
             samples: Vec::new(),
+            beep: beeps.then(|| BeepDetector::new(from_hz)),
+            framer: Framer::new(from_hz)?,
             vad,
         });
         Ok(queue)
@@ -257,7 +268,8 @@ impl MediaSession {
         let began = listening.began.unwrap_or_default();
         let progress = match event {
             SttEvent::EndOfSpeech { at } => Progress::SpeechEnded { at: began + at },
-            SttEvent::Final { text, .. } => Progress::Final { text },
+            SttEvent::EndOfTurn { probability } => Progress::EndOfTurn { percent: percent(probability) },
+            SttEvent::Final { language, text, .. } => Progress::Final { language, text },
             SttEvent::Interim { text } => Progress::Interim { text },
             SttEvent::StartOfSpeech { at } => Progress::SpeechStarted { at: began + at },
             SttEvent::Usage { .. } => return,
@@ -278,6 +290,9 @@ impl MediaSession {
             let waiting_max = usize::try_from(RECORD_WAITING_MAX.as_secs() * rate_hz).unwrap_or(usize::MAX);
             let excess = self.to_record.len().saturating_sub(waiting_max);
             self.to_record.drain(..excess);
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.from_leg.extend_from_slice(&self.samples);
         }
         self.feed(now);
     }
@@ -302,16 +317,17 @@ impl Listening {
     fn hear(&mut self, samples: &[i16], inputs: &mut VecDeque<Input>) {
         self.fed += samples.len() as u64;
         let began = self.began.unwrap_or_default();
-        if let Some((framer, vad)) = &mut self.vad {
-            let mut rest = samples;
-            while let Some(frame) = framer.next_frame(&mut rest) {
-                let progress = match vad.push(frame) {
-                    Some(VadEvent::SpeechEnded { at }) => Progress::SpeechEnded { at: began + at },
-                    Some(VadEvent::SpeechStarted { at }) => Progress::SpeechStarted { at: began + at },
-                    None => continue,
-                };
-                inputs.push_back(Input::Progress(self.id, progress));
+        let mut rest = if self.vad.is_some() || self.beep.is_some() { samples } else { &[] };
+        while let Some(frame) = self.framer.next_frame(&mut rest) {
+            if self.beep.as_mut().is_some_and(|beep| beep.push(frame)) {
+                inputs.push_back(Input::Progress(self.id, Progress::Beep));
             }
+            let progress = match self.vad.as_mut().and_then(|vad| vad.push(frame)) {
+                Some(VadEvent::SpeechEnded { at }) => Progress::SpeechEnded { at: began + at },
+                Some(VadEvent::SpeechStarted { at }) => Progress::SpeechStarted { at: began + at },
+                None => continue,
+            };
+            inputs.push_back(Input::Progress(self.id, progress));
         }
         let Some(input) = &self.input else { return };
         self.samples.clear();
@@ -326,8 +342,68 @@ impl Listening {
     }
 }
 
+/// A leg that is joined with another one.
+struct Relay {
+    /// What this leg said and the other one has not been given.
+    from_leg: Vec<i16>,
+    resampler: Option<Resampler>,
+    /// What the other leg said, at this leg's rate.
+    to_leg: VecDeque<i16>,
+}
+
+impl MediaSession {
+    /// From now on, this leg hears another one and not the agent.
+    pub(super) fn bridge(&mut self) {
+        self.relay = Some(Relay { from_leg: Vec::new(), resampler: None, to_leg: VecDeque::new() });
+    }
+
+    /// Takes what `other` said since the last time.
+    pub(super) fn relay(&mut self, other: &mut Self) {
+        let (Some(relay), Some(theirs)) = (&mut self.relay, &mut other.relay) else { return };
+        let (from_hz, to_hz) = (other.media.format.rate_hz, self.media.format.rate_hz);
+        if relay.resampler.is_none() {
+            // The rates were good enough for the recogniser and the synthesiser.
+            relay.resampler = Resampler::new(from_hz, to_hz).ok();
+        }
+        if let Some(resampler) = &mut relay.resampler {
+            self.samples.clear();
+            resampler.process(&theirs.from_leg, &mut self.samples);
+            relay.to_leg.extend(&self.samples);
+        }
+        theirs.from_leg.clear();
+        let waiting_max = usize::try_from(to_hz).unwrap_or(usize::MAX) / RELAY_WAITING_PER_SECOND;
+        relay.to_leg.drain(..relay.to_leg.len().saturating_sub(waiting_max));
+    }
+
+    fn relay_frame(&mut self) {
+        let Some(relay) = &mut self.relay else { return };
+        let length = relay.to_leg.len().min(self.frame.len());
+        self.heard.fill(0);
+        for (heard, sample) in self.heard.iter_mut().zip(relay.to_leg.drain(..length)) {
+            *heard = sample;
+        }
+        self.record();
+        if length > 0 {
+            self.encoded.clear();
+            codec::encode(self.media.format.codec, &self.heard, &mut self.encoded);
+            self.send(MediaCommand::Audio(self.encoded.clone().into()));
+        }
+    }
+}
+
+/// A probability as whole percent; one that is no number is none.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 100")]
+fn percent(probability: f32) -> u8 {
+    if probability.is_nan() { 0 } else { (probability.clamp(0.0, 1.0) * 100.0).round() as u8 }
+}
+
 /// The agent's side.
 impl MediaSession {
+    /// Whether that piece of speech is being synthesised for this leg.
+    pub(super) fn speaks(&self, id: CommandId) -> bool {
+        self.voices.contains_key(&id)
+    }
+
     /// Queues a piece of speech that will come at `rate_hz`.
     pub(super) fn begin_speech(&mut self, id: CommandId, text: &str, rate_hz: u32) -> Result<()> {
         let resampler = Resampler::new(rate_hz, self.media.format.rate_hz)?;

@@ -1,5 +1,6 @@
 //! The engine: calls on real providers.
 
+mod consult;
 mod dispatcher;
 mod driver;
 mod handle;

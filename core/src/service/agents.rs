@@ -1,5 +1,6 @@
 //! Agents: who holds the calls.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Agent {
     pub variables: Map<String, Value>,
     /// The synthesiser's name of a voice; `None` is its default.
     pub voice: Option<String>,
+    /// Voices for the languages that a call may change to, by their BCP 47 tags; one without has its default.
+    pub voices: BTreeMap<String, String>,
 }
 
 /// A function that an agent can call: a signed POST to the customer.
@@ -79,6 +82,7 @@ impl Agent {
             system_prompt: system_prompt.into(),
             variables: Map::new(),
             voice: None,
+            voices: BTreeMap::new(),
         }
     }
 
@@ -94,6 +98,12 @@ impl Agent {
     pub fn with_function(mut self, function: Function) -> Self {
         self.functions.push(function);
         self
+    }
+
+    /// The voice for a language.
+    pub fn voice_of(&self, language: &str) -> Option<&str> {
+        let own = self.voice.as_deref().filter(|_| language == self.language);
+        own.or_else(|| self.voices.get(language).map(String::as_str))
     }
 
     /// Works in `hours` only.

@@ -16,7 +16,7 @@ use super::webhooks::from_value;
 use crate::call::{CallRecord, Input, Offer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
-use crate::journal::{self, Entry};
+use crate::journal::{self, Entry, Journal, Tail};
 use crate::provider::store::{LIMIT_MAX, LogKey, Record};
 use crate::provider::telephony::{HangupCause, LegId};
 use crate::provider::{Store, Telephony};
@@ -165,18 +165,18 @@ impl Recovery {
 
     /// The journal; empty when an entry of it cannot be read.
     async fn read_journal(&self, stored: &StoredCall) -> Result<Vec<Entry>> {
-        let mut journal = Vec::new();
-        while journal.len() < JOURNAL_ENTRIES_MAX {
-            let page = self.store.read_log(log_of(stored), journal.len() as u64, LIMIT_MAX).await?;
+        let mut log = Vec::new();
+        while log.len() < JOURNAL_ENTRIES_MAX {
+            let mut page = self.store.read_log(log_of(stored), log.len() as u64, LIMIT_MAX).await?;
             if page.is_empty() {
                 break;
             }
-            for entry in page {
-                let Ok(entry) = Entry::decode(&entry) else { return Ok(Vec::new()) };
-                journal.push(entry);
-            }
+            log.append(&mut page);
         }
-        Ok(journal)
+        Ok(match Journal::from_log(&log) {
+            Ok(journal) if journal.tail == Tail::Clean => journal.entries,
+            _ => Vec::new(),
+        })
     }
 
     /// The carrier may have noticed by itself, and may not know the leg any more: what it says does not matter.

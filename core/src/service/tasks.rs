@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::webhooks::{from_value, to_value};
 use crate::call::CallRecord;
@@ -168,6 +168,13 @@ pub enum TaskFailure {
     AgentNeverOpen,
     /// The agent's templates cannot be filled.
     AgentUnusable,
+}
+
+/// A tenant's queue.
+#[derive(Default, Serialize, Deserialize)]
+struct Queue {
+    /// When a task of it was dialled last.
+    dialled_at: Timestamp,
 }
 
 /// The tasks of all tenants.
@@ -343,18 +350,26 @@ impl Tasks {
     async fn queue(&self, batch: &mut Batch, tenant: TenantId, due_at: Timestamp) -> Result<()> {
         let key = RecordKey::new(tenant, TASK_QUEUE, QUEUE_ID);
         let row = self.store.get(key.clone()).await?;
-        let expect = row.as_ref().map_or(Expect::Absent, |row| Expect::Revision(row.revision));
+        let (expect, body) = match &row {
+            Some(row) => (Expect::Revision(row.revision), row.body.clone()),
+            None => (Expect::Absent, to_value(&Queue::default())?),
+        };
         let due_at = row.and_then(|row| row.due_at).map_or(due_at, |before| before.min(due_at));
-        batch.put(Put::new(key, expect, json!({})).due_at(due_at));
+        batch.put(Put::new(key, expect, body).due_at(due_at));
         Ok(())
     }
 }
 
 /// What the dispatcher does. It gives the queue back in the end, and so leaves it alone until then.
 impl Tasks {
-    /// The queues of tenants that have something to do, each for this dispatcher alone for a while.
+    /// The queues of tenants that have something to do, each for this dispatcher alone for a while; first those of which
+    /// nothing was dialled for longest.
     pub(crate) async fn claim_queues(&self, limit: u32) -> Result<Vec<Record>> {
-        self.store.claim(TASK_QUEUE.to_owned(), self.runtime.wall_clock(), CLAIM, limit).await
+        let mut queues = self.store.claim(TASK_QUEUE.to_owned(), self.runtime.wall_clock(), CLAIM, limit).await?;
+        queues.sort_by_cached_key(|row| {
+            from_value(&row.body).map_or(Timestamp::default(), |queue: Queue| queue.dialled_at)
+        });
+        Ok(queues)
     }
 
     /// The tenant's tasks that are due, the most urgent first.
@@ -369,16 +384,17 @@ impl Tasks {
         page.records.into_iter().map(|row| Ok((row.clone(), from_value(&row.body)?))).collect()
     }
 
-    /// Gives a claimed queue back, to be looked at from `look_at` on, or when its next task is due if that is later.
-    pub(crate) async fn release_queue(&self, queue: Record, look_at: Timestamp) -> Result<()> {
+    /// Gives a claimed queue back, to be looked at when the next of its tasks is due.
+    pub(crate) async fn release_queue(&self, queue: Record, has_dialled: bool) -> Result<()> {
         let query = Query::new(Some(queue.key.tenant), TASK)
             .equal("status", TaskStatus::Pending.as_str())
             .order(Order::IndexAscending("due".to_owned()))
             .limit(1);
         let next = self.store.list(query).await?.records.into_iter().next();
         let next: Option<Task> = next.map(|row| from_value(&row.body)).transpose()?;
-        let mut put = Put::new(queue.key, Expect::Revision(queue.revision), queue.body);
-        put.due_at = next.and_then(|task| task.due_at).map(|due_at| due_at.max(look_at));
+        let body = if has_dialled { to_value(&Queue { dialled_at: self.runtime.wall_clock() })? } else { queue.body };
+        let mut put = Put::new(queue.key, Expect::Revision(queue.revision), body);
+        put.due_at = next.and_then(|task| task.due_at);
         let mut batch = Batch::default();
         batch.put(put);
         match self.store.commit(batch).await {

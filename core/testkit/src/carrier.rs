@@ -30,9 +30,11 @@ pub struct Carrier {
 struct State {
     callees: BTreeMap<E164, Answering>,
     dialled: VecDeque<Caller>,
+    digits: BTreeMap<LegId, Vec<DtmfDigit>>,
     hung_up: BTreeMap<LegId, HangupCause>,
     legs: BTreeMap<LegId, Option<Media>>,
     legs_made: u64,
+    transferred: BTreeMap<LegId, E164>,
 }
 
 /// What a called number does.
@@ -86,6 +88,16 @@ impl Carrier {
     /// With what cause our side ended a leg.
     pub fn hung_up(&self, leg: &LegId) -> Option<HangupCause> {
         self.state().hung_up.get(leg).copied()
+    }
+
+    /// The digits that were sent on a leg.
+    pub fn sent_digits(&self, leg: &LegId) -> String {
+        self.state().digits.get(leg).into_iter().flatten().map(|digit| digit.as_char()).collect()
+    }
+
+    /// To whom a leg was handed over.
+    pub fn transferred(&self, leg: &LegId) -> Option<E164> {
+        self.state().transferred.get(leg).cloned()
     }
 
     fn open_leg(&self) -> Caller {
@@ -172,6 +184,25 @@ impl Caller {
         }
     }
 
+    /// Sends a pure tone, in real time.
+    pub async fn tone(&self, pitch_hz: f32, duration: Duration) {
+        let mut tick = self.runtime.now();
+        let end = tick + duration;
+        let mut at = 0.0_f32;
+        while tick < end {
+            let mut frame = Vec::new();
+            let mut sample = || {
+                at += 1.0 / 8_000.0;
+                ((2.0 * std::f32::consts::PI * pitch_hz * at).sin() * 10_000.0) as i16
+            };
+            let samples: Vec<i16> = (0..160).map(|_| sample()).collect();
+            offhook::audio::codec::encode(Codec::Ulaw, &samples, &mut frame);
+            self.send_audio(frame.into());
+            tick = tick + FRAME_DURATION;
+            self.runtime.sleep_until(tick).await;
+        }
+    }
+
     /// Presses a key.
     pub fn press(&self, digit: DtmfDigit) {
         let _ = self.events.try_send(MediaEvent::Dtmf(digit));
@@ -200,7 +231,7 @@ impl Telephony for Carrier {
     }
 
     fn capabilities(&self) -> TelephonyCapabilities {
-        TelephonyCapabilities { dial: true, marks: true, ..TelephonyCapabilities::default() }
+        TelephonyCapabilities { dial: true, marks: true, send_dtmf: true, transfer: true, webhooks: false }
     }
 
     async fn dial(&self, options: DialOptions) -> Result<DialProgress> {
@@ -237,12 +268,23 @@ impl Telephony for Carrier {
         Ok(())
     }
 
-    async fn send_dtmf(&self, _leg: LegId, _digits: Vec<DtmfDigit>) -> Result<()> {
-        Err(Error::unsupported("carrier.send_dtmf", "sending digits"))
+    async fn send_dtmf(&self, leg: LegId, digits: Vec<DtmfDigit>) -> Result<()> {
+        let mut state = self.state();
+        state.legs.get(&leg).ok_or_else(gone)?;
+        state.digits.entry(leg).or_default().extend(digits);
+        Ok(())
     }
 
-    async fn transfer(&self, _leg: LegId, _target: E164) -> Result<()> {
-        Err(Error::unsupported("carrier.transfer", "a transfer"))
+    async fn transfer(&self, leg: LegId, target: E164) -> Result<()> {
+        let mut state = self.state();
+        state.legs.get(&leg).ok_or_else(gone)?;
+        match state.callees.get(&target) {
+            Some(Answering::After(_)) => {
+                state.transferred.insert(leg, target);
+                Ok(())
+            }
+            _ => Err(Error::new(ErrorKind::Rejected, "carrier.transfer", "the target does not take the call")),
+        }
     }
 
     async fn open_media(&self, leg: LegId) -> Result<Media> {

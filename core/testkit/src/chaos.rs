@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use offhook::call::{Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
+use offhook::call::policy::{
+    KeyAction, KeyRule, OnMachine, Screening, TransferMode, TransferTarget, Voicemail, Warning,
+};
+use offhook::call::{ConsultEvent, Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
 use offhook::error::{ErrorKind, Retry};
+use offhook::journal::Journal;
 use offhook::provider::llm::{FinishReason, LlmEvent, ToolCall};
 use offhook::provider::telephony::{DialEvent, DtmfDigit, HangupCause};
 use offhook::time::Instant;
@@ -13,22 +17,49 @@ use crate::machine::{self, Stage};
 /// Bytes that make one step.
 const STEP_BYTES: usize = 4;
 
-const TEXTS: [&str; 6] =
-    ["", "Hello.", "and then", "One. Two! Three?", "caf\u{e9} \u{1f4de} ok", "a b c d e f g h i j k"];
+const TEXTS: [&str; 10] = [
+    "",
+    "Hello.",
+    "and then",
+    "One. Two! Three?",
+    "caf\u{e9} \u{1f4de} ok",
+    "a b c d e f g h i j k",
+    "Uh-huh.",
+    "My number is five five five",
+    "d e f g h",
+    "Wait, what about tomorrow?",
+];
 
 /// Runs a call whose inputs are spelled by `bytes`, then lets it end, and checks every invariant.
 ///
 /// # Errors
 /// Names what did not hold.
 pub fn run(bytes: &[u8]) -> Result<(), String> {
+    stage(bytes).finish_and_check()
+}
+
+/// The journal of such a call, which may be in the middle.
+pub fn journal(bytes: &[u8]) -> Journal {
+    stage(bytes).journal()
+}
+
+fn stage(bytes: &[u8]) -> Stage {
     let (head, steps) = bytes.split_at(bytes.len().min(1));
     let choice = head.first().copied().unwrap_or_default();
     let offer = if choice & 1 == 0 { machine::inbound() } else { machine::outbound() };
     let mut policy = Policy::default();
     if choice & 2 != 0 {
-        policy.screening = Some(offhook::call::policy::Screening::default());
+        policy.screening = Some(screening(choice));
+    }
+    policy.keypad.rules = key_rules();
+    policy.send_digits = true;
+    policy.transfer.targets = targets();
+    policy.transfer.escalation = (choice & 64 != 0).then(|| "desk".to_owned());
+    if choice & 128 != 0 {
+        policy.warning = Some(Warning { before: Duration::from_secs(10), text: "Soon over.".to_owned() });
     }
     policy.barge_in.enabled = choice & 4 == 0;
+    choose_turn_taking(&mut policy, steps.first().copied().unwrap_or_default());
     let mut config = machine::config(policy);
     if choice & 8 != 0 {
         config.greeting = None;
@@ -43,15 +74,63 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
             stage.input(input);
         }
     }
-    stage.finish_and_check()
+    stage
+}
+
+fn screening(choice: u8) -> Screening {
+    let mut screening = Screening::default();
+    if choice & 32 != 0 {
+        screening.on_machine = OnMachine::LeaveMessage(Voicemail::new("Please call back."));
+        screening.introduction = Some("This is Sari.".to_owned());
+    }
+    screening
+}
+
+fn key_rules() -> Vec<KeyRule> {
+    let actions = [
+        ("1", KeyAction::Say { text: "One.".to_owned() }),
+        ("12", KeyAction::Transfer { target: "doctor".to_owned() }),
+        ("2", KeyAction::CallFunction { name: "check_appointment".to_owned() }),
+        ("3xx", KeyAction::SetVariable { name: "code".to_owned() }),
+        ("9", KeyAction::End { text: Some("Bye.".to_owned()) }),
+        ("0", KeyAction::Transfer { target: "desk".to_owned() }),
+    ];
+    let rule = |(keys, action): (&str, KeyAction)| keys.parse().map(|keys| KeyRule { keys, action }).ok();
+    actions.into_iter().filter_map(rule).collect()
+}
+
+/// `desk` is transferred to blindly; `doctor` is briefed and takes the call with `1`.
+pub fn targets() -> Vec<TransferTarget> {
+    let target = |name: &str, mode| {
+        let number = "+622150002000".parse().ok()?;
+        Some(TransferTarget { description: String::new(), mode, name: name.to_owned(), number })
+    };
+    let warm = TransferMode::Warm { accept: DtmfDigit::try_from('1').ok() };
+    [target("desk", TransferMode::Blind), target("doctor", warm)].into_iter().flatten().collect()
+}
+
+/// Each of the turn's policies in one of its forms.
+fn choose_turn_taking(policy: &mut Policy, choice: u8) {
+    policy.barge_in.words_min = u32::from(choice & 3);
+    policy.barge_in.greeting = choice & 4 == 0;
+    policy.barge_in.resume = choice & 8 == 0;
+    if choice & 16 != 0 {
+        policy.barge_in.protected = vec!["One".to_owned(), "b c".to_owned()];
+    }
+    policy.early_generation.attempts_max = u32::from(choice >> 5 & 1) * 3;
+    policy.filler.phrases_max = u32::from(choice >> 6 & 1) * 2;
+    if choice & 128 != 0 {
+        policy.languages.allowed = vec!["id-ID".to_owned(), "fr".to_owned()];
+        policy.languages.words_min = 1;
+    }
 }
 
 fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
     let text = TEXTS[usize::from(detail) % TEXTS.len()].to_owned();
     let cause = HangupCause::try_from(detail % 127 + 1).ok()?;
-    match kind % 16 {
-        0 => return Some(Input::Control(Control::HangUp)),
-        1 => return Some(Input::Control(Control::Say { text })),
+    match kind % 19 {
+        0 => return Some(Input::Control(control(detail, text, cause))),
+        1 => return Some(Input::Control(Control::Say { text, interruptible: detail & 0x80 == 0 })),
         2 => return DtmfDigit::try_from(char::from(detail)).ok().map(Input::Dtmf),
         3 if detail < 64 => return Some(Input::LegEnded { cause }),
         4 if detail < 64 => return Some(Input::MediaLost { cause }),
@@ -60,18 +139,54 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
         _ => {}
     }
     let (id, name) = stage.pick(target)?;
-    Some(match kind % 16 {
+    Some(match kind % 19 {
         3 | 5 => Input::Failed(id, failure(detail)),
         4 | 6 | 7 => Input::Completed(id, outcome(name, detail)),
         8 => Input::Progress(id, Progress::Heard { text_end: usize::from(detail) }),
         9 => Input::Progress(id, Progress::Playing),
         10 => Input::Progress(id, Progress::SpeechStarted { at: around(stage.now, detail) }),
         11 => Input::Progress(id, Progress::SpeechEnded { at: around(stage.now, detail) }),
-        12 => Input::Progress(id, Progress::Final { text }),
+        12 => Input::Progress(id, Progress::Final { language: language(detail), text }),
         13 => Input::Progress(id, Progress::Interim { text }),
         14 => Input::Progress(id, Progress::Dial(dial_event(detail, cause))),
+        15 => Input::Progress(id, Progress::Consult(consult_event(detail, cause))),
+        16 => Input::Progress(id, Progress::Beep),
+        17 => Input::Progress(id, Progress::EndOfTurn { percent: detail % 101 }),
         _ => Input::Progress(id, Progress::Generated(llm_event(detail, text))),
     })
+}
+
+fn control(detail: u8, text: String, cause: HangupCause) -> Control {
+    match detail % 8 {
+        0 => Control::HangUp,
+        1 | 2 => Control::Hold,
+        3 => Control::Reject { cause },
+        4 => Control::Resume,
+        5 => Control::SendDigits { digits: DtmfDigit::try_from('5').into_iter().collect() },
+        6 => Control::Transfer { brief: text, target: "nobody".to_owned() },
+        _ => {
+            let target = if detail & 8 == 0 { "desk" } else { "doctor" };
+            Control::Transfer { brief: text, target: target.to_owned() }
+        }
+    }
+}
+
+fn consult_event(detail: u8, cause: HangupCause) -> ConsultEvent {
+    match detail % 8 {
+        0..3 => ConsultEvent::Answered,
+        3 => ConsultEvent::Ended { cause },
+        4 => ConsultEvent::Failed { cause },
+        5 => ConsultEvent::Ringing,
+        _ => match DtmfDigit::try_from('1') {
+            Ok(key) => ConsultEvent::Dtmf(key),
+            Err(_) => ConsultEvent::Ringing,
+        },
+    }
+}
+
+fn language(detail: u8) -> Option<String> {
+    let languages = [None, Some("id"), Some("en-GB"), Some(""), Some("de")];
+    languages[usize::from(detail / 16) % languages.len()].map(str::to_owned)
 }
 
 /// Mostly the outcome that fits the command, at times another.
@@ -108,8 +223,10 @@ fn dial_event(detail: u8, cause: HangupCause) -> DialEvent {
 }
 
 fn llm_event(detail: u8, text: String) -> LlmEvent {
-    let names = ["check_appointment", "end_call", "no_such_function"];
-    let arguments = ["{}", "[]", "{"];
+    let names =
+        ["check_appointment", "end_call", "no_such_function", "transfer_call", "send_digits", "switch_language"];
+    let arguments =
+        ["{}", "[]", "{", "{\"target\":\"desk\",\"language\":\"id-ID\"}", "{\"target\":\"doctor\",\"digits\":\"12#\"}"];
     match detail % 8 {
         0 | 1 => LlmEvent::Finished { reason: FinishReason::Stop },
         2 | 3 => LlmEvent::ToolCall(ToolCall {

@@ -12,3 +12,4 @@ pub mod machine;
 pub mod runtime;
 pub mod script;
 pub mod store;
+pub mod trace;

@@ -8,7 +8,7 @@ use offhook::call::{
     Output, Phase, Policy, Progress,
 };
 use offhook::ids::{AgentId, CallId, TenantId};
-use offhook::journal::{self, Entry};
+use offhook::journal::{self, Entry, Journal, Tail};
 use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
@@ -70,8 +70,7 @@ impl Stage {
     /// A call that has just begun.
     pub fn new(config: CallConfig, offer: Offer) -> Self {
         let now = Instant::from_micros(5_000_000);
-        let start =
-            Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone(), version: journal::VERSION };
+        let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
@@ -162,7 +161,7 @@ impl Stage {
         if self.find("finalize").is_some() {
             self.complete("finalize", Outcome::Done);
         }
-        self.progress("listen", Progress::Final { text: text.to_owned() });
+        self.progress("listen", Progress::Final { language: None, text: text.to_owned() });
     }
 
     /// The model answers with text, and with tool calls if there are any.
@@ -180,7 +179,7 @@ impl Stage {
     /// Plays all speech that is queued, 60 ms a character.
     pub fn play(&mut self) {
         while let Some(id) = self.find("speak") {
-            let Some(Command::Speak { text }) = self.open.get(&id) else {
+            let Some(Command::Speak { text, .. }) = self.open.get(&id) else {
                 return;
             };
             let length = Duration::from_millis(60) * u32::try_from(text.len()).unwrap_or(u32::MAX);
@@ -194,13 +193,13 @@ impl Stage {
 
     /// The open commands, by name.
     pub fn open_names(&self) -> Vec<&'static str> {
-        self.open.values().map(name_of).collect()
+        self.open.values().map(Command::name).collect()
     }
 
     /// Texts that are queued to be spoken.
     pub fn speaking(&self) -> Vec<&str> {
         let texts = self.open.values().filter_map(|command| match command {
-            Command::Speak { text } => Some(text.as_str()),
+            Command::Speak { text, .. } => Some(text.as_str()),
             _ => None,
         });
         texts.collect()
@@ -225,12 +224,12 @@ impl Stage {
 
     /// The oldest open command of that name.
     pub fn find(&self, name: &str) -> Option<CommandId> {
-        self.open.iter().find(|(_, command)| name_of(command) == name).map(|(id, _)| *id)
+        self.open.iter().find(|(_, command)| command.name() == name).map(|(id, _)| *id)
     }
 
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
-        let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, name_of(command))).collect();
+        let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, command.name())).collect();
         let all: Vec<_> = open.into_iter().chain(self.stale.iter().map(|id| (*id, "stale"))).collect();
         (!all.is_empty()).then(|| all[number % all.len()])
     }
@@ -291,13 +290,31 @@ impl Stage {
         problems
     }
 
+    /// What the call was told so far.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The call so far, as it would have been kept.
+    pub fn journal(&self) -> Journal {
+        Journal::seal(self.entries.iter().cloned()).expect("a journal with one start")
+    }
+
     fn check_replay(&self) -> Vec<String> {
-        let entries = self.entries.iter().map(|entry| Entry::decode(&entry.encode()));
-        let replayed = entries.collect::<offhook::Result<Vec<_>>>().and_then(journal::replay);
-        match replayed {
-            Ok(replay) if serde_json::to_vec(&replay.outputs).ok() == serde_json::to_vec(&self.outputs).ok() => vec![],
-            Ok(_) => vec!["the replay puts out something else".to_owned()],
-            Err(error) => vec![format!("the journal cannot be replayed: {error}")],
+        let journal = match Journal::from_file(&self.journal().to_file()) {
+            Ok(journal) if journal.entries.starts_with(&self.entries) && journal.tail == Tail::Clean => journal,
+            other => return vec![format!("the journal cannot be read: {other:?}")],
+        };
+        let outputs = journal::replay(journal.entries.clone()).map(|replay| replay.outputs);
+        match (outputs, journal.verify()) {
+            (Ok(outputs), Ok(verdict))
+                if serde_json::to_vec(&outputs).ok() == serde_json::to_vec(&self.outputs).ok()
+                    && verdict.difference.is_none()
+                    && verdict.is_whole == self.call.is_ended() =>
+            {
+                vec![]
+            }
+            other => vec![format!("the replay puts out something else: {:?}", other.1)],
         }
     }
 
@@ -317,7 +334,7 @@ impl Stage {
                         self.violations.extend(check_history(&request.messages));
                     }
                     if self.call.is_ended() {
-                        self.violations.push(format!("started {} after the end", name_of(command)));
+                        self.violations.push(format!("started {} after the end", command.name()));
                     }
                     if self.open.insert(*id, command.clone()).is_some() {
                         self.violations.push(format!("{id} was started twice"));
@@ -371,24 +388,4 @@ fn check_history(messages: &[Message]) -> Option<String> {
 
 fn is_settlement(output: &Output) -> bool {
     matches!(output, Output::Start(_, Command::Settle(_)))
-}
-
-fn name_of(command: &Command) -> &'static str {
-    match command {
-        Command::Answer => "answer",
-        Command::CloseMedia => "close_media",
-        Command::Dial => "dial",
-        Command::Finalize => "finalize",
-        Command::FinishListening => "finish_listening",
-        Command::Generate(_) => "generate",
-        Command::HangUp { .. } => "hang_up",
-        Command::Listen => "listen",
-        Command::OpenMedia => "open_media",
-        Command::ReportAnswered => "report_answered",
-        Command::Reserve { .. } => "reserve",
-        Command::RunFunction(_) => "run_function",
-        Command::Settle(_) => "settle",
-        Command::Speak { .. } => "speak",
-        _ => "unknown",
-    }
 }

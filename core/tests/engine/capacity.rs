@@ -43,7 +43,7 @@ fn queue(depth: u32, wait: Duration) -> WhenFull {
 async fn world(runtime: &VirtualRuntime, settings: Settings) -> World {
     let mut world = World::new(Arc::new(runtime.clone()), &[]).await;
     let agent = Arc::make_mut(&mut world.agent);
-    agent.policy.hold = secs(60);
+    agent.policy.reserve = secs(60);
     agent.policy.record = false;
     agent.policy.silence.timeout = secs(300);
     agent.greeting = None;

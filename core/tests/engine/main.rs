@@ -11,4 +11,6 @@ mod runtimes;
 #[cfg(test)]
 mod tasks;
 #[cfg(test)]
+mod transfers;
+#[cfg(test)]
 mod world;

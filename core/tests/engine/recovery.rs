@@ -12,7 +12,7 @@ use offhook::call::record::{CallStatus, EndReason, HangupParty};
 use offhook::engine::{CallHandle, Engine, LEASE};
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::ids::CallId;
-use offhook::journal::{self, Entry};
+use offhook::journal::{self, Journal};
 use offhook::memory::MemoryStore;
 use offhook::provider::store::{Batch, Committed, LogKey, Page, Query, Record, RecordKey};
 use offhook::provider::telephony::{E164, HangupCause};
@@ -48,8 +48,7 @@ async fn stored(world: &World, call: CallId) -> StoredCall {
 
 async fn replayed(world: &World, call: CallId) -> CallRecord {
     let log = world.store.read_log(journal::log_key(world.tenant, call), 0, 1_000).await.unwrap();
-    let entries: Vec<_> = log.iter().map(|bytes| Entry::decode(bytes).unwrap()).collect();
-    journal::replay(entries).unwrap().call.record()
+    journal::replay(Journal::from_log(&log).unwrap().entries).unwrap().call.record()
 }
 
 /// The call is settled once for its talk, nothing is held, and its events were delivered in order.

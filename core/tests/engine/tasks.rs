@@ -41,7 +41,7 @@ async fn world(runtime: &VirtualRuntime, settings: Settings) -> World {
     let mut world = World::new(Arc::new(runtime.clone()), &[]).await;
     let agent = Arc::make_mut(&mut world.agent);
     agent.policy.record = false;
-    agent.policy.hold = secs(60);
+    agent.policy.reserve = secs(60);
     world.engine = Engine::with_settings(world.providers.clone(), settings);
     for number in 0..3 {
         world.engine.credits().grant(tenant(number), HOUR, "start").await.unwrap();

@@ -68,7 +68,7 @@ pub async fn run(args: CallArgs) -> Outcome<()> {
     let mut scene = Scene::set(options, "call", wires, llm, speech, limit * 2).await?;
     scene.agent.policy.endpointing =
         Endpointing { delay_min: ENDPOINTING.0, delay_max: ENDPOINTING.1, ..Endpointing::default() };
-    (scene.agent.policy.duration_max, scene.agent.policy.hold) = (limit, limit);
+    (scene.agent.policy.duration_max, scene.agent.policy.reserve) = (limit, limit);
     let Played { interrupted, record, mut report, view } =
         scene.play(Play { begun, habits: HABITS, items, limit }).await?;
     let heard = heard_by_item(&view.said_at, record.started_at, &record.transcript);

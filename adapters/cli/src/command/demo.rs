@@ -53,7 +53,7 @@ pub async fn run(args: DemoArgs) -> Outcome<()> {
     let wires = Wires::new()?;
     let llm = brain::chosen(&options, wires.http.clone()).await?;
     let mut scene = Scene::set(&options, "demo", wires, llm, speech, TALK_TIME).await?;
-    scene.agent.policy.hold = HOLD;
+    scene.agent.policy.reserve = HOLD;
     let mut items = Vec::new();
     for (cue, text) in LINES {
         let samples = sound::spoken(&*scene.speech.tts, VOICE, text).await?;

@@ -1,20 +1,32 @@
 //! Whose turn it is: Listening → Hearing → Endpointing → Thinking → Speaking.
 
+mod barge_in;
 mod caller;
+mod early;
+mod endpointing;
+mod filler;
+mod hold;
+mod language;
+mod pause;
 mod reply;
 mod speech;
 
 use std::collections::VecDeque;
 
+use self::early::Early;
+use self::pause::Pause;
 use super::answer::Answer;
 use super::dialogue::Dialogue;
+use super::echo::Echo;
 use super::function::Functions;
 use super::input::{Failure, Outcome, Progress};
 use super::outbox::Role;
 use super::output::{Command, CommandId};
 use super::record::{BargeInRecord, EndReason, FunctionRecord, TurnRecord};
+use super::screening::Greeting;
 use super::shared::Shared;
 use super::timer::Timer;
+use super::transfer::Wish;
 use crate::error::ErrorKind;
 use crate::time::Instant;
 
@@ -49,6 +61,12 @@ enum State {
 struct Pending {
     text: String,
     began: Option<Instant>,
+    /// Words that are not settled.
+    interim: String,
+    /// How sure the recogniser is that the turn is over.
+    turn_end_percent: Option<u8>,
+    /// The agent's own words were heard.
+    was_echo: bool,
 }
 
 /// Failures in a row.
@@ -59,13 +77,33 @@ struct Failures {
     synthesiser: u32,
 }
 
+/// What follows once the agent has said what it had to say.
+#[derive(Clone, Debug)]
+pub(super) enum AfterSpeech {
+    /// The end.
+    End(EndReason),
+    /// The end, as the model wants it for now.
+    HangUp,
+    /// Somebody else takes the call.
+    Transfer(Wish),
+}
+
+/// A stretch of an utterance that is said as one.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    item: usize,
+    /// Where it begins in its utterance, and where it ends.
+    start: usize,
+    end: usize,
+    /// It must be heard to its end.
+    protected: bool,
+}
+
+/// A piece that is on its way to the caller.
 #[derive(Debug)]
 struct Speech {
     command: CommandId,
-    item: usize,
-    /// Where this piece begins in its utterance.
-    start: usize,
-    length: usize,
+    piece: Piece,
 }
 
 #[derive(Debug)]
@@ -75,24 +113,41 @@ pub(super) struct Turn {
     listen: Option<CommandId>,
     /// When the caller began to speak, if the caller speaks.
     caller_speaks: Option<Instant>,
+    /// When the caller last began to speak.
+    caller_began: Option<Instant>,
     caller_stopped: Option<Instant>,
     /// Speech has ended whose transcript has not come.
     awaits_final: bool,
     pending: Pending,
     answer: Option<Answer>,
+    early: Option<Early>,
+    early_attempts: u32,
+    echo: Echo,
+    /// Phrases that were said in this turn while a function kept the caller waiting.
+    fillers: u32,
     functions: Functions,
+    /// What the call has changed to.
+    language: Option<String>,
+    next_filler: usize,
+    pause: Option<Pause>,
     speech: VecDeque<Speech>,
     /// When the agent's current utterance was begun.
     utterance_began: Option<Instant>,
     /// The first sound of the current turn's answer is still to come.
     awaits_sound: bool,
-    hang_up_after_speech: bool,
+    after_speech: Option<AfterSpeech>,
+    /// The line is on hold: nothing is heard, and nothing is begun but what [`Turn::say`] is told.
+    on_hold: bool,
+    /// Functions that keys have called.
+    keys_told: u32,
+    /// A noise or an echo has silenced this utterance: only words interrupt what is left of it.
+    words_only: bool,
     failures: Failures,
     rounds: u32,
     silence_prompts: u32,
     /// The call is being wound up: nothing is begun any more.
     stopped: bool,
-    end: Option<EndReason>,
+    request: Option<AfterSpeech>,
     pub(super) turns: Vec<TurnRecord>,
     pub(super) barge_ins: Vec<BargeInRecord>,
 }
@@ -104,28 +159,39 @@ impl Turn {
             dialogue: Dialogue::default(),
             listen: None,
             caller_speaks: None,
+            caller_began: None,
             caller_stopped: None,
             awaits_final: false,
             pending: Pending::default(),
             answer: None,
+            early: None,
+            early_attempts: 0,
+            echo: Echo::default(),
+            fillers: 0,
             functions: Functions::default(),
+            language: None,
+            next_filler: 0,
+            pause: None,
             speech: VecDeque::new(),
             utterance_began: None,
             awaits_sound: false,
-            hang_up_after_speech: false,
+            after_speech: None,
+            on_hold: false,
+            keys_told: 0,
+            words_only: false,
             failures: Failures::default(),
             rounds: 0,
             silence_prompts: 0,
             stopped: false,
-            end: None,
+            request: None,
             turns: Vec::new(),
             barge_ins: Vec::new(),
         }
     }
 
-    /// Why the call should end, once.
-    pub(super) fn take_end(&mut self) -> Option<EndReason> {
-        self.end.take()
+    /// What the conversation wants of the call, once.
+    pub(super) fn take_request(&mut self) -> Option<AfterSpeech> {
+        self.request.take()
     }
 
     pub(super) fn functions(&self) -> Vec<FunctionRecord> {
@@ -134,35 +200,52 @@ impl Turn {
 
     /// The media is open: listen.
     pub(super) fn listen(&mut self, shared: &mut Shared) {
-        self.listen = Some(shared.outbox.start(Command::Listen));
+        self.start_listening(shared);
     }
 
     /// The conversation begins.
-    pub(super) fn begin(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn begin(&mut self, now: Instant, heard: &Greeting, shared: &mut Shared) {
+        self.on_hold = false;
+        self.caller_speaks = heard.began.filter(|_| heard.stopped.is_none());
+        self.caller_stopped = heard.stopped;
+        self.pending.began = heard.began;
+        self.pending.text = clamp(heard.text.trim(), CALLER_TEXT_BYTES_MAX).to_owned();
+        self.awaits_final = heard.stopped.is_some() && heard.text.is_empty();
         match shared.config.greeting.clone() {
-            Some(greeting) => self.say(now, &greeting, shared),
+            Some(greeting) => {
+                let interruptible = shared.config.policy.barge_in.greeting;
+                self.commit_pending(now, shared);
+                self.say(now, &greeting, interruptible, shared);
+            }
+            None if self.caller_speaks.is_some() => self.become_hearing(shared),
+            None if heard.stopped.is_some() => self.become_endpointing(now, shared),
             None => self.become_listening(now, shared),
         }
     }
 
     /// Lets the agent say something of its own accord.
-    pub(super) fn say(&mut self, now: Instant, text: &str, shared: &mut Shared) {
+    pub(super) fn say(&mut self, now: Instant, text: &str, interruptible: bool, shared: &mut Shared) {
         if text.trim().is_empty() {
-            if self.speech.is_empty() && self.answer.is_none() && !self.functions.are_running() {
+            if self.pause.is_none() && self.speech.is_empty() && self.answer.is_none() && !self.functions.are_running()
+            {
                 self.utterance_finished(now, shared);
             }
             return;
         }
         let item = match self.speech.back() {
-            Some(speech) => speech.item,
-            None => self.dialogue.open_agent(),
+            Some(speech) if speech.piece.protected != interruptible => speech.piece.item,
+            _ => {
+                let calling = self.dialogue.calling().filter(|_| self.functions.are_running() && interruptible);
+                calling.unwrap_or_else(|| self.dialogue.open_agent())
+            }
         };
-        self.speak(now, item, text, shared);
+        self.speak(now, item, text, interruptible, shared);
     }
 
     /// The call is over for the caller: stop everything but the recogniser, whose last words still count.
     pub(super) fn stop(&mut self, now: Instant, shared: &mut Shared) {
         self.stopped = true;
+        self.drop_early(now, shared);
         self.silence_agent(now, shared);
         self.functions.cancel(shared);
         shared.outbox.cancel_role(Role::Finalize);
@@ -178,10 +261,17 @@ impl Turn {
 
     pub(super) fn progress(&mut self, now: Instant, id: CommandId, progress: Progress, shared: &mut Shared) {
         match progress {
-            Progress::Final { text } if self.stopped => self.append_pending(now, text.trim(), shared),
+            Progress::Final { text, .. } if self.stopped => self.append_last_words(now, &text, shared),
             _ if self.stopped => {}
-            Progress::Dial(_) | Progress::Queued { .. } => {}
-            Progress::Final { text } => self.transcribed(now, &text, shared),
+            Progress::Beep | Progress::Consult(_) | Progress::Dial(_) | Progress::Queued { .. } => {}
+            Progress::EndOfTurn { .. } | Progress::Final { .. } | Progress::Interim { .. } if self.on_hold => {}
+            Progress::SpeechEnded { at } if self.on_hold => {
+                self.caller_stopped = Some(at.min(now));
+                self.caller_speaks = None;
+            }
+            Progress::SpeechStarted { at } if self.on_hold => self.caller_speaks = Some(at.min(now)),
+            Progress::EndOfTurn { percent } => self.turn_end_judged(now, percent, shared),
+            Progress::Final { language, text } => self.transcribed(now, &text, language.as_deref(), shared),
             Progress::Generated(event) => self.generated(now, id, event, shared),
             Progress::Heard { text_end } => self.heard(now, id, text_end, shared),
             Progress::Interim { text } => self.interim(now, &text, shared),
@@ -194,11 +284,13 @@ impl Turn {
     pub(super) fn completed(&mut self, now: Instant, id: CommandId, role: Role, outcome: Outcome, shared: &mut Shared) {
         match role {
             _ if self.stopped => {}
+            Role::Generate if self.early_failed(now, id, shared) => {}
             Role::Generate => self.generation_failed(now, ErrorKind::Unexpected, shared),
             Role::Listen => self.deaf(now, shared),
-            Role::RunFunction => {
+            Role::RunFunction | Role::SendDigits => {
                 let result = match outcome {
                     Outcome::Function(value) => value,
+                    _ if role == Role::SendDigits => serde_json::json!({ "ok": true }),
                     _ => serde_json::Value::Null,
                 };
                 self.function_finished(now, id, result, shared);
@@ -211,9 +303,13 @@ impl Turn {
     pub(super) fn failed(&mut self, now: Instant, id: CommandId, role: Role, failure: &Failure, shared: &mut Shared) {
         match role {
             _ if self.stopped => {}
+            Role::Generate if self.early_failed(now, id, shared) => {}
             Role::Generate => self.generation_failed(now, failure.kind, shared),
+            Role::Listen | Role::Speak if failure.kind == ErrorKind::Unsupported && self.language.is_some() => {
+                self.language_failed(now, role, shared);
+            }
             Role::Listen => self.deaf(now, shared),
-            Role::RunFunction => {
+            Role::RunFunction | Role::SendDigits => {
                 let result = serde_json::json!({ "error": failure.kind });
                 self.function_finished(now, id, result, shared);
             }
@@ -224,10 +320,12 @@ impl Turn {
 
     pub(super) fn handle_timeout(&mut self, now: Instant, timer: Timer, shared: &mut Shared) {
         match timer {
-            Timer::BargeIn => self.interrupt(now, shared),
+            Timer::BargeIn => self.consider_interruption(now, shared),
             Timer::Endpoint => self.endpoint(now, shared),
+            Timer::Filler => self.fill(now, shared),
             Timer::Function => self.functions_timed_out(now, shared),
             Timer::Reply => self.generation_failed(now, ErrorKind::TimedOut, shared),
+            Timer::Resume => self.resume_timed_out(now, shared),
             Timer::Silence => self.silence(now, shared),
             Timer::Speech => self.speech_failed(now, shared),
             Timer::Transcript => self.transcript_missing(now, shared),

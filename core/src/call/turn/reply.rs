@@ -1,29 +1,39 @@
 //! The agent's answer: the model, its tools, and what to do when they fail.
 
-use super::{FAILURES_MAX, ROUNDS_MAX, State, Turn};
+use super::{AfterSpeech, FAILURES_MAX, ROUNDS_MAX, State, Turn};
 use crate::call::answer::{Answer, Step};
 use crate::call::output::{Command, CommandId};
 use crate::call::record::EndReason;
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
-use crate::call::{END_CALL, end_call_tool};
+use crate::call::tools::{self, END_CALL, SWITCH_LANGUAGE, TRANSFER_CALL};
 use crate::error::ErrorKind;
-use crate::provider::llm::{LlmEvent, LlmRequest, ToolCall};
+use crate::provider::llm::{LlmEvent, ToolCall};
 use crate::time::Instant;
 
 impl Turn {
     pub(super) fn take_turn(&mut self, now: Instant, shared: &mut Shared) {
+        self.begin_thinking(shared);
+        if self.functions.are_running() {
+            self.drop_early(now, shared);
+            self.await_filler(now, shared);
+            return;
+        }
+        let text = self.pending.text.clone();
+        self.commit_pending(now, shared);
+        if !self.keep_early(now, &text, shared) {
+            self.generate(now, shared);
+        }
+    }
+
+    pub(super) fn begin_thinking(&mut self, shared: &mut Shared) {
         self.state = State::Thinking;
         for timer in [Timer::Endpoint, Timer::Silence, Timer::Transcript] {
             shared.timers.clear(timer);
         }
         self.rounds = 0;
+        self.fillers = 0;
         self.awaits_sound = true;
-        if self.functions.are_running() {
-            return;
-        }
-        self.commit_pending(now, shared);
-        self.generate(now, shared);
     }
 
     pub(super) fn commit_pending(&mut self, now: Instant, shared: &mut Shared) {
@@ -43,15 +53,16 @@ impl Turn {
             self.apologise(now, shared);
             return;
         }
-        let tools = shared.config.tools.iter().cloned().chain([end_call_tool()]).collect();
-        let messages = self.dialogue.messages(&shared.config.system_prompt);
-        let request = LlmRequest::new(messages).with_tools(tools);
+        let request = self.request(self.messages(shared), shared);
         let command = shared.outbox.start(Command::Generate(Box::new(request)));
         shared.timers.set(Timer::Reply, now + shared.config.policy.reply_timeout);
         self.answer = Some(Answer::new(command, self.dialogue.open_agent()));
     }
 
     pub(super) fn generated(&mut self, now: Instant, id: CommandId, event: LlmEvent, shared: &mut Shared) {
+        if self.generated_early(now, id, &event, shared) {
+            return;
+        }
         let Some(answer) = self.answer.as_mut().filter(|answer| answer.command == id) else {
             return;
         };
@@ -60,7 +71,7 @@ impl Turn {
         match answer.take(event) {
             Step::Continue { ready } => {
                 for text in ready {
-                    self.speak(now, item, &text, shared);
+                    self.speak(now, item, &text, true, shared);
                 }
             }
             Step::Finished { rest, tool_calls } => {
@@ -68,9 +79,12 @@ impl Turn {
                 shared.timers.clear(Timer::Reply);
                 shared.outbox.cancel(id);
                 if let Some(text) = rest {
-                    self.speak(now, item, &text, shared);
+                    self.speak(now, item, &text, true, shared);
                 }
-                self.answered(now, item, tool_calls, shared);
+                match &mut self.pause {
+                    Some(pause) => pause.finished = Some((item, tool_calls)),
+                    None => self.answered(now, item, tool_calls, shared),
+                }
             }
         }
     }
@@ -82,19 +96,34 @@ impl Turn {
         let called_any = !tool_calls.is_empty();
         for call in tool_calls {
             if call.name == END_CALL {
-                self.hang_up_after_speech = true;
+                self.after_speech = Some(AfterSpeech::HangUp);
                 self.dialogue.push_tool(call.id, "{\"ok\":true}".to_owned());
+            } else if call.name == TRANSFER_CALL {
+                match tools::wish(&call, &shared.config.policy) {
+                    Ok(wish) if self.after_speech.is_none() => self.after_speech = Some(AfterSpeech::Transfer(wish)),
+                    Ok(_) => self.dialogue.push_tool(call.id, "{\"error\":\"busy\"}".to_owned()),
+                    Err(content) => self.dialogue.push_tool(call.id, content),
+                }
+            } else if call.name == SWITCH_LANGUAGE {
+                let content = self.switch_language(now, &call, shared);
+                self.dialogue.push_tool(call.id, content);
             } else if let Some(content) = self.functions.start(now, call.clone(), shared) {
                 self.dialogue.push_tool(call.id, content);
             }
         }
         if self.functions.are_running() {
+            self.await_filler(now, shared);
             return;
         }
-        if called_any && !self.hang_up_after_speech {
-            self.generate(now, shared);
-        } else if self.speech.is_empty() {
-            self.utterance_finished(now, shared);
+        match self.after_speech {
+            None if called_any => self.generate(now, shared),
+            // An agent that says nothing of its own about a transfer asks the caller to hold.
+            Some(AfterSpeech::Transfer(_)) if self.speech.is_empty() => {
+                let please_hold = shared.config.policy.transfer.please_hold.clone().unwrap_or_default();
+                self.say(now, &please_hold, false, shared);
+            }
+            _ if self.speech.is_empty() => self.utterance_finished(now, shared),
+            _ => {}
         }
     }
 
@@ -121,10 +150,13 @@ impl Turn {
 
     pub(super) fn after_functions(&mut self, now: Instant, shared: &mut Shared) {
         let caller_has_the_floor = matches!(self.state, State::Hearing | State::Endpointing);
-        if self.functions.are_running() || self.answer.is_some() || caller_has_the_floor {
+        if !self.functions.are_running() {
+            shared.timers.clear(Timer::Filler);
+        }
+        if self.functions.are_running() || self.answer.is_some() || caller_has_the_floor || self.on_hold {
             return;
         }
-        if self.hang_up_after_speech {
+        if self.after_speech.is_some() {
             if self.speech.is_empty() {
                 self.utterance_finished(now, shared);
             }
@@ -149,6 +181,10 @@ impl Turn {
         if !self.is_usable(self.failures.model) {
             return;
         }
+        if let Some(pause) = &mut self.pause {
+            pause.failed = true;
+            return;
+        }
         if retriable && self.speech.is_empty() && self.failures.model == 1 {
             self.dialogue.cut();
             self.generate(now, shared);
@@ -162,7 +198,7 @@ impl Turn {
             self.dialogue.cut();
         }
         let apology = shared.config.policy.apology.clone();
-        self.say(now, &apology, shared);
+        self.say(now, &apology, true, shared);
     }
 
     /// False, and the end of the call, when a provider has failed too often.
@@ -170,7 +206,7 @@ impl Turn {
         if failures < FAILURES_MAX {
             return true;
         }
-        self.end = Some(EndReason::ProviderFailure);
+        self.request = Some(AfterSpeech::End(EndReason::ProviderFailure));
         false
     }
 }

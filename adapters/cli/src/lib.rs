@@ -68,6 +68,7 @@ fn execute(cli: Cli) -> Outcome<()> {
             Command::Call(args) => command::call::run(args).await,
             Command::Demo(args) => command::demo::run(args).await,
             Command::Setup => command::setup::run().await,
+            Command::Simulate(args) => command::simulate::run(&args),
         }
     });
     // Whatever still waits somewhere does not hold the program.

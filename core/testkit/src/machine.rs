@@ -69,7 +69,10 @@ pub fn outbound() -> Offer {
 impl Stage {
     /// A call that has just begun.
     pub fn new(config: CallConfig, offer: Offer) -> Self {
-        let now = Instant::from_micros(5_000_000);
+        Self::starting_at(Instant::from_micros(5_000_000), config, offer)
+    }
+
+    fn starting_at(now: Instant, config: CallConfig, offer: Offer) -> Self {
         let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
         let mut stage = Self {
             call: Call::new(config, offer, now),
@@ -84,6 +87,35 @@ impl Stage {
         };
         stage.drain();
         stage
+    }
+
+    /// A call that has been held, from its journal: what it was told is given to it again.
+    ///
+    /// # Errors
+    /// When the journal does not begin with its start, or starts twice.
+    pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Result<Self, String> {
+        let mut entries = entries.into_iter();
+        let Some(Entry::Start { at, config, offer, .. }) = entries.next() else {
+            return Err("the journal does not begin with a start".to_owned());
+        };
+        let mut stage = Self::starting_at(at, *config, offer);
+        for entry in entries {
+            match entry {
+                Entry::End { .. } => {}
+                Entry::Input { at, input } => {
+                    stage.now = at;
+                    stage.input(input);
+                }
+                Entry::Start { .. } => return Err("the journal starts twice".to_owned()),
+                Entry::Timeout { at } => {
+                    stage.now = at;
+                    stage.entries.push(Entry::Timeout { at });
+                    stage.call.handle_timeout(at);
+                    stage.drain();
+                }
+            }
+        }
+        Ok(stage)
     }
 
     /// A call in conversation, after its greeting.
@@ -104,7 +136,7 @@ impl Stage {
 
     /// Completes everything after the end.
     pub fn tear_down(&mut self) {
-        for name in ["finish_listening", "listen", "hang_up"] {
+        for name in ["report_answered", "finish_listening", "listen", "hang_up"] {
             if self.find(name).is_some() {
                 self.complete(name, Outcome::Done);
             }
@@ -241,7 +273,14 @@ impl Stage {
     pub fn finish_and_check(mut self) -> Result<(), String> {
         // Longer than all limits of the default policy together.
         self.wait(Duration::from_secs(7_200));
-        let mut problems = std::mem::take(&mut self.violations);
+        let mut problems = self.check();
+        problems.extend(self.check_replay());
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
+    /// What does not hold of a call that should have ended.
+    pub fn check(&self) -> Vec<String> {
+        let mut problems = self.violations.clone();
         if !self.call.is_ended() {
             problems.push(format!("the call has not ended: {:?}", self.call.phase()));
         }
@@ -256,8 +295,7 @@ impl Stage {
             problems.push(format!("{ended} terminal events, the last event is {:?}", self.events.last()));
         }
         problems.extend(self.check_record());
-        problems.extend(self.check_replay());
-        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+        problems
     }
 
     fn check_record(&self) -> Vec<String> {

@@ -3,3 +3,4 @@
 pub mod call;
 pub mod demo;
 pub mod setup;
+pub mod simulate;

@@ -232,8 +232,10 @@ impl Turn {
             }
             return;
         }
-        let item = match self.speech.back() {
-            Some(speech) if speech.piece.protected != interruptible => speech.piece.item,
+        let item = match (self.speech.back(), &self.answer) {
+            (Some(speech), _) if speech.piece.protected != interruptible => speech.piece.item,
+            // It is heard before an answer that is still to come.
+            (None, Some(answer)) => answer.item,
             _ => {
                 let calling = self.dialogue.calling().filter(|_| self.functions.are_running() && interruptible);
                 calling.unwrap_or_else(|| self.dialogue.open_agent())

@@ -42,8 +42,8 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// How soon a task is tried again for which there was no slot.
 const NO_SLOT_DELAY: Duration = Duration::from_secs(2);
 
-/// A dispatched task whose call has not begun is dispatched anew after this.
-const CLAIM: Duration = Duration::from_secs(60);
+/// A dispatched task whose call has not begun is dispatched anew after this; should the call begin yet, it is refused.
+const CLAIM: Duration = Duration::from_secs(10);
 
 /// How often a commit is tried that others keep overtaking.
 const CONFLICTS_MAX: u32 = 8;

@@ -2,4 +2,5 @@
 
 pub mod call;
 pub mod demo;
+pub mod replay;
 pub mod setup;

@@ -6,7 +6,9 @@
 mod english;
 mod indonesian;
 
-use super::sentence;
+use std::collections::BTreeMap;
+
+use super::{screening, sentence};
 
 /// A number of fewer digits, told digit by digit, is not taken for finished. Telephone numbers with their area have as
 /// many or more.
@@ -157,6 +159,25 @@ impl Lexicon {
             end == phrase && !is_asked
         })
     }
+}
+
+/// All words that can decide something in a call, of every language, and what may stand for each: itself, but for number
+/// words, which one of their kind and length stands for.
+pub(crate) fn deciding_words() -> BTreeMap<String, String> {
+    let lexicons = [&ANY, &english::LEXICON, &indonesian::LEXICON];
+    let phrases = lexicons.iter().flat_map(|lexicon| {
+        let lists = [lexicon.answers, lexicon.dangling, lexicon.fillers, lexicon.introductions, lexicon.leaning];
+        lists.into_iter().flatten().chain(lexicon.numbers).chain(lexicon.references)
+    });
+    let phrases = phrases.copied().chain(screening::phrases()).chain(sentence::TITLES);
+    let mut words: BTreeMap<_, _> = phrases.flat_map(words).map(|word| (word.clone(), word)).collect();
+    for (word, count) in lexicons.iter().flat_map(|lexicon| lexicon.digits) {
+        let like = lexicons.iter().flat_map(|lexicon| lexicon.digits);
+        let mut like = like.filter(|(other, digits)| digits == count && other.len() == word.len());
+        let like = like.next().map_or(*word, |(other, _)| other);
+        words.insert((*word).to_owned(), like.to_owned());
+    }
+    words
 }
 
 /// The words of a text in lower case, without punctuation. `Uh-huh` is two.

@@ -101,8 +101,10 @@ fn dialro_reason(reason: EndReason, record: &CallRecord) -> &'static str {
             "transferred"
         }
         EndReason::AgentHangUp | EndReason::CallerHangUp | EndReason::OperatorHangUp => "normal",
+        EndReason::AgentInactive => "agent_inactive",
         EndReason::Busy => "busy",
         EndReason::CarrierFailure
+        | EndReason::EngineLost
         | EndReason::ProviderFailure
         | EndReason::SetUpTimeout
         | EndReason::Stalled
@@ -112,7 +114,7 @@ fn dialro_reason(reason: EndReason, record: &CallRecord) -> &'static str {
         EndReason::MaxDuration => "max_duration",
         EndReason::MediaLost => "media_timeout",
         EndReason::NoAnswer => "no_answer",
-        EndReason::Rejected => "rejected",
+        EndReason::OutsideHours | EndReason::OverCapacity | EndReason::Rejected => "rejected",
         EndReason::Silence => "silence_timeout",
         EndReason::Transferred => "transferred",
     }
@@ -137,9 +139,10 @@ fn voxcore(record: &CallRecord) -> &'static str {
     match reason {
         _ if is_answered_in_vain => "RNR",
         EndReason::AgentHangUp | EndReason::OperatorHangUp | EndReason::Transferred => "bot",
-        EndReason::Busy | EndReason::Rejected => "rejected",
+        EndReason::AgentInactive | EndReason::Busy | EndReason::OverCapacity | EndReason::Rejected => "rejected",
         EndReason::CallerHangUp => "customer",
         EndReason::CarrierFailure
+        | EndReason::EngineLost
         | EndReason::InsufficientCredits
         | EndReason::MediaLost
         | EndReason::ProviderFailure
@@ -149,6 +152,7 @@ fn voxcore(record: &CallRecord) -> &'static str {
         EndReason::CreditsExhausted | EndReason::MaxDuration | EndReason::Silence => "timeout",
         EndReason::MachineAnswered | EndReason::MessageLeft => "voicemail",
         EndReason::NoAnswer => "no_answer",
+        EndReason::OutsideHours => "outside_hours",
     }
 }
 
@@ -191,6 +195,7 @@ mod tests {
             id: CallId::new(MOMENT, [1; 10]),
             tenant: TenantId::new(MOMENT, [2; 10]),
             agent: AgentId::new(MOMENT, [3; 10]),
+            task: None,
             direction: crate::call::record::Direction::Inbound,
             from: None,
             to: None,
@@ -218,6 +223,34 @@ mod tests {
     fn every_end_has_its_words_in_every_dialect() {
         use {CallStatus as Status, EndReason as Reason, HangupParty as Party};
         let table = [
+            (
+                Status::Rejected,
+                Reason::AgentInactive,
+                Party::System,
+                false,
+                ["Failed", "REJECTED", "failed agent_inactive system", "rejected", "failed"],
+            ),
+            (
+                Status::Failed,
+                Reason::EngineLost,
+                Party::System,
+                true,
+                ["Failed", "FAILED", "dropped error system", "error", "failed"],
+            ),
+            (
+                Status::Rejected,
+                Reason::OutsideHours,
+                Party::System,
+                false,
+                ["Failed", "REJECTED", "failed rejected system", "outside_hours", "failed"],
+            ),
+            (
+                Status::Rejected,
+                Reason::OverCapacity,
+                Party::System,
+                false,
+                ["Failed", "REJECTED", "failed rejected system", "rejected", "failed"],
+            ),
             (
                 Status::Completed,
                 Reason::AgentHangUp,

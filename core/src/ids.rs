@@ -70,10 +70,14 @@ ids! {
     CallId
     /// One delivery of one event to one webhook endpoint.
     DeliveryId
+    /// A running engine: new with each start of one.
+    EngineId
     /// One entry in a tenant's ledger.
     EntryId
     /// Credits held for a call that has not been settled.
     HoldId
+    /// A wish to call somebody.
+    TaskId
     /// A customer of the engine: everything belongs to exactly one.
     TenantId
 }

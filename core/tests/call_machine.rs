@@ -95,8 +95,9 @@ fn words_that_sound_incomplete_are_given_more_time() {
     stage.caller_says("My number is", SECOND, ms(200));
     stage.wait(ms(600));
     assert!(stage.find("generate").is_none());
-    stage.caller_says("five five five.", SECOND, ms(400));
-    let asked = Message::User { text: "My number is five five five.".to_owned() };
+    stage.caller_says("five five five, one two three, four five six seven.", SECOND, ms(400));
+    let number = "My number is five five five, one two three, four five six seven.";
+    let asked = Message::User { text: number.to_owned() };
     assert_eq!(stage.last_request().last(), Some(&asked));
 }
 
@@ -131,7 +132,7 @@ fn barge_in_silences_the_agent_and_keeps_only_what_was_heard() {
     assert_eq!(stage.call.record().barge_ins[0].reaction_ms, 80);
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(ms(400));
-    stage.progress("listen", Progress::Final { text: "Sorry, one more thing.".to_owned() });
+    stage.progress("listen", Progress::Final { language: None, text: "Sorry, one more thing.".to_owned() });
     let request = stage.last_request();
     let heard = Message::Assistant { text: "We are open from".to_owned(), tool_calls: vec![] };
     assert_eq!(request[request.len() - 2], heard);
@@ -178,7 +179,7 @@ fn a_caller_who_goes_on_before_the_answer_is_heard_takes_the_turn_back() {
     stage.wait(SECOND);
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(ms(400));
-    stage.progress("listen", Progress::Final { text: "For tomorrow.".to_owned() });
+    stage.progress("listen", Progress::Final { language: None, text: "For tomorrow.".to_owned() });
     let asked = Message::User { text: "I would like to book. For tomorrow.".to_owned() };
     assert_eq!(stage.last_request().last(), Some(&asked));
     stage.finish_and_check().unwrap();
@@ -259,7 +260,7 @@ fn last_words_count_although_the_caller_has_hung_up() {
     stage.wait(SECOND);
     stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING });
     stage.wait(ms(300));
-    stage.progress("listen", Progress::Final { text: "Thanks, bye!".to_owned() });
+    stage.progress("listen", Progress::Final { language: None, text: "Thanks, bye!".to_owned() });
     stage.tear_down();
     let record = stage.ended().unwrap();
     assert_eq!(record.transcript.last().unwrap().text, "Thanks, bye!");
@@ -447,7 +448,7 @@ fn a_cough_while_a_function_runs_does_not_lose_its_answer() {
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.complete("run_function", Outcome::Function(serde_json::json!({ "time": "ten" })));
     stage.wait(ms(200));
-    stage.progress("listen", Progress::Final { text: String::new() });
+    stage.progress("listen", Progress::Final { language: None, text: String::new() });
     stage.model_says("Yes, at ten.", &[]);
     stage.play();
     assert_eq!(stage.call.record().transcript.last().unwrap().text, "Yes, at ten.");
@@ -459,7 +460,7 @@ fn what_is_said_while_a_function_runs_does_not_part_its_call_from_its_result() {
     let mut stage = Stage::connected(Policy::default());
     stage.caller_says("Do I have an appointment?", SECOND, ms(400));
     stage.model_says("", &[tool("check_appointment")]);
-    stage.input(Input::Control(Control::Say { text: "One moment.".to_owned() }));
+    stage.input(Input::Control(Control::Say { text: "One moment.".to_owned(), interruptible: true }));
     stage.play();
     stage.complete("run_function", Outcome::Function(serde_json::json!({ "time": "ten" })));
     stage.finish_and_check().unwrap();
@@ -470,7 +471,7 @@ fn late_words_are_answered_with_the_rest_of_their_turn() {
     let mut stage = Stage::connected(Policy::default());
     stage.caller_says("Hello there.", SECOND, ms(400));
     stage.model_says("Hello, how can I help?", &[]);
-    stage.progress("listen", Progress::Final { text: "When are you open?".to_owned() });
+    stage.progress("listen", Progress::Final { language: None, text: "When are you open?".to_owned() });
     let asked = Message::User { text: "Hello there. When are you open?".to_owned() };
     assert_eq!(stage.last_request().last(), Some(&asked));
     stage.model_says("From nine to five.", &[]);

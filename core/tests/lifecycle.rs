@@ -192,7 +192,7 @@ fn a_caller_on_hold_is_neither_heard_nor_left_alone() {
     stage.progress("listen", Progress::SpeechStarted { at: stage.now });
     stage.wait(SECOND);
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
-    stage.progress("listen", Progress::Final { text: "Are you there?".to_owned() });
+    stage.progress("listen", Progress::Final { language: None, text: "Are you there?".to_owned() });
     stage.wait(SECOND * 20);
     assert_eq!(stage.speaking(), ["Please hold the line."]);
     stage.play();
@@ -370,7 +370,7 @@ fn greet(stage: &mut Stage, text: &str, length: Duration) {
     stage.wait(length);
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(Duration::from_millis(300));
-    stage.progress("listen", Progress::Final { text: text.to_owned() });
+    stage.progress("listen", Progress::Final { language: None, text: text.to_owned() });
 }
 
 fn with_keys(rules: &[(&str, KeyAction)]) -> Policy {

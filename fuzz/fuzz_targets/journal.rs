@@ -1,13 +1,14 @@
-//! Journals from anywhere: replayed or refused.
+//! Journals from anywhere: run again or refused.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use offhook::journal::{Entry, replay};
+use offhook::journal::{Journal, MAGIC};
 
 fuzz_target!(|bytes: &[u8]| {
-    let entries: Result<Vec<_>, _> = bytes.split(|byte| *byte == b'\n').map(Entry::decode).collect();
-    if let Ok(entries) = entries {
-        let _ = replay(entries);
+    let file = [MAGIC, bytes].concat();
+    if let Ok(journal) = Journal::from_file(&file) {
+        assert_eq!(Journal::from_file(&journal.to_file()).map(|again| again.entries).ok(), Some(journal.entries.clone()));
+        let _ = journal.verify();
     }
 });

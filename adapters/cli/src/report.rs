@@ -87,7 +87,7 @@ pub struct Files {
     pub folder: PathBuf,
     /// SQLite.
     pub database: PathBuf,
-    /// The call's journal, an entry a line.
+    /// The call's journal, for `offhook replay`.
     pub journal: PathBuf,
     /// Raw bodies and headers of the webhooks, and the secret that verifies them.
     pub webhooks: PathBuf,

@@ -243,7 +243,7 @@ impl Scene {
 
     async fn export(&self, call: CallId) -> Outcome<Files> {
         let folder = self.stage.folder.clone();
-        let journal = folder.join("journals").join(self.tenant.to_string()).join(format!("{call}.jsonl"));
+        let journal = folder.join("journals").join(self.tenant.to_string()).join(format!("{call}.offhook"));
         self.stage.export_journal(self.tenant, call, &journal).await?;
         Ok(Files { database: folder.join(DATABASE), journal, webhooks: self.webhooks.clone(), folder })
     }

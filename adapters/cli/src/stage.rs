@@ -8,7 +8,7 @@ use std::time::Duration;
 use offhook::engine::{Engine, Providers};
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::ids::{CallId, TenantId};
-use offhook::journal;
+use offhook::journal::{self, Journal};
 use offhook::provider::telephony::{HangupCause, IncomingCall};
 use offhook::provider::{HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use offhook::runtime::{Runtime, random_id_bytes};
@@ -31,7 +31,7 @@ const ARRIVALS_MAX: usize = 64;
 const JOURNAL_PAGE: u32 = 500;
 
 /// Entries of a journal that are exported at most: hours of talk.
-const JOURNAL_ENTRIES_MAX: u64 = 10_000_000;
+const JOURNAL_ENTRIES_MAX: usize = 10_000_000;
 
 /// The providers that a stage cannot choose by itself.
 pub struct Minds {
@@ -141,26 +141,21 @@ impl Stage {
         Ok(tenant)
     }
 
-    /// Writes the call's journal to `path`, an entry a line.
+    /// Writes the call's journal to `path`, as `offhook replay` reads it.
     pub async fn export_journal(&self, tenant: TenantId, call: CallId, path: &Path) -> Outcome<()> {
         let log = journal::log_key(tenant, call);
-        let mut text = Vec::new();
-        let mut seq = 0;
-        while seq < JOURNAL_ENTRIES_MAX {
-            let entries = self.store.read_log(log.clone(), seq, JOURNAL_PAGE).await?;
-            if entries.is_empty() {
+        let mut entries = Vec::new();
+        while entries.len() < JOURNAL_ENTRIES_MAX {
+            let page = self.store.read_log(log.clone(), entries.len() as u64, JOURNAL_PAGE).await?;
+            if page.is_empty() {
                 break;
             }
-            seq += entries.len() as u64;
-            for entry in entries {
-                text.extend_from_slice(&entry);
-                text.push(b'\n');
-            }
+            entries.extend(page);
         }
-        let path = path.to_owned();
+        let (path, file) = (path.to_owned(), Journal::file_of(entries));
         blocking::run("the journal cannot be written", move || {
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            std::fs::write(path, text)
+            std::fs::write(path, file)
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use offhook::journal::{self, Entry};
+use offhook::journal::Journal;
 use offhook::signing::standard::{self, Headers};
 use offhook::time::Timestamp;
 use serde_json::{Value, json};
@@ -127,9 +127,10 @@ fn both_voices_are_recorded(report: &Value) {
 }
 
 fn journal_replays(report: &Value) {
-    let journal = fs::read_to_string(report["files"]["journal"].as_str().unwrap()).unwrap();
-    let entries = journal.lines().map(|line| Entry::decode(line.as_bytes()).unwrap());
-    let record = journal::replay(entries).unwrap().call.record();
+    let journal = fs::read(report["files"]["journal"].as_str().unwrap()).unwrap();
+    let verdict = Journal::from_file(&journal).unwrap().verify().unwrap();
+    assert!(verdict.is_whole && verdict.difference.is_none());
+    let record = verdict.record;
     assert_eq!(record.id.to_string(), report["call"]["id"].as_str().unwrap());
     assert_eq!(record.talk_time_ms, report["call"]["talk_time_ms"].as_u64().unwrap());
     assert_eq!(serde_json::to_value(&record.transcript).unwrap(), report["transcript"]);

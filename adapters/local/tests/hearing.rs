@@ -27,7 +27,7 @@ fn what_is_said_is_understood() {
     let [start, end, text] = &events[..] else { panic!("{events:?}") };
     let SttEvent::StartOfSpeech { at: started } = start else { panic!("{start:?}") };
     let SttEvent::EndOfSpeech { at: ended } = end else { panic!("{end:?}") };
-    let SttEvent::Final { text, start, end } = text else { panic!("{text:?}") };
+    let SttEvent::Final { text, start, end, .. } = text else { panic!("{text:?}") };
     assert!((450..700).contains(&started.as_millis()), "{started:?}");
     assert!(*ended > *started + Duration::from_millis(1_500), "{ended:?}");
     assert_eq!((start, end), (started, ended));
@@ -70,7 +70,7 @@ fn finalize_settles_what_was_said_before_it() {
 fn finalize_in_silence_is_answered_by_an_empty_text() {
     let events = Line::new().silence(500).finalize().silence(100).run();
     let at = Duration::from_millis(500);
-    assert_eq!(events, [SttEvent::Final { text: String::new(), start: at, end: at }]);
+    assert_eq!(events, [SttEvent::Final { language: None, text: String::new(), start: at, end: at }]);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
-use crate::ids::{AgentId, CallId, TenantId};
+use super::record::EndReason;
+use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::llm::Tool;
 use crate::provider::telephony::{E164, LegId};
 use crate::time::Timestamp;
@@ -11,6 +12,9 @@ use crate::time::Timestamp;
 /// Everything that a call must know before it begins. It does not change during the call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallConfig {
+    /// Whether the agent takes the call at all.
+    #[serde(default)]
+    pub admission: Admission,
     /// The call's id.
     pub id: CallId,
     /// Whose call it is.
@@ -25,10 +29,37 @@ pub struct CallConfig {
     pub policy: Policy,
     /// Instructions for the model.
     pub system_prompt: String,
-    /// What the model may call, [`END_CALL`](super::END_CALL) excepted, which is always there.
+    /// The task that the call is an attempt at.
+    #[serde(default)]
+    pub task: Option<TaskId>,
+    /// What the model may call, beside [`END_CALL`](super::END_CALL) and [`SWITCH_LANGUAGE`](super::SWITCH_LANGUAGE).
     pub tools: Vec<Tool>,
     /// The wall clock at the call's start.
     pub wall_clock: Timestamp,
+}
+
+/// Whether an agent takes a call, decided as the call begins.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// The agent is switched off.
+    AgentInactive,
+    /// It does.
+    #[default]
+    Open,
+    /// It is outside of the agent's active hours.
+    OutsideHours,
+}
+
+impl Admission {
+    /// Why the call is refused before anything is held for it; `None` when it is not.
+    pub(super) fn refusal(self) -> Option<EndReason> {
+        match self {
+            Self::AgentInactive => Some(EndReason::AgentInactive),
+            Self::Open => None,
+            Self::OutsideHours => Some(EndReason::OutsideHours),
+        }
+    }
 }
 
 /// The other side, and who rings whom.

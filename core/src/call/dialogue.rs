@@ -91,6 +91,16 @@ impl Dialogue {
         self.items.len() - 1
     }
 
+    /// The utterance whose tools run, if nobody has said anything since: what is said meanwhile belongs to it, because a
+    /// model must find the results behind all of it.
+    pub(super) fn calling(&self) -> Option<usize> {
+        let item = self.items.iter().rposition(|item| !matches!(item, Item::Tool { .. }))?;
+        match &self.items[item] {
+            Item::Agent(utterance) if utterance.open && !utterance.tool_calls.is_empty() => Some(item),
+            _ => None,
+        }
+    }
+
     /// Adds text to say and returns where it begins in the utterance.
     pub(super) fn plan(&mut self, item: usize, text: &str) -> usize {
         let Some(utterance) = self.utterance(item) else {
@@ -124,9 +134,15 @@ impl Dialogue {
         utterance.heard = utterance.heard.max(end);
     }
 
-    /// Closes all utterances, and forgets those of which nothing was heard and that called no tool.
-    /// Returns those that were heard in part.
+    /// Closes all utterances for good. Returns those that were heard in part.
     pub(super) fn cut(&mut self) -> Vec<usize> {
+        let cut = self.close();
+        self.forget_unheard();
+        cut
+    }
+
+    /// Closes all utterances; [`Dialogue::reopen`] may take that back. Returns those that were heard in part.
+    pub(super) fn close(&mut self) -> Vec<usize> {
         let mut cut = Vec::new();
         for (index, item) in self.items.iter_mut().enumerate() {
             if let Item::Agent(utterance) = item
@@ -138,13 +154,43 @@ impl Dialogue {
                 }
             }
         }
+        cut
+    }
+
+    /// Forgets the last utterances if nothing of them was heard and they called no tool.
+    pub(super) fn forget_unheard(&mut self) {
         while let Some(Item::Agent(utterance)) = self.items.last()
+            && !utterance.open
             && utterance.heard().is_empty()
             && utterance.tool_calls.is_empty()
         {
             self.items.pop();
         }
-        cut
+    }
+
+    /// The utterance goes on.
+    pub(super) fn reopen(&mut self, item: usize) {
+        if let Some(utterance) = self.utterance(item) {
+            utterance.open = true;
+        }
+    }
+
+    /// The part of an utterance's stretch that has not been heard, and where it begins.
+    pub(super) fn unheard(&self, item: usize, start: usize, end: usize) -> (usize, &str) {
+        let Some(Item::Agent(utterance)) = self.items.get(item) else {
+            return (end, "");
+        };
+        let rest = utterance.planned.get(start.max(utterance.heard)..end).unwrap_or_default().trim_start();
+        (end - rest.len(), rest)
+    }
+
+    /// What the caller last heard of the agent.
+    pub(super) fn last_heard(&self) -> &str {
+        let heard = self.items.iter().rev().filter_map(|item| match item {
+            Item::Agent(utterance) => Some(utterance.heard()),
+            _ => None,
+        });
+        heard.into_iter().find(|heard| !heard.is_empty()).unwrap_or_default()
     }
 
     /// Takes back the caller's last turn if it is still the last that happened.

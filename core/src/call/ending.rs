@@ -11,13 +11,14 @@ use crate::provider::telephony::HangupCause;
 use crate::time::Instant;
 
 /// What a call that ends does not wait for.
-const SET_UP: [Role; 8] = [
+const SET_UP: [Role; 9] = [
     Role::Answer,
     Role::Bridge,
     Role::Brief,
     Role::Consult,
     Role::Dial,
     Role::OpenMedia,
+    Role::Reserve,
     Role::SendDigits,
     Role::Transfer,
 ];
@@ -63,6 +64,14 @@ impl Call {
         self.finish(cause, party, reason);
     }
 
+    /// Neither leg nor media is in anybody's hands any more: what has been heard counts, and only the settlement is left.
+    pub(super) fn engine_lost(&mut self) {
+        self.leg_is_gone = true;
+        self.media_is_open = false;
+        self.finish(HangupCause::TEMPORARY_FAILURE, HangupParty::System, EndReason::EngineLost);
+        self.settle();
+    }
+
     /// What the conversation decided, and whether the end has been wrapped up.
     pub(super) fn follow_up(&mut self) {
         match self.turn.take_request() {
@@ -74,8 +83,7 @@ impl Call {
             Some(AfterSpeech::Transfer(wish)) => self.transfer(wish),
             None => {}
         }
-        let wraps_up =
-            [Role::CloseMedia, Role::FinishListening, Role::HangUp, Role::Listen, Role::ReportAnswered, Role::Reserve];
+        let wraps_up = [Role::CloseMedia, Role::FinishListening, Role::HangUp, Role::Listen, Role::ReportAnswered];
         let is_wrapped_up = !wraps_up.iter().any(|role| self.shared.outbox.is_open(*role));
         if self.phase == Phase::Ending && self.settle_attempts == 0 && is_wrapped_up {
             self.settle();
@@ -110,6 +118,7 @@ impl Call {
         self.shared.timers.clear_all();
         self.enter(Phase::Ending);
         self.abandon_transfer();
+        // Whether a cancelled reservation came about is found out, and undone, by the settlement.
         for role in SET_UP {
             self.shared.outbox.cancel_role(role);
         }

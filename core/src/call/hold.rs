@@ -26,16 +26,16 @@ impl Call {
         for timer in [Timer::Hold, Timer::HoldPrompt] {
             self.shared.timers.clear(timer);
         }
-        self.shared.outbox.event(self.now, CallEventKind::Resumed);
+        self.shared.outbox.event(self.now, CallEventKind::HoldEnded);
         let thanks = self.shared.config.policy.hold.thanks.clone();
-        self.turn.resume(self.now, thanks.as_deref(), &mut self.shared);
+        self.turn.end_hold(self.now, thanks.as_deref(), &mut self.shared);
     }
 
     /// Lets the caller know that somebody is still there.
     pub(super) fn hold_prompt(&mut self) {
         if self.is_on_hold() && !self.is_bridged() {
             let prompt = self.shared.config.policy.hold.prompt.clone().unwrap_or_default();
-            self.turn.say(self.now, &prompt, &mut self.shared);
+            self.turn.say(self.now, &prompt, true, &mut self.shared);
             self.prompt_later();
         }
     }

@@ -22,8 +22,13 @@ pub enum Input {
     Control(Control),
     /// A key was pressed.
     Dtmf(DtmfDigit),
+    /// The engine that held the call is gone, and this is the last moment that it is known to have lived. Only for a
+    /// call that is run again from its journal: nothing is left to do for it but the settlement.
+    EngineLost,
     /// A command failed.
     Failed(CommandId, Failure),
+    /// Another engine has taken the call for lost and settles it.
+    LeaseLost,
     /// The other side ended the leg.
     LegEnded {
         /// Why.
@@ -58,6 +63,8 @@ pub enum Control {
     Say {
         /// The words.
         text: String,
+        /// Whether the caller may cut it short; what may not be cut is said to its end, whatever the caller does.
+        interruptible: bool,
     },
     /// Press keys of the telephone.
     SendDigits {
@@ -84,8 +91,16 @@ pub enum Progress {
     Consult(ConsultEvent),
     /// Of a `Dial`.
     Dial(DialEvent),
+    /// Of a `Listen`: how sure the recogniser is that the caller's turn is over. The latest estimate counts.
+    EndOfTurn {
+        /// From 0, the caller will go on, to 100. Whole, so that a journal keeps it exactly.
+        percent: u8,
+    },
     /// Of a `Listen`: a settled piece of transcript.
     Final {
+        /// The language that it is in, if the recogniser tells; BCP 47.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        language: Option<String>,
         /// The words.
         text: String,
     },
@@ -103,6 +118,12 @@ pub enum Progress {
     },
     /// Of a `Speak`: its first sound was played.
     Playing,
+    /// Of a `Reserve`: as many calls go on as may, and this one waits for its turn.
+    Queued {
+        /// For so long at most.
+        #[serde(rename = "wait_ms", with = "crate::time::duration_ms")]
+        wait: Duration,
+    },
     /// Of a `Listen`: the caller fell silent.
     SpeechEnded {
         /// When the last sound was.

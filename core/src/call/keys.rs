@@ -58,7 +58,7 @@ impl Call {
             }
             KeyAction::Say { text } => {
                 self.turn.silence_agent(now, shared);
-                self.turn.say(now, &text, shared);
+                self.turn.say(now, &text, true, shared);
             }
             KeyAction::SetVariable { name } => self.set_variable(name, entered),
             KeyAction::Transfer { target } => self.wish_transfer(&target, String::new(), Origin::Key),

@@ -23,7 +23,15 @@ impl Call {
         let wanted = policy.reserve.min(policy.duration_max);
         self.shared.timers.set(Timer::SetUp, self.now + policy.set_up_timeout);
         self.enter(self.phase);
-        self.shared.outbox.start(Command::Reserve { wanted });
+        match self.shared.config.admission.refusal() {
+            Some(reason) => {
+                self.finish(HangupCause::CALL_REJECTED, HangupParty::System, reason);
+                self.follow_up();
+            }
+            None => {
+                self.shared.outbox.start(Command::Reserve { wanted });
+            }
+        }
     }
 
     pub(super) fn enter(&mut self, phase: Phase) {
@@ -76,6 +84,10 @@ impl Call {
             Role::Reserve if failure.kind == ErrorKind::InsufficientFunds => {
                 self.finish(HangupCause::CALL_REJECTED, system, EndReason::InsufficientCredits);
             }
+            // The called party "is unable to accept another call" (ITU-T Q.850, cause 17), which SIP says as 486.
+            Role::Reserve if failure.kind == ErrorKind::RateLimited => {
+                self.finish(HangupCause::USER_BUSY, system, EndReason::OverCapacity);
+            }
             Role::Reserve => self.finish(HangupCause::TEMPORARY_FAILURE, system, EndReason::StoreFailure),
             Role::Settle => self.settle_later(),
             role => self.turn.failed(self.now, id, role, failure, &mut self.shared),
@@ -91,6 +103,11 @@ impl Call {
             (Role::Consult, Progress::Consult(event)) => self.consulted(id, &event),
             (Role::Dial, Progress::Dial(event)) => self.dialled(event),
             (Role::Listen, progress) if self.screener.is_some() => self.screen(progress),
+            (Role::Reserve, Progress::Queued { wait }) if self.end.is_none() => {
+                let limit = wait.saturating_add(self.shared.config.policy.set_up_timeout);
+                self.shared.timers.set(Timer::SetUp, self.now + limit);
+                self.shared.outbox.event(self.now, CallEventKind::Queued { wait });
+            }
             (Role::Generate | Role::Listen | Role::Speak, progress) => {
                 self.turn.progress(self.now, id, progress, &mut self.shared);
             }
@@ -108,9 +125,9 @@ impl Call {
             }
             Control::Reject { .. } => {}
             Control::Resume => self.resume(),
-            Control::Say { text } if self.phase == Phase::Connected && !self.is_bridged() => {
+            Control::Say { text, interruptible } if self.phase == Phase::Connected && !self.is_bridged() => {
                 let text = &text[..text.floor_char_boundary(SAY_BYTES_MAX)];
-                self.turn.say(self.now, text, &mut self.shared);
+                self.turn.say(self.now, text, interruptible, &mut self.shared);
             }
             Control::Say { .. } => {}
             Control::SendDigits { digits } if self.phase == Phase::Connected => {
@@ -223,7 +240,7 @@ impl Call {
         let timers = &mut self.shared.timers;
         let verdict = match progress {
             Progress::Beep => screener.beeped(),
-            Progress::Final { text } => screener.words(&text, true),
+            Progress::Final { text, .. } => screener.words(&text, true),
             Progress::Interim { text } => screener.words(&text, false),
             Progress::SpeechEnded { at } => {
                 let verdict = screener.speech_ended(at.min(self.now), timers);
@@ -266,7 +283,7 @@ impl Call {
                 screener.await_owner(self.now, &mut self.shared.timers);
                 self.screener = Some(screener);
                 self.turn.hold(self.now, &mut self.shared);
-                self.turn.say(self.now, &introduction, &mut self.shared);
+                self.turn.say(self.now, &introduction, false, &mut self.shared);
             }
             (AnsweredBy::Assistant | AnsweredBy::Machine, _, OnMachine::HangUp) => {
                 self.finish(HangupCause::NORMAL_CLEARING, HangupParty::System, EndReason::MachineAnswered);
@@ -301,7 +318,7 @@ impl Call {
             && self.phase == Phase::Connected
             && !self.is_on_hold()
         {
-            self.turn.say(self.now, &warning.text, &mut self.shared);
+            self.turn.say(self.now, &warning.text, false, &mut self.shared);
         }
     }
 

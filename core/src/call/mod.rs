@@ -9,12 +9,14 @@ mod config;
 mod decision;
 mod dialogue;
 mod dtmf_rules;
+mod echo;
 mod ending;
 mod function;
 mod hold;
 mod input;
 mod keys;
 mod leg;
+mod lexicon;
 mod outbox;
 mod output;
 pub mod policy;
@@ -31,15 +33,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use config::{CallConfig, Offer};
-pub use decision::{Decision, DecisionKind};
+pub use config::{Admission, CallConfig, Offer};
+pub use decision::{Decision, DecisionKind, EarlyStep, EndpointReason, InterruptionVerdict, ResumeCause};
 pub use dialogue::{Speaker, TranscriptEntry};
 pub use input::{ConsultEvent, Control, Failure, Input, Outcome, Progress};
 pub use output::{CallEvent, CallEventKind, Command, CommandId, Output, Phase};
 pub use policy::Policy;
 pub use record::{CallRecord, LedgerSummary};
 pub use timer::Timer;
-pub use tools::{END_CALL, SEND_DIGITS, TRANSFER_CALL};
+pub use tools::{END_CALL, SEND_DIGITS, SWITCH_LANGUAGE, TRANSFER_CALL};
 
 use self::dtmf_rules::DtmfRules;
 use self::outbox::Outbox;
@@ -143,7 +145,11 @@ impl Call {
             Input::Control(control) => self.control(control),
             Input::Dtmf(digit) if self.end.is_none() => self.key(digit),
             Input::Dtmf(_) => {}
+            Input::EngineLost => self.engine_lost(),
             Input::Failed(id, failure) => self.failed(id, &failure),
+            Input::LeaseLost => {
+                self.finish(HangupCause::TEMPORARY_FAILURE, HangupParty::System, EndReason::EngineLost);
+            }
             Input::LegEnded { cause } => self.leg_ended(cause),
             Input::MediaLost { cause } => self.finish(cause, HangupParty::System, EndReason::MediaLost),
             Input::Progress(id, progress) => self.progress(id, progress),
@@ -210,6 +216,7 @@ impl Call {
             id: config.id,
             tenant: config.tenant,
             agent: config.agent,
+            task: config.task,
             direction: match self.offer {
                 Offer::Inbound { .. } => Direction::Inbound,
                 Offer::Outbound { .. } => Direction::Outbound,
@@ -243,12 +250,17 @@ impl Call {
         match end.reason {
             EndReason::Busy => CallStatus::Busy,
             EndReason::CarrierFailure
+            | EndReason::EngineLost
             | EndReason::MediaLost
             | EndReason::ProviderFailure
             | EndReason::SetUpTimeout
             | EndReason::Stalled
             | EndReason::StoreFailure => CallStatus::Failed,
-            EndReason::InsufficientCredits | EndReason::Rejected => CallStatus::Rejected,
+            EndReason::AgentInactive
+            | EndReason::InsufficientCredits
+            | EndReason::OutsideHours
+            | EndReason::OverCapacity
+            | EndReason::Rejected => CallStatus::Rejected,
             EndReason::NoAnswer => CallStatus::NoAnswer,
             _ if self.answered_at.is_none() => CallStatus::NoAnswer,
             _ => CallStatus::Completed,

@@ -42,7 +42,7 @@ impl Role {
             Command::FinishListening => Self::FinishListening,
             Command::Generate(_) => Self::Generate,
             Command::HangUp { .. } => Self::HangUp,
-            Command::Listen => Self::Listen,
+            Command::Listen { .. } => Self::Listen,
             Command::OpenMedia => Self::OpenMedia,
             Command::ReportAnswered => Self::ReportAnswered,
             Command::Reserve { .. } => Self::Reserve,

@@ -82,7 +82,10 @@ pub enum Command {
         cause: HangupCause,
     },
     /// Recognise the caller until told to finish.
-    Listen,
+    Listen {
+        /// What the caller is expected to speak; BCP 47.
+        language: String,
+    },
     /// Join the leg's media, and begin to record if the configuration says so.
     OpenMedia,
     /// Commit that the call was answered.
@@ -103,6 +106,8 @@ pub enum Command {
     Settle(Box<CallRecord>),
     /// Speak, after all speech that was started before.
     Speak {
+        /// The language of the text; BCP 47.
+        language: String,
         /// What to say.
         text: String,
     },
@@ -182,10 +187,17 @@ pub enum CallEventKind {
     },
     /// The caller was put on hold.
     Held,
+    /// The conversation goes on after a hold.
+    HoldEnded,
     /// What the caller seems to be saying.
     Interim {
         /// The words so far.
         text: String,
+    },
+    /// The call goes on in another language.
+    LanguageSwitched {
+        /// BCP 47.
+        language: String,
     },
     /// The call moved on.
     Phase {
@@ -201,7 +213,13 @@ pub enum CallEventKind {
         /// In plain words, free of personal data.
         message: String,
     },
-    /// The conversation goes on after a hold.
+    /// The call waits until fewer calls go on.
+    Queued {
+        /// For so long at most.
+        #[serde(rename = "wait_ms", with = "crate::time::duration_ms")]
+        wait: Duration,
+    },
+    /// What silenced the agent was nothing, and it goes on where it was cut off.
     Resumed,
     /// An entry of the transcript is new, or replaces the one with its index.
     Transcript {

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
 use super::policy::TransferMode;
-use crate::ids::{AgentId, CallId, TenantId};
+use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::telephony::{E164, HangupCause};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// A call from its first ring to its settlement. Durations are whole milliseconds, rounded down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct CallRecord {
     pub tenant: TenantId,
     /// Who held it.
     pub agent: AgentId,
+    /// The task that the call was an attempt at.
+    #[serde(default)]
+    pub task: Option<TaskId>,
     /// Who rang whom.
     pub direction: Direction,
     /// Who called.
@@ -60,6 +64,25 @@ pub struct CallRecord {
     pub transfers: Vec<TransferRecord>,
     /// What the caller's keys set.
     pub variables: BTreeMap<String, String>,
+}
+
+impl CallRecord {
+    /// Ends a record that was kept while its call lived, at the last moment that the call is known to have lived. A record
+    /// that has an end keeps it.
+    pub(crate) fn end_lost(&mut self, at: Timestamp) {
+        if self.ended_at.is_some() {
+            return;
+        }
+        let last = self.started_at + Duration::from_millis(self.duration_ms);
+        let ended_at = at.floor_to_millis().max(last);
+        self.ended_at = Some(ended_at);
+        self.duration_ms = millis(ended_at.saturating_since(self.started_at));
+        self.talk_time_ms = self.answered_at.map_or(0, |answered| millis(ended_at.saturating_since(answered)));
+        self.status = CallStatus::Failed;
+        self.hangup_cause = Some(HangupCause::TEMPORARY_FAILURE);
+        self.hangup_party = Some(HangupParty::System);
+        self.end_reason = Some(EndReason::EngineLost);
+    }
 }
 
 /// Who rang whom.
@@ -142,6 +165,8 @@ impl fmt::Display for HangupParty {
 pub enum EndReason {
     /// The agent called `end_call`.
     AgentHangUp,
+    /// The agent is switched off; nothing was held.
+    AgentInactive,
     /// The other side was busy.
     Busy,
     /// The other side hung up.
@@ -150,6 +175,8 @@ pub enum EndReason {
     CarrierFailure,
     /// The held credits were used up.
     CreditsExhausted,
+    /// The engine that held the call stopped without a word.
+    EngineLost,
     /// No credits could be held.
     InsufficientCredits,
     /// A machine answered and the policy is to hang up.
@@ -164,6 +191,10 @@ pub enum EndReason {
     NoAnswer,
     /// Whoever holds the call ended it.
     OperatorHangUp,
+    /// It was outside of the agent's active hours; nothing was held.
+    OutsideHours,
+    /// As many calls went on as may, and none ended in time; nothing was held.
+    OverCapacity,
     /// A model, recogniser or synthesiser kept failing.
     ProviderFailure,
     /// The other side refused.
@@ -209,6 +240,8 @@ pub struct BargeInRecord {
     pub at_ms: u64,
     /// From the beginning of the caller's speech to the order to be silent.
     pub reaction_ms: u64,
+    /// Whether it turned out to be nothing, and the agent went on where it was cut off.
+    pub resumed: bool,
 }
 
 /// One attempt to hand the call over.

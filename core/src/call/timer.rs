@@ -14,6 +14,8 @@ pub enum Timer {
     Duration,
     /// The caller's turn is over.
     Endpoint,
+    /// A function keeps the caller waiting in silence.
+    Filler,
     /// A function took too long.
     Function,
     /// The line has been on hold for long enough.
@@ -24,6 +26,8 @@ pub enum Timer {
     InterDigit,
     /// The model took too long.
     Reply,
+    /// The speech that silenced the agent brought no words.
+    Resume,
     /// Nobody answered.
     Ring,
     /// It did not become clear who answered.
@@ -46,16 +50,18 @@ pub enum Timer {
     WrapUp,
 }
 
-const ALL: [Timer; 19] = [
+const ALL: [Timer; 21] = [
     Timer::BargeIn,
     Timer::Credits,
     Timer::Duration,
     Timer::Endpoint,
+    Timer::Filler,
     Timer::Function,
     Timer::Hold,
     Timer::HoldPrompt,
     Timer::InterDigit,
     Timer::Reply,
+    Timer::Resume,
     Timer::Ring,
     Timer::Screening,
     Timer::SetUp,
@@ -81,6 +87,10 @@ impl Timers {
 
     pub(super) fn clear(&mut self, timer: Timer) {
         self.deadlines[timer as usize] = None;
+    }
+
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.deadlines[timer as usize].is_some()
     }
 
     pub(super) fn clear_all(&mut self) {

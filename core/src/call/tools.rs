@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::config::CallConfig;
 use super::policy::Policy;
 use super::transfer::{Origin, Wish};
 use crate::provider::llm::{Tool, ToolCall};
@@ -13,14 +14,18 @@ pub const END_CALL: &str = "end_call";
 /// The tool by which a model sends digits, where the policy lets it.
 pub const SEND_DIGITS: &str = "send_digits";
 
+/// The tool by which a model changes the language, for agents whose policy allows others.
+pub const SWITCH_LANGUAGE: &str = "switch_language";
+
 /// The tool by which a model hands the call over, for agents with targets.
 pub const TRANSFER_CALL: &str = "transfer_call";
 
 /// Digits in one call of [`SEND_DIGITS`].
 const DIGITS_MAX: usize = 64;
 
-/// The built-in tools of a policy.
-pub(super) fn built_in(policy: &Policy) -> Vec<Tool> {
+/// The built-in tools of a call.
+pub(super) fn built_in(config: &CallConfig) -> Vec<Tool> {
+    let policy = &config.policy;
     let mut tools = vec![Tool {
         description: "Ends the call. Say goodbye in the same answer.".to_owned(),
         name: END_CALL.to_owned(),
@@ -37,10 +42,26 @@ pub(super) fn built_in(policy: &Policy) -> Vec<Tool> {
             }),
         });
     }
+    if policy.languages.tool && !policy.languages.allowed.is_empty() {
+        tools.push(language_tool(config));
+    }
     if !policy.transfer.targets.is_empty() {
         tools.push(transfer_tool(policy));
     }
     tools
+}
+
+fn language_tool(config: &CallConfig) -> Tool {
+    let languages: Vec<_> = [&config.language].into_iter().chain(&config.policy.languages.allowed).collect();
+    Tool {
+        description: "Changes the language of the call, when the caller speaks another one or asks for it.".to_owned(),
+        name: SWITCH_LANGUAGE.to_owned(),
+        parameters: json!({
+            "type": "object",
+            "properties": { "language": { "type": "string", "enum": languages } },
+            "required": ["language"],
+        }),
+    }
 }
 
 fn transfer_tool(policy: &Policy) -> Tool {

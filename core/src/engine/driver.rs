@@ -13,12 +13,12 @@ use super::Engine;
 use super::consult::{self, Consult, ConsultStep};
 use super::handle::HandleEnds;
 use super::job::{self, JobEvent, Jobs, Kind};
+use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
-use crate::call::{Call, CallConfig, Command, CommandId, Control, Failure, Input, Offer, Outcome, Output};
+use crate::call::{Call, CallConfig, Command, CommandId, Control, Failure, Input, Offer, Outcome, Output, Progress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{self, Entry};
 use crate::provider::Telephony;
 use crate::provider::llm::ToolCall;
 use crate::provider::stt::SttOptions;
@@ -26,11 +26,13 @@ use crate::provider::telephony::{DialOptions, E164, HangupCause, LegId, Media, M
 use crate::provider::tts::{TtsEvent, TtsInput, TtsOptions};
 use crate::runtime;
 use crate::service::agents::Agent;
+use crate::service::calls::Snapshot;
 use crate::service::functions;
+use crate::service::recovery::LiveCall;
 use crate::time::Instant;
 
-/// Longest wait for the last entries of the journal after the call's end.
-const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the last entries of the journal after the call's end: they say how it ended, should it not be settled.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Longest wait for a carrier to end the leg of a human who did not take the call.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,7 +46,9 @@ pub(super) struct Driver {
     handle: HandleEnds,
     inbox: VecDeque<Input>,
     jobs: Jobs,
+    lease: Lease,
     leg: Option<LegId>,
+    _live: LiveCall,
     log: Log,
     media: Option<MediaSession>,
     media_first: bool,
@@ -59,6 +63,7 @@ enum Wake {
     Consult(Option<MediaEvent>),
     Control(Control),
     Job(CommandId, JobEvent),
+    LeaseLost,
     Media(Option<MediaEvent>),
     Time,
 }
@@ -67,13 +72,14 @@ impl Driver {
     pub(super) fn new(engine: Engine, agent: Arc<Agent>, config: CallConfig, offer: Offer, handle: HandleEnds) -> Self {
         let providers = &engine.shared.providers;
         let start = providers.runtime.now();
-        let mut log = Log::new(providers.store.clone(), journal::log_key(config.tenant, config.id));
-        let boxed = Box::new(config.clone());
-        log.write(&Entry::Start { at: start, config: boxed, offer: offer.clone(), version: journal::VERSION });
+        let log = Log::new(providers.runtime.clone(), providers.store.clone(), start, &config, &offer);
         let leg = match &offer {
             Offer::Inbound { leg, .. } => Some(leg.clone()),
             Offer::Outbound { .. } => None,
         };
+        let calls = engine.shared.calls.clone();
+        let lease = Lease::new(providers.runtime.clone(), calls, engine.shared.lease);
+        let live = engine.shared.live.enter(config.id);
         Self {
             agent,
             call: Call::new(config.clone(), offer.clone(), start),
@@ -83,7 +89,9 @@ impl Driver {
             handle,
             inbox: VecDeque::new(),
             jobs: Jobs::default(),
+            lease,
             leg,
+            _live: live,
             log,
             media: None,
             media_first: false,
@@ -103,6 +111,7 @@ impl Driver {
         }
         let runtime = self.engine.shared.providers.runtime.clone();
         let log = &mut self.log;
+        log.end(runtime.now());
         let flush = async { poll_fn(|context| log.poll_flush(context).map(Ok)).await };
         if runtime::timeout(&*runtime, LOG_FLUSH_TIMEOUT, "journal.flush", flush).await.is_err() {
             tracing::warn!(call = %self.config.id, "the journal's last entries were not written in time");
@@ -113,6 +122,7 @@ impl Driver {
     fn settle_down(&mut self) {
         loop {
             while let Some(output) = self.call.poll_output() {
+                self.log.output(&output);
                 self.perform(output);
             }
             let input = self.inbox.pop_front();
@@ -127,7 +137,7 @@ impl Driver {
 
     fn feed(&mut self, input: Input) {
         let at = self.engine.shared.providers.runtime.now();
-        self.log.write(&Entry::Input { at, input: input.clone() });
+        self.log.input(at, &input);
         self.call.handle_input(at, input);
     }
 
@@ -141,6 +151,7 @@ impl Driver {
             }
             Wake::Control(control) => self.inbox.push_back(Input::Control(control)),
             Wake::Job(id, event) => self.job_event(now, id, event),
+            Wake::LeaseLost => self.inbox.push_back(Input::LeaseLost),
             Wake::Media(event) => {
                 if let Some(media) = &mut self.media {
                     media.receive(now, event);
@@ -155,8 +166,12 @@ impl Driver {
         for media in self.media.iter_mut().chain(human).filter(|media| media.next_tick() <= now) {
             media.tick(now);
         }
+        if self.lease.next_renewal() <= now {
+            let live = self.snapshot();
+            self.lease.renew(now, live);
+        }
         if self.call.poll_timeout().is_some_and(|(deadline, _)| deadline <= now) {
-            self.log.write(&Entry::Timeout { at: now });
+            self.log.timeout(now);
             self.call.handle_timeout(now);
         }
     }
@@ -165,7 +180,7 @@ impl Driver {
         let human = self.consult.as_ref().and_then(|consult| consult.media.as_ref());
         let ticks = self.media.iter().chain(human).map(MediaSession::next_tick).min();
         let timeout = self.call.poll_timeout().map(|(deadline, _)| deadline);
-        let deadline = ticks.into_iter().chain(timeout).min();
+        let deadline = ticks.into_iter().chain(timeout).chain([self.lease.next_renewal()]).min();
         if let Some(deadline) = deadline
             && self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline)
         {
@@ -178,6 +193,9 @@ impl Driver {
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
         // The journal gets on beside everything else and never decides anything.
         let _ = self.log.poll_flush(context);
+        if self.lease.poll_lost(context).is_ready() {
+            return Poll::Ready(Wake::LeaseLost);
+        }
         if let Poll::Ready(Some(control)) = self.handle.controls.poll_next_unpin(context) {
             return Poll::Ready(Wake::Control(control));
         }
@@ -226,7 +244,11 @@ impl Driver {
     fn job_event(&mut self, now: Instant, id: CommandId, event: JobEvent) {
         match event {
             JobEvent::Consult(consult, step) => self.consulted(now, consult, step),
-            JobEvent::Dialled(leg) => self.leg = Some(leg),
+            JobEvent::Dialled(leg) => {
+                self.leg = Some(leg);
+                // Whoever has to end this call for us must be able to take the leg down.
+                self.lease.hurry(now);
+            }
             JobEvent::Input(input) => {
                 if matches!(input, Input::Completed(..) | Input::Failed(..)) {
                     self.jobs.cancel(id);
@@ -305,19 +327,14 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::generate(id, answer));
             }
             Command::HangUp { cause } => self.hang_up(id, cause),
-            Command::Listen => self.listen(id)?,
+            Command::Listen { language } => self.listen(id, language)?,
             Command::OpenMedia => self.open_media(id)?,
             Command::ReportAnswered => {
-                let (calls, record) = (self.engine.calls().clone(), self.call.record());
-                let report = async move { calls.report_answered(record).await.map(|()| Outcome::Done) };
+                let (calls, live) = (self.engine.calls().clone(), self.snapshot());
+                let report = async move { calls.report_answered(live).await.map(|()| Outcome::Done) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, report));
             }
-            Command::Reserve { wanted } => {
-                let (calls, record) = (self.engine.calls().clone(), self.call.record());
-                let reserve =
-                    async move { calls.reserve(record, wanted).await.map(|granted| Outcome::Reserved { granted }) };
-                self.jobs.start(id, Kind::Prompt, job::once(id, reserve));
-            }
+            Command::Reserve { wanted } => self.reserve(id, wanted),
             Command::RunFunction(call) => self.run_function(id, call)?,
             Command::SendDigits { digits } => {
                 let (telephony, leg) = (self.telephony(), self.leg.clone().ok_or_else(no_leg)?);
@@ -325,11 +342,11 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::once(id, send));
             }
             Command::Settle(record) => {
-                let (calls, increment) = (self.engine.calls().clone(), self.engine.shared.increment);
-                let settle = async move { calls.settle(*record, increment).await.map(Outcome::Settled) };
+                let calls = self.engine.calls().clone();
+                let settle = async move { calls.settle(*record).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
-            Command::Speak { text } => self.speak(id, text)?,
+            Command::Speak { language, text } => self.speak(id, language, text)?,
             Command::Transfer { target } => {
                 let (telephony, leg) = (self.telephony(), self.leg.clone().ok_or_else(no_leg)?);
                 let transfer = async move { telephony.transfer(leg, target).await.map(|()| Outcome::Done) };
@@ -337,6 +354,17 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    fn reserve(&mut self, id: CommandId, wanted: Duration) {
+        let (calls, live) = (self.engine.calls().clone(), self.snapshot());
+        let (queued, progress) = async_channel::bounded(1);
+        let reserve = async move {
+            // There is room for the one thing that is said.
+            let queued = |wait| drop(queued.try_send(Progress::Queued { wait }));
+            calls.reserve(live, wanted, queued).await.map(|granted| Outcome::Reserved { granted })
+        };
+        self.jobs.start(id, Kind::Prompt, job::with_progress(id, progress, reserve));
     }
 
     fn answer(&mut self, id: CommandId) {
@@ -389,10 +417,9 @@ impl Driver {
         self.jobs.start(id, Kind::Prompt, job::once(id, close));
     }
 
-    fn listen(&mut self, id: CommandId) -> Result<()> {
+    fn listen(&mut self, id: CommandId, language: String) -> Result<()> {
         let stt = self.engine.shared.providers.stt.clone();
         let capabilities = stt.capabilities();
-        let language = self.config.language.clone();
         let beeps = self.config.policy.screening.is_some() && matches!(self.offer, Offer::Outbound { .. });
         let session = self.session()?;
         let rate_hz = best_rate(&capabilities.rates_hz, session.media.format.rate_hz);
@@ -403,18 +430,18 @@ impl Driver {
         Ok(())
     }
 
-    fn speak(&mut self, id: CommandId, text: String) -> Result<()> {
+    fn speak(&mut self, id: CommandId, language: String, text: String) -> Result<()> {
         let rates_hz = self.engine.shared.providers.tts.capabilities().rates_hz;
         let session = self.session()?;
         let rate_hz = best_rate(&rates_hz, session.media.format.rate_hz);
         session.begin_speech(id, &text, rate_hz)?;
-        self.synthesize(id, text, rate_hz);
+        self.synthesize(id, language, text, rate_hz);
         Ok(())
     }
 
-    fn synthesize(&mut self, id: CommandId, text: String, rate_hz: u32) {
+    fn synthesize(&mut self, id: CommandId, language: String, text: String, rate_hz: u32) {
         let tts = self.engine.shared.providers.tts.clone();
-        let (language, voice) = (self.config.language.clone(), self.agent.voice.clone());
+        let voice = self.agent.voice_of(&language).map(str::to_owned);
         let mut options = TtsOptions::new(language, rate_hz);
         options.voice = voice;
         let input = stream::iter([TtsInput::Text(text), TtsInput::Flush]).boxed();
@@ -453,6 +480,10 @@ impl Driver {
 
     fn complete(&mut self, id: CommandId) {
         self.inbox.push_back(Input::Completed(id, Outcome::Done));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { leg: self.leg.clone(), record: self.call.record() }
     }
 
     fn session(&mut self) -> Result<&mut MediaSession> {
@@ -498,7 +529,7 @@ impl Driver {
         let human = self.human().ok_or_else(no_leg)?;
         let rate_hz = best_rate(&rates_hz, human.media.format.rate_hz);
         human.begin_speech(id, &text, rate_hz)?;
-        self.synthesize(id, text, rate_hz);
+        self.synthesize(id, self.config.language.clone(), text, rate_hz);
         Ok(())
     }
 

@@ -75,7 +75,12 @@ impl CallHandle {
 
     /// Lets the agent say `text`, after what it is saying.
     pub fn say(&self, text: impl Into<String>) -> Result<()> {
-        self.control(Control::Say { text: text.into() })
+        self.control(Control::Say { text: text.into(), interruptible: true })
+    }
+
+    /// Lets the agent say `text` to its end, whatever the caller does, after what it is saying.
+    pub fn announce(&self, text: impl Into<String>) -> Result<()> {
+        self.control(Control::Say { text: text.into(), interruptible: false })
     }
 
     /// Waits for the call's end; events are passed over.

@@ -88,6 +88,16 @@ pub(super) fn once(id: CommandId, future: impl Future<Output = Result<Outcome>> 
     stream::once(future.map(move |result| JobEvent::Input(end(id, result)))).boxed()
 }
 
+/// A job with one result, and what happens on the way to it.
+pub(super) fn with_progress(
+    id: CommandId,
+    progress: async_channel::Receiver<Progress>,
+    future: impl Future<Output = Result<Outcome>> + Send + 'static,
+) -> Job {
+    let progress = progress.map(move |progress| JobEvent::Input(Input::Progress(id, progress)));
+    stream::select(progress, once(id, future)).boxed()
+}
+
 pub(super) fn open_media(id: CommandId, future: impl Future<Output = Result<Media>> + Send + 'static) -> Job {
     let opened = future.map(move |result| match result {
         Ok(media) => {

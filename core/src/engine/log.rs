@@ -4,13 +4,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::call::{CallConfig, Input, Offer, Output};
 use crate::error::{ErrorKind, Result, Retry};
-use crate::journal::Entry;
+use crate::journal::{self, Writer};
 use crate::provider::Store;
 use crate::provider::store::LogKey;
+use crate::runtime::Runtime;
+use crate::time::Instant;
 
 /// Entries in one append.
 const BATCH_MAX: usize = 512;
@@ -18,8 +22,11 @@ const BATCH_MAX: usize = 512;
 /// Entries that wait for a slow store; a journal that falls further behind is given up.
 const WAITING_MAX: usize = 16 * 1024;
 
-/// Attempts at one append.
-const ATTEMPTS_MAX: u32 = 3;
+/// Attempts at one append: a store may be away for some ten minutes.
+const ATTEMPTS_MAX: u32 = 600;
+
+/// Wait between two attempts.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 type Append = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -28,17 +35,45 @@ pub(super) struct Log {
     appending: Option<(Append, usize)>,
     given_up: bool,
     key: LogKey,
+    runtime: Arc<dyn Runtime>,
     seq: u64,
     store: Arc<dyn Store>,
     waiting: Vec<Bytes>,
+    writer: Writer,
 }
 
 impl Log {
-    pub(super) fn new(store: Arc<dyn Store>, key: LogKey) -> Self {
-        Self { appending: None, given_up: false, key, seq: 0, store, waiting: Vec::new() }
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        store: Arc<dyn Store>,
+        start: Instant,
+        config: &CallConfig,
+        offer: &Offer,
+    ) -> Self {
+        let key = journal::log_key(config.tenant, config.id);
+        let (writer, first) = Writer::new(start, config, offer);
+        Self { appending: None, given_up: false, key, runtime, seq: 0, store, waiting: vec![first], writer }
     }
 
-    pub(super) fn write(&mut self, entry: &Entry) {
+    pub(super) fn input(&mut self, at: Instant, input: &Input) {
+        self.write(|writer| writer.input(at, input));
+    }
+
+    pub(super) fn timeout(&mut self, at: Instant) {
+        self.write(|writer| writer.timeout(at));
+    }
+
+    pub(super) fn output(&mut self, output: &Output) {
+        if !self.given_up {
+            self.writer.output(output);
+        }
+    }
+
+    pub(super) fn end(&mut self, at: Instant) {
+        self.write(|writer| writer.end(at));
+    }
+
+    fn write(&mut self, entry: impl FnOnce(&mut Writer) -> Bytes) {
         if self.given_up {
             return;
         }
@@ -46,7 +81,7 @@ impl Log {
             self.give_up("the store is too slow for the journal");
             return;
         }
-        self.waiting.push(entry.encode());
+        self.waiting.push(entry(&mut self.writer));
     }
 
     /// Gets the appends on. Ready once everything is written or given up.
@@ -66,7 +101,7 @@ impl Log {
             let rest = self.waiting.split_off(self.waiting.len().min(BATCH_MAX));
             let entries = std::mem::replace(&mut self.waiting, rest);
             let length = entries.len();
-            let append = append(self.store.clone(), self.key.clone(), self.seq, entries);
+            let append = append(self.runtime.clone(), self.store.clone(), self.key.clone(), self.seq, entries);
             self.appending = Some((Box::pin(append), length));
         }
     }
@@ -79,7 +114,13 @@ impl Log {
 }
 
 /// Appends once, whatever becomes of the answers.
-async fn append(store: Arc<dyn Store>, key: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
+async fn append(
+    runtime: Arc<dyn Runtime>,
+    store: Arc<dyn Store>,
+    key: LogKey,
+    seq: u64,
+    entries: Vec<Bytes>,
+) -> Result<()> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -96,5 +137,6 @@ async fn append(store: Arc<dyn Store>, key: LogKey, seq: u64, entries: Vec<Bytes
         if error.retry() != Retry::Later || attempts >= ATTEMPTS_MAX {
             return Err(error);
         }
+        runtime.sleep_until(runtime.now() + RETRY_DELAY).await;
     }
 }

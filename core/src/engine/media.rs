@@ -270,7 +270,8 @@ impl MediaSession {
         let began = listening.began.unwrap_or_default();
         let progress = match event {
             SttEvent::EndOfSpeech { at } => Progress::SpeechEnded { at: began + at },
-            SttEvent::Final { text, .. } => Progress::Final { text },
+            SttEvent::EndOfTurn { probability } => Progress::EndOfTurn { percent: percent(probability) },
+            SttEvent::Final { language, text, .. } => Progress::Final { language, text },
             SttEvent::Interim { text } => Progress::Interim { text },
             SttEvent::StartOfSpeech { at } => Progress::SpeechStarted { at: began + at },
             SttEvent::Usage { .. } => return,
@@ -390,6 +391,12 @@ impl MediaSession {
             self.send(MediaCommand::Audio(self.encoded.clone().into()));
         }
     }
+}
+
+/// A probability as whole percent; one that is no number is none.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0 to 100")]
+fn percent(probability: f32) -> u8 {
+    if probability.is_nan() { 0 } else { (probability.clamp(0.0, 1.0) * 100.0).round() as u8 }
 }
 
 /// The agent's side.

@@ -4,11 +4,13 @@ mod consult;
 mod driver;
 mod handle;
 mod job;
+mod lease;
 mod log;
 mod media;
 mod recording;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use handle::{CallHandle, EVENTS_MAX};
 
@@ -20,10 +22,19 @@ use crate::ids::{CallId, TenantId};
 use crate::provider::telephony::{E164, IncomingCall};
 use crate::provider::{Blob, HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use crate::runtime::Runtime;
-use crate::service::agents::Agent;
+use crate::service::agents::{Agent, Agents};
 use crate::service::calls::Calls;
+use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
+use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::webhooks::Webhooks;
+
+/// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
+/// that agree much better than this.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// The shortest lease; a shorter one in the settings is taken for this.
+pub const LEASE_MIN: Duration = Duration::from_millis(100);
 
 /// What an engine runs on.
 #[derive(Clone)]
@@ -46,6 +57,27 @@ pub struct Providers {
     pub tts: Arc<dyn TextToSpeech>,
 }
 
+/// How an engine works.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Calls of all tenants at once, over all engines on the store; `None` knows no limit.
+    pub calls_max: Option<u32>,
+    /// The steps in which talk time is billed.
+    pub increment: Increment,
+    /// After so long without a sign of life of its engine, a call counts as lost, and another engine settles it. Renewed
+    /// three times as often. The same for all engines on one store.
+    pub lease: Duration,
+    /// For tenants that have none of their own.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { calls_max: None, increment: Increment::EXACT, lease: LEASE, limits: Limits::default() }
+    }
+}
+
 /// Answers and places calls. Clones share one engine; webhooks are delivered until the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
@@ -53,9 +85,12 @@ pub struct Engine {
 }
 
 struct EngineShared {
+    agents: Agents,
     calls: Calls,
+    capacity: Capacity,
     credits: Credits,
-    increment: Increment,
+    lease: Duration,
+    live: LiveCalls,
     providers: Providers,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
@@ -63,20 +98,36 @@ struct EngineShared {
 }
 
 impl Engine {
-    /// An engine that bills each millisecond.
+    /// An engine with the default settings.
     pub fn new(providers: Providers) -> Self {
-        Self::with_increment(providers, Increment::EXACT)
+        Self::with_settings(providers, Settings::default())
     }
 
-    /// An engine that bills in steps of `increment`.
-    pub fn with_increment(providers: Providers, increment: Increment) -> Self {
+    /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
+    /// has lost.
+    pub fn with_settings(providers: Providers, settings: Settings) -> Self {
+        let Settings { calls_max, increment, lease, limits } = settings;
+        let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), providers.http.clone());
-        let calls = Calls::new(runtime.clone(), store.clone(), webhooks.clone());
-        let credits = Credits::new(runtime.clone(), store);
+        let agents = Agents::new(store.clone());
+        let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
+        let calls = Calls::new(runtime.clone(), store.clone(), webhooks.clone(), capacity.clone(), increment, lease);
+        let credits = Credits::new(runtime.clone(), store.clone());
+        let live = LiveCalls::default();
+        let recovery = Recovery {
+            calls: calls.clone(),
+            lease,
+            live: live.clone(),
+            runtime: runtime.clone(),
+            store,
+            telephony: providers.telephony.clone(),
+        };
         let (running, stop) = async_channel::bounded(1);
-        runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop)));
-        let shared = EngineShared { calls, credits, increment, providers, webhooks, _running: running };
+        runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop.clone())));
+        runtime.spawn("recovery", Box::pin(recovery.run(stop)));
+        let shared =
+            EngineShared { agents, calls, capacity, credits, lease, live, providers, webhooks, _running: running };
         Self { shared: Arc::new(shared) }
     }
 
@@ -92,6 +143,16 @@ impl Engine {
     /// Lets `agent` call `to`, showing `from`. Requires a carrier that dials.
     pub fn dial(&self, tenant: TenantId, agent: Arc<Agent>, from: E164, to: E164) -> Result<CallHandle> {
         self.start(tenant, agent, Offer::Outbound { from, to })
+    }
+
+    /// Agents as they are kept.
+    pub fn agents(&self) -> &Agents {
+        &self.shared.agents
+    }
+
+    /// How many calls may go on at once.
+    pub fn capacity(&self) -> &Capacity {
+        &self.shared.capacity
     }
 
     /// Calls as they are kept.

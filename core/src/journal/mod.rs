@@ -1,8 +1,24 @@
 //! What happened in a call, append-only: every input with its time, from which the call can be run again.
+//!
+//! A journal also keeps a check value of what the call put out before each input, and a digest of all of it at the end.
+//! So a replay does not only give *an* account of the call: it proves that it is what really happened, to the byte, or
+//! names the first entry at which it is not.
+
+mod chain;
+mod codec;
+pub mod explain;
+mod file;
+mod rerun;
+mod verify;
+mod writer;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
+use self::chain::Chain;
+pub use self::file::MAGIC;
+pub use self::rerun::{Rerun, rerun};
+pub use self::verify::{Difference, Verdict};
+pub use self::writer::Writer;
 use crate::call::{Call, CallConfig, Input, Offer, Output};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, TenantId};
@@ -10,12 +26,20 @@ use crate::provider::store::LogKey;
 use crate::time::Instant;
 
 /// The version that this crate writes; it reads no other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u64 = 2;
 
 /// One entry of a journal.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "entry", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
+    /// The call has ended and this is what it put out. Always the last entry, if it is there.
+    End {
+        /// When.
+        at: Instant,
+        /// SHA-256 over all outputs, chained.
+        digest: Digest,
+        /// How many there were.
+        outputs: u64,
+    },
     /// An input was given to the call.
     Input {
         /// When.
@@ -31,8 +55,6 @@ pub enum Entry {
         config: Box<CallConfig>,
         /// The other side.
         offer: Offer,
-        /// [`VERSION`].
-        version: u32,
     },
     /// The call was woken by a timer.
     Timeout {
@@ -41,16 +63,113 @@ pub enum Entry {
     },
 }
 
+/// SHA-256.
+pub type Digest = [u8; 32];
+
 impl Entry {
-    /// The stored form.
-    pub fn encode(&self) -> Bytes {
-        // Numbers, texts and maps with text keys: this cannot fail.
-        serde_json::to_vec(self).unwrap_or_default().into()
+    /// When.
+    pub fn at(&self) -> Instant {
+        match self {
+            Self::End { at, .. } | Self::Input { at, .. } | Self::Start { at, .. } | Self::Timeout { at } => *at,
+        }
     }
 
-    /// Reads the stored form; `Rejected` when it is not one.
-    pub fn decode(bytes: &[u8]) -> Result<Self> {
-        serde_json::from_slice(bytes).map_err(|error| unreadable("the entry cannot be read").with_source(error))
+    /// The stored form of an entry that stands by itself, without a check value: it may follow any other. What runs a call
+    /// uses a [`Writer`].
+    pub fn encode(&self) -> Bytes {
+        codec::alone(self.at(), self.body())
+    }
+
+    fn body(&self) -> codec::Body<'_> {
+        match self {
+            Self::End { digest, outputs, .. } => codec::Body::End { digest, outputs: *outputs },
+            Self::Input { input, .. } => codec::Body::Input(input),
+            Self::Start { config, offer, .. } => codec::Body::Start { config, offer },
+            Self::Timeout { .. } => codec::Body::Timeout,
+        }
+    }
+}
+
+/// A journal that was kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Journal {
+    /// In order; the first is the start.
+    pub entries: Vec<Entry>,
+    /// What is behind the last entry.
+    pub tail: Tail,
+    /// For each entry the check value of all outputs before it; `None` for one that was written without.
+    checks: Vec<Option<u32>>,
+}
+
+/// What is behind the last entry of a journal that can be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tail {
+    /// Nothing.
+    Clean,
+    /// The beginning of an entry: whoever wrote it was interrupted.
+    Torn,
+    /// An entry that cannot be read. Nothing behind it was.
+    Unreadable,
+}
+
+impl Journal {
+    /// Reads what a log holds, up to the first entry that cannot be read.
+    ///
+    /// `Rejected` for a journal that does not begin with a start, or of another version.
+    pub fn from_log<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> Result<Self> {
+        let mut journal = Self { entries: Vec::new(), tail: Tail::Clean, checks: Vec::new() };
+        let mut codec = codec::Codec::default();
+        for item in items {
+            match codec.decode(item.as_ref()) {
+                Ok((entry, check)) => {
+                    journal.entries.push(entry);
+                    journal.checks.push(check);
+                }
+                Err(error) if journal.entries.is_empty() => return Err(error),
+                Err(_) => {
+                    journal.tail = Tail::Unreadable;
+                    break;
+                }
+            }
+        }
+        match journal.entries.first() {
+            Some(Entry::Start { .. }) => Ok(journal),
+            _ => Err(rejected("the journal does not begin with a start")),
+        }
+    }
+
+    /// The journal of entries that were given to a call by hand: runs them, to know the check values and the end.
+    ///
+    /// `Rejected` for entries without a start, or with a second one.
+    pub fn seal(entries: impl IntoIterator<Item = Entry>) -> Result<Self> {
+        let mut chain = Chain::default();
+        let mut entries = entries.into_iter().filter(|entry| !matches!(entry, Entry::End { .. }));
+        let first = entries.next();
+        let mut runner = Runner::start(first.clone())?;
+        let mut journal = Self { entries: first.into_iter().collect(), tail: Tail::Clean, checks: vec![Some(0)] };
+        runner.outputs().iter().for_each(|output| chain.push(output));
+        for entry in entries {
+            journal.entries.push(entry.clone());
+            journal.checks.push(Some(chain.check()));
+            runner.step(entry)?;
+            runner.outputs().iter().for_each(|output| chain.push(output));
+        }
+        if let Some(last) = journal.entries.last().filter(|_| runner.call.is_ended()) {
+            journal.entries.push(Entry::End { at: last.at(), digest: chain.digest(), outputs: chain.outputs() });
+            journal.checks.push(Some(chain.check()));
+        }
+        Ok(journal)
+    }
+
+    /// The stored form, an item an entry.
+    pub fn to_log(&self) -> Vec<Bytes> {
+        let mut codec = codec::Codec::default();
+        let kept = self.entries.iter().zip(&self.checks);
+        kept.map(|(entry, check)| match check {
+            Some(check) => codec.encode(entry.at(), entry.body(), *check),
+            None => codec.pass(entry),
+        })
+        .collect()
     }
 }
 
@@ -68,36 +187,48 @@ pub struct Replay {
     pub outputs: Vec<Output>,
 }
 
-/// Runs a journal. The same entries give the same outputs, byte for byte.
+/// Runs entries. The same entries give the same outputs, byte for byte.
 ///
-/// `Rejected` for a journal without a start, with a second one, or of another version.
+/// `Rejected` for entries without a start, or with a second one.
 pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Result<Replay> {
     let mut entries = entries.into_iter();
-    let Some(Entry::Start { at, config, offer, version }) = entries.next() else {
-        return Err(unreadable("the journal does not begin with a start"));
-    };
-    if version != VERSION {
-        return Err(unreadable("the journal is of another version").with_context("version", version));
-    }
-    let mut replay = Replay { call: Call::new(*config, offer, at), outputs: Vec::new() };
-    replay.drain();
+    let mut runner = Runner::start(entries.next())?;
+    let mut outputs = runner.outputs();
     for entry in entries {
+        runner.step(entry)?;
+        outputs.append(&mut runner.outputs());
+    }
+    Ok(Replay { call: runner.call, outputs })
+}
+
+/// Gives a call its entries, one by one.
+struct Runner {
+    call: Call,
+}
+
+impl Runner {
+    fn start(entry: Option<Entry>) -> Result<Self> {
         match entry {
-            Entry::Input { at, input } => replay.call.handle_input(at, input),
-            Entry::Start { .. } => return Err(unreadable("the journal starts twice")),
-            Entry::Timeout { at } => replay.call.handle_timeout(at),
+            Some(Entry::Start { at, config, offer }) => Ok(Self { call: Call::new(*config, offer, at) }),
+            _ => Err(rejected("the journal does not begin with a start")),
         }
-        replay.drain();
     }
-    Ok(replay)
+
+    fn step(&mut self, entry: Entry) -> Result<()> {
+        match entry {
+            Entry::End { .. } => {}
+            Entry::Input { at, input } => self.call.handle_input(at, input),
+            Entry::Start { .. } => return Err(rejected("the journal starts twice")),
+            Entry::Timeout { at } => self.call.handle_timeout(at),
+        }
+        Ok(())
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.call.poll_output()).collect()
+    }
 }
 
-impl Replay {
-    fn drain(&mut self) {
-        self.outputs.extend(std::iter::from_fn(|| self.call.poll_output()));
-    }
-}
-
-fn unreadable(message: &str) -> Error {
-    Error::new(ErrorKind::Rejected, "journal.replay", message)
+fn rejected(message: &str) -> Error {
+    Error::new(ErrorKind::Rejected, "journal.read", message)
 }

@@ -74,8 +74,18 @@ pub enum SttEvent {
         /// Where the last speech was.
         at: Duration,
     },
+    /// How sure the recogniser is, by sound and sense, that the speaker's turn is over. It may be told several times in
+    /// a turn, the latest estimate counts, and speech that goes on voids it. Tell it behind the `Final`s that it judges.
+    ///
+    /// Optional: without it the engine judges by silence and by the words alone.
+    EndOfTurn {
+        /// From 0 to 1.
+        probability: f32,
+    },
     /// A settled piece of transcript. Pieces are in order and never repeat.
     Final {
+        /// The language of the words, from a recogniser that tells languages apart; BCP 47.
+        language: Option<String>,
         /// The words.
         text: String,
         /// Where they began.

@@ -1,25 +1,39 @@
 //! Agents: who holds the calls.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::call::{CallConfig, Offer, Policy};
+use super::hours::Hours;
+use super::webhooks::{from_value, to_value};
+use crate::call::{Admission, CallConfig, Offer, Policy};
 use crate::error::Result;
 use crate::ids::{AgentId, CallId, TenantId};
+use crate::provider::Store;
 use crate::provider::llm::Tool;
+use crate::provider::store::{Batch, Expect, Put, Query, RecordKey};
 use crate::signing::Secret;
 use crate::template;
 use crate::time::Timestamp;
 
+/// The record kind of agents.
+pub const AGENT: &str = "agent";
+
 /// An agent: its prompt, voice, functions and habits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Agent {
+    /// Whether it takes and places calls.
+    pub active: bool,
     /// The functions that it can call.
     pub functions: Vec<Function>,
     /// Said as soon as a call is connected; a [template].
     pub greeting: Option<String>,
+    /// When it takes and places calls; `None` is always.
+    pub hours: Option<Hours>,
     /// The agent.
     pub id: AgentId,
     /// BCP 47.
@@ -34,14 +48,18 @@ pub struct Agent {
     pub variables: Map<String, Value>,
     /// The synthesiser's name of a voice; `None` is its default.
     pub voice: Option<String>,
+    /// Voices for the languages that a call may change to, by their BCP 47 tags; one without has its default.
+    pub voices: BTreeMap<String, String>,
 }
 
 /// A function that an agent can call: a signed POST to the customer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Function {
     /// Signs each request.
+    #[serde(with = "secret")]
     pub secret: Secret,
     /// Longest wait for the answer.
+    #[serde(with = "crate::time::duration_ms", rename = "timeout_ms")]
     pub timeout: Duration,
     /// What the model knows of it.
     pub tool: Tool,
@@ -53,8 +71,10 @@ impl Agent {
     /// An agent that speaks English, greets with nothing and calls nothing.
     pub fn new(id: AgentId, name: impl Into<String>, system_prompt: impl Into<String>) -> Self {
         Self {
+            active: true,
             functions: Vec::new(),
             greeting: None,
+            hours: None,
             id,
             language: "en-US".to_owned(),
             name: name.into(),
@@ -62,6 +82,7 @@ impl Agent {
             system_prompt: system_prompt.into(),
             variables: Map::new(),
             voice: None,
+            voices: BTreeMap::new(),
         }
     }
 
@@ -79,6 +100,28 @@ impl Agent {
         self
     }
 
+    /// The voice for a language.
+    pub fn voice_of(&self, language: &str) -> Option<&str> {
+        let own = self.voice.as_deref().filter(|_| language == self.language);
+        own.or_else(|| self.voices.get(language).map(String::as_str))
+    }
+
+    /// Works in `hours` only.
+    #[must_use]
+    pub fn with_hours(mut self, hours: Hours) -> Self {
+        self.hours = Some(hours);
+        self
+    }
+
+    /// Whether it takes or places a call at that moment.
+    pub fn admits(&self, at: Timestamp) -> Admission {
+        match &self.hours {
+            _ if !self.active => Admission::AgentInactive,
+            Some(hours) if !hours.is_open(at) => Admission::OutsideHours,
+            _ => Admission::Open,
+        }
+    }
+
     /// The configuration of one call, its templates filled.
     ///
     /// `ConfigInvalid` when the greeting or the prompt is not a template.
@@ -89,6 +132,7 @@ impl Agent {
         let values = Value::Object(values);
         let greeting = self.greeting.as_deref().map(|greeting| template::render(greeting, &values)).transpose()?;
         Ok(CallConfig {
+            admission: self.admits(now),
             id: call,
             tenant,
             agent: self.id,
@@ -96,9 +140,66 @@ impl Agent {
             language: self.language.clone(),
             policy: self.policy.in_millis(),
             system_prompt: template::render(&self.system_prompt, &values)?,
+            task: None,
             tools: self.functions.iter().map(|function| function.tool.clone()).collect(),
             wall_clock: now,
         })
+    }
+}
+
+/// The agents of all tenants, as they are kept.
+#[derive(Clone)]
+pub struct Agents {
+    store: Arc<dyn Store>,
+}
+
+impl Agents {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The agent, if there is one.
+    pub async fn get(&self, tenant: TenantId, agent: AgentId) -> Result<Option<Agent>> {
+        let record = self.store.get(RecordKey::new(tenant, AGENT, agent)).await?;
+        record.map(|record| from_value(&record.body)).transpose()
+    }
+
+    /// The tenant's agents, newest first; at most [`LIMIT_MAX`](crate::provider::store::LIMIT_MAX).
+    pub async fn list(&self, tenant: TenantId) -> Result<Vec<Agent>> {
+        let page = self.store.list(Query::new(Some(tenant), AGENT)).await?;
+        page.records.iter().map(|record| from_value(&record.body)).collect()
+    }
+
+    /// Keeps an agent, in place of the one with its id. Calls that have begun go on as they are.
+    pub async fn put(&self, tenant: TenantId, agent: &Agent) -> Result<()> {
+        let mut batch = Batch::default();
+        let put = Put::new(RecordKey::new(tenant, AGENT, agent.id), Expect::Any, to_value(agent)?);
+        batch.put(put.index("name", agent.name.as_str()));
+        self.store.commit(batch).await.map(|_| ())
+    }
+
+    /// Forgets an agent. Calls that have begun go on.
+    pub async fn delete(&self, tenant: TenantId, agent: AgentId) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.delete(RecordKey::new(tenant, AGENT, agent), Expect::Any);
+        self.store.commit(batch).await.map(|_| ())
+    }
+}
+
+/// A secret on its way to the store, and only there.
+mod secret {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::signing::Secret;
+
+    pub(super) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(secret.expose()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        hex::decode(text).map(Secret::new).map_err(|_| D::Error::custom("a secret is written in hexadecimal"))
     }
 }
 

@@ -1,20 +1,25 @@
 //! Calls as they are kept: begun with a hold, ended with a settlement, each in one commit with its events.
+//!
+//! A call that is not settled is due: its `due_at` is the end of a lease that the engine which holds it renews. A call whose
+//! lease has run out is an orphan, and whichever engine claims it settles it ([`super::recovery`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::balance_of;
 use super::webhooks::{EventName, Webhooks, from_value, to_value};
 use crate::billing::{Account, EntryKind, Increment, Posting};
 use crate::call::{CallRecord, LedgerSummary};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CallId, TenantId};
+use crate::ids::{CallId, EngineId, TenantId};
 use crate::provider::Store;
 use crate::provider::store::{Add, Batch, Expect, Put, Record, RecordKey};
+use crate::provider::telephony::LegId;
 use crate::runtime::Runtime;
-use crate::time::millis;
+use crate::time::{Timestamp, millis};
 
 /// The record kind of calls.
 pub const CALL: &str = "call";
@@ -28,6 +33,10 @@ const CONFLICTS_MAX: u32 = 8;
 /// All calls.
 #[derive(Clone)]
 pub struct Calls {
+    capacity: Capacity,
+    engine: EngineId,
+    increment: Increment,
+    lease: Duration,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
     webhooks: Webhooks,
@@ -40,15 +49,51 @@ pub struct StoredCall {
     pub before_ms: i64,
     /// Held for the call; zero when there was none.
     pub held_ms: i64,
+    /// Who keeps the call; `None` once it is settled.
+    pub lease: Option<Lease>,
     /// The settlement, once it is made.
     pub ledger: Option<LedgerSummary>,
-    /// The call.
+    /// The carrier's name for the leg, once it is known.
+    pub leg: Option<LegId>,
+    /// The call, as of the last renewal of its lease at the latest.
     pub record: CallRecord,
 }
 
+/// The claim of an engine on a live call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Which engine.
+    pub holder: EngineId,
+    /// When the call was last known to live.
+    pub renewed_at: Timestamp,
+}
+
+/// What a live call is at this moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) leg: Option<LegId>,
+    pub(crate) record: CallRecord,
+}
+
+/// What a renewal found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Renewal {
+    /// The call is this engine's.
+    Held,
+    /// The call is another engine's, or settled.
+    Lost,
+}
+
 impl Calls {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>, webhooks: Webhooks) -> Self {
-        Self { runtime, store, webhooks }
+    pub(crate) fn new(
+        runtime: Arc<dyn Runtime>,
+        store: Arc<dyn Store>,
+        webhooks: Webhooks,
+        capacity: Capacity,
+        increment: Increment,
+        lease: Duration,
+    ) -> Self {
+        Self { capacity, engine: EngineId::generate(&*runtime), increment, lease, runtime, store, webhooks }
     }
 
     /// The call, if there is one.
@@ -57,10 +102,42 @@ impl Calls {
         record.map(|record| from_value(&record.body)).transpose()
     }
 
-    /// Commits that the call began and holds at most `wanted` for it. Returns what is held.
+    /// Commits that the call began, takes a slot and holds at most `wanted` for it. Returns what is held. `queued` hears
+    /// how long the call will wait, if it must.
     ///
-    /// `InsufficientFunds` when less than [`HOLD_MIN`] is available.
-    pub(crate) async fn reserve(&self, record: CallRecord, wanted: Duration) -> Result<Duration> {
+    /// `InsufficientFunds` when less than [`HOLD_MIN`] is available, `RateLimited` when there is no slot.
+    pub(crate) async fn reserve(
+        &self,
+        live: Snapshot,
+        wanted: Duration,
+        queued: impl FnOnce(Duration) + Send,
+    ) -> Result<Duration> {
+        let tenant = live.record.tenant;
+        let limits = self.capacity.limits(tenant).await?;
+        let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.task.is_none();
+        if !waits || !self.capacity.would_overtake(tenant) {
+            match self.try_reserve(&live, wanted, &limits).await {
+                Err(error) if error.kind() == ErrorKind::RateLimited && waits => {}
+                result => return result.inspect(|_| self.capacity.came_in(tenant)),
+            }
+        }
+        let mut ticket = self.capacity.join(tenant, &limits)?;
+        if let WhenFull::Queue { wait, .. } = limits.when_full {
+            queued(wait);
+        }
+        loop {
+            ticket.turn().await?;
+            // They may have changed meanwhile.
+            let limits = self.capacity.limits(tenant).await?;
+            match self.try_reserve(&live, wanted, &limits).await {
+                Err(error) if error.kind() == ErrorKind::RateLimited => ticket.found_none().await?,
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_reserve(&self, live: &Snapshot, wanted: Duration, limits: &Limits) -> Result<Duration> {
+        let Snapshot { leg, record } = live;
         let tenant = record.tenant;
         let wanted_ms = i64::try_from(millis(wanted)).unwrap_or(i64::MAX);
         for _ in 0..CONFLICTS_MAX {
@@ -69,12 +146,15 @@ impl Calls {
             if held_ms < i64::try_from(millis(HOLD_MIN)).unwrap_or(i64::MAX).min(wanted_ms.max(1)) {
                 break;
             }
-            let mut batch = Batch::default();
-            let stored = StoredCall { before_ms, held_ms, ledger: None, record: record.clone() };
-            batch.put(put(Expect::Absent, &stored)?);
-            self.posting(&record, EntryKind::Hold, held_ms).post(&mut batch);
             let now = self.runtime.wall_clock();
-            self.webhooks.enqueue(&mut batch, &record, EventName::CallStarted, None, now).await?;
+            let lease = Some(Lease { holder: self.engine, renewed_at: now });
+            let stored =
+                StoredCall { before_ms, held_ms, lease, ledger: None, leg: leg.clone(), record: record.clone() };
+            let mut batch = Batch::default();
+            self.capacity.take(&mut batch, tenant, limits);
+            batch.put(self.put(Expect::Absent, &stored, now)?);
+            self.posting(record, EntryKind::Hold, held_ms).post(&mut batch);
+            self.webhooks.enqueue(&mut batch, record, EventName::CallStarted, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
@@ -89,40 +169,42 @@ impl Calls {
     }
 
     /// Commits that the call was answered.
-    pub(crate) async fn report_answered(&self, record: CallRecord) -> Result<()> {
-        for _ in 0..CONFLICTS_MAX {
-            let Some((row, mut stored)) = self.load(&record).await? else {
-                return Err(Error::new(ErrorKind::NotFound, "calls.report_answered", "the call was not begun"));
-            };
-            if stored.ledger.is_some() {
-                return Ok(());
-            }
-            stored.record = record.clone();
-            let mut batch = Batch::default();
-            batch.put(put(Expect::Revision(row.revision), &stored)?);
-            let now = self.runtime.wall_clock();
-            self.webhooks.enqueue(&mut batch, &record, EventName::CallAnswered, None, now).await?;
-            match self.store.commit(batch).await {
-                Ok(_) => {
-                    self.webhooks.wake();
-                    return Ok(());
-                }
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => return Err(error),
-            }
+    pub(crate) async fn report_answered(&self, live: Snapshot) -> Result<()> {
+        match self.refresh(live, Some(EventName::CallAnswered)).await? {
+            Renewal::Held => self.webhooks.wake(),
+            Renewal::Lost => {}
         }
-        Err(overtaken())
+        Ok(())
+    }
+
+    /// Keeps the call for another lease, and what is known of it for the case that this engine stops.
+    pub(crate) async fn renew(&self, live: Snapshot) -> Result<Renewal> {
+        self.refresh(live, None).await
+    }
+
+    /// Makes this engine the holder of an orphan that it has claimed; `None` when somebody was faster. From now on the
+    /// engine that held the call before finds its lease lost.
+    pub(crate) async fn take_over(&self, row: Record) -> Result<Option<StoredCall>> {
+        let mut stored: StoredCall = from_value(&row.body)?;
+        let Some(lease) = &mut stored.lease else { return Ok(None) };
+        lease.holder = self.engine;
+        let mut batch = Batch::default();
+        batch.put(self.put(Expect::Revision(row.revision), &stored, self.runtime.wall_clock())?);
+        match self.store.commit(batch).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(None),
+            result => result.map(|_| Some(stored)),
+        }
     }
 
     /// Commits the end of the call: its record, the settlement and its events. A second time changes nothing and
     /// returns the first settlement.
-    pub(crate) async fn settle(&self, record: CallRecord, increment: Increment) -> Result<LedgerSummary> {
+    pub(crate) async fn settle(&self, record: CallRecord) -> Result<LedgerSummary> {
         for _ in 0..CONFLICTS_MAX {
             let loaded = self.load(&record).await?;
             if let Some(ledger) = loaded.as_ref().and_then(|(_, stored)| stored.ledger) {
                 return Ok(ledger);
             }
-            match self.commit_end(&record, loaded, increment).await {
+            match self.commit_end(&record, loaded).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 result => return result,
             }
@@ -130,24 +212,50 @@ impl Calls {
         Err(overtaken())
     }
 
-    async fn commit_end(
-        &self,
-        record: &CallRecord,
-        loaded: Option<(Record, StoredCall)>,
-        increment: Increment,
-    ) -> Result<LedgerSummary> {
+    async fn refresh(&self, live: Snapshot, event: Option<EventName>) -> Result<Renewal> {
+        for _ in 0..CONFLICTS_MAX {
+            let Some((row, mut stored)) = self.load(&live.record).await? else {
+                return Err(Error::new(ErrorKind::NotFound, "calls.renew", "the call was not begun"));
+            };
+            let now = self.runtime.wall_clock();
+            match &mut stored.lease {
+                Some(lease) if lease.holder == self.engine => lease.renewed_at = now,
+                _ => return Ok(Renewal::Lost),
+            }
+            stored.leg.clone_from(&live.leg);
+            stored.record.clone_from(&live.record);
+            let mut batch = Batch::default();
+            batch.put(self.put(Expect::Revision(row.revision), &stored, now)?);
+            if let Some(event) = event {
+                self.webhooks.enqueue(&mut batch, &stored.record, event, None, now).await?;
+            }
+            match self.store.commit(batch).await {
+                Ok(_) => return Ok(Renewal::Held),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(overtaken())
+    }
+
+    async fn commit_end(&self, record: &CallRecord, loaded: Option<(Record, StoredCall)>) -> Result<LedgerSummary> {
         let (expect, mut stored) = match loaded {
             Some((row, stored)) => (Expect::Revision(row.revision), stored),
             None => {
                 let before_ms = self.available(record.tenant).await?;
-                (Expect::Absent, StoredCall { before_ms, held_ms: 0, ledger: None, record: record.clone() })
+                let record = record.clone();
+                (Expect::Absent, StoredCall { before_ms, held_ms: 0, lease: None, ledger: None, leg: None, record })
             }
         };
         stored.record = record.clone();
-        let billable = increment.billable(Duration::from_millis(record.talk_time_ms));
+        let mut batch = Batch::default();
+        // A call that was never begun has no lease, and no slot.
+        if stored.lease.take().is_some() {
+            self.capacity.give_back(&mut batch, record.tenant);
+        }
+        let billable = self.increment.billable(Duration::from_millis(record.talk_time_ms));
         let settled_ms = i64::try_from(millis(billable)).unwrap_or(i64::MAX).min(stored.held_ms);
         let released_ms = stored.held_ms - settled_ms;
-        let mut batch = Batch::default();
         if stored.held_ms > 0 {
             self.posting(record, EntryKind::Settle, settled_ms).post(&mut batch);
             self.posting(record, EntryKind::Release, released_ms).post(&mut batch);
@@ -159,10 +267,11 @@ impl Calls {
             after_ms: self.available(record.tenant).await? + released_ms,
         };
         stored.ledger = Some(ledger);
-        batch.put(put(expect, &stored)?);
         let now = self.runtime.wall_clock();
+        batch.put(self.put(expect, &stored, now)?);
         self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
         self.store.commit(batch).await?;
+        self.capacity.slots_came_free();
         self.webhooks.wake();
         Ok(ledger)
     }
@@ -182,6 +291,19 @@ impl Calls {
         Ok(Some((row, stored)))
     }
 
+    /// The row of a call: due at the end of its lease while it has one.
+    fn put(&self, expect: Expect, stored: &StoredCall, now: Timestamp) -> Result<Put> {
+        let record = &stored.record;
+        let direction = to_value(&record.direction)?;
+        let mut put = Put::new(RecordKey::new(record.tenant, CALL, record.id), expect, to_value(stored)?)
+            .index("status", record.status.to_string())
+            .index("direction", direction.as_str().unwrap_or_default())
+            .index("agent", record.agent.to_string())
+            .index("started_at", record.started_at.as_unix_micros());
+        put.due_at = stored.lease.map(|_| now + self.lease);
+        Ok(put)
+    }
+
     fn posting(&self, record: &CallRecord, kind: EntryKind, amount_ms: i64) -> Posting {
         Posting {
             amount_ms,
@@ -192,16 +314,6 @@ impl Calls {
             tenant: record.tenant,
         }
     }
-}
-
-fn put(expect: Expect, stored: &StoredCall) -> Result<Put> {
-    let record = &stored.record;
-    let direction = to_value(&record.direction)?;
-    Ok(Put::new(RecordKey::new(record.tenant, CALL, record.id), expect, to_value(stored)?)
-        .index("status", record.status.to_string())
-        .index("direction", direction.as_str().unwrap_or_default())
-        .index("agent", record.agent.to_string())
-        .index("started_at", record.started_at.as_unix_micros()))
 }
 
 fn overtaken() -> Error {

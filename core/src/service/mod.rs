@@ -2,8 +2,11 @@
 
 pub mod agents;
 pub mod calls;
+pub mod capacity;
 pub mod credits;
 pub mod functions;
+pub mod hours;
+pub(crate) mod recovery;
 pub mod webhooks;
 
 use crate::billing::ledger::ENTRY;
@@ -15,7 +18,9 @@ pub fn schema() -> Schema {
     let kind = |name, indexes: &[(&'static str, IndexType)]| KindSchema { name, indexes: indexes.to_vec() };
     Schema {
         kinds: vec![
+            kind(agents::AGENT, &[("name", Text)]),
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
+            kind(capacity::LIMITS, &[]),
             kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
             kind(webhooks::DELIVERY, &[("call", Text), ("endpoint", Text), ("state", Text)]),
             kind(webhooks::ENDPOINT, &[]),

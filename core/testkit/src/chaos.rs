@@ -7,6 +7,7 @@ use offhook::call::policy::{
 };
 use offhook::call::{ConsultEvent, Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
 use offhook::error::{ErrorKind, Retry};
+use offhook::journal::Journal;
 use offhook::provider::llm::{FinishReason, LlmEvent, ToolCall};
 use offhook::provider::telephony::{DialEvent, DtmfDigit, HangupCause};
 use offhook::time::Instant;
@@ -16,14 +17,33 @@ use crate::machine::{self, Stage};
 /// Bytes that make one step.
 const STEP_BYTES: usize = 4;
 
-const TEXTS: [&str; 6] =
-    ["", "Hello.", "and then", "One. Two! Three?", "caf\u{e9} \u{1f4de} ok", "a b c d e f g h i j k"];
+const TEXTS: [&str; 10] = [
+    "",
+    "Hello.",
+    "and then",
+    "One. Two! Three?",
+    "caf\u{e9} \u{1f4de} ok",
+    "a b c d e f g h i j k",
+    "Uh-huh.",
+    "My number is five five five",
+    "d e f g h",
+    "Wait, what about tomorrow?",
+];
 
 /// Runs a call whose inputs are spelled by `bytes`, then lets it end, and checks every invariant.
 ///
 /// # Errors
 /// Names what did not hold.
 pub fn run(bytes: &[u8]) -> Result<(), String> {
+    stage(bytes).finish_and_check()
+}
+
+/// The journal of such a call, which may be in the middle.
+pub fn journal(bytes: &[u8]) -> Journal {
+    stage(bytes).journal()
+}
+
+fn stage(bytes: &[u8]) -> Stage {
     let (head, steps) = bytes.split_at(bytes.len().min(1));
     let choice = head.first().copied().unwrap_or_default();
     let offer = if choice & 1 == 0 { machine::inbound() } else { machine::outbound() };
@@ -39,6 +59,7 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
         policy.warning = Some(Warning { before: Duration::from_secs(10), text: "Soon over.".to_owned() });
     }
     policy.barge_in.enabled = choice & 4 == 0;
+    choose_turn_taking(&mut policy, steps.first().copied().unwrap_or_default());
     let mut config = machine::config(policy);
     if choice & 8 != 0 {
         config.greeting = None;
@@ -53,7 +74,7 @@ pub fn run(bytes: &[u8]) -> Result<(), String> {
             stage.input(input);
         }
     }
-    stage.finish_and_check()
+    stage
 }
 
 fn screening(choice: u8) -> Screening {
@@ -88,30 +109,49 @@ pub fn targets() -> Vec<TransferTarget> {
     [target("desk", TransferMode::Blind), target("doctor", warm)].into_iter().flatten().collect()
 }
 
+/// Each of the turn's policies in one of its forms.
+fn choose_turn_taking(policy: &mut Policy, choice: u8) {
+    policy.barge_in.words_min = u32::from(choice & 3);
+    policy.barge_in.greeting = choice & 4 == 0;
+    policy.barge_in.resume = choice & 8 == 0;
+    if choice & 16 != 0 {
+        policy.barge_in.protected = vec!["One".to_owned(), "b c".to_owned()];
+    }
+    policy.early_generation.attempts_max = u32::from(choice >> 5 & 1) * 3;
+    policy.filler.phrases_max = u32::from(choice >> 6 & 1) * 2;
+    if choice & 128 != 0 {
+        policy.languages.allowed = vec!["id-ID".to_owned(), "fr".to_owned()];
+        policy.languages.words_min = 1;
+    }
+}
+
 fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
     let text = TEXTS[usize::from(detail) % TEXTS.len()].to_owned();
     let cause = HangupCause::try_from(detail % 127 + 1).ok()?;
-    match kind % 18 {
+    match kind % 19 {
         0 => return Some(Input::Control(control(detail, text, cause))),
-        1 => return Some(Input::Control(Control::Say { text })),
+        1 => return Some(Input::Control(Control::Say { text, interruptible: detail & 0x80 == 0 })),
         2 => return DtmfDigit::try_from(char::from(detail)).ok().map(Input::Dtmf),
         3 if detail < 64 => return Some(Input::LegEnded { cause }),
         4 if detail < 64 => return Some(Input::MediaLost { cause }),
+        4 if detail < 72 => return Some(Input::EngineLost),
+        4 if detail < 80 => return Some(Input::LeaseLost),
         _ => {}
     }
     let (id, name) = stage.pick(target)?;
-    Some(match kind % 18 {
+    Some(match kind % 19 {
         3 | 5 => Input::Failed(id, failure(detail)),
         4 | 6 | 7 => Input::Completed(id, outcome(name, detail)),
         8 => Input::Progress(id, Progress::Heard { text_end: usize::from(detail) }),
         9 => Input::Progress(id, Progress::Playing),
         10 => Input::Progress(id, Progress::SpeechStarted { at: around(stage.now, detail) }),
         11 => Input::Progress(id, Progress::SpeechEnded { at: around(stage.now, detail) }),
-        12 => Input::Progress(id, Progress::Final { text }),
+        12 => Input::Progress(id, Progress::Final { language: language(detail), text }),
         13 => Input::Progress(id, Progress::Interim { text }),
         14 => Input::Progress(id, Progress::Dial(dial_event(detail, cause))),
         15 => Input::Progress(id, Progress::Consult(consult_event(detail, cause))),
         16 => Input::Progress(id, Progress::Beep),
+        17 => Input::Progress(id, Progress::EndOfTurn { percent: detail % 101 }),
         _ => Input::Progress(id, Progress::Generated(llm_event(detail, text))),
     })
 }
@@ -142,6 +182,11 @@ fn consult_event(detail: u8, cause: HangupCause) -> ConsultEvent {
             Err(_) => ConsultEvent::Ringing,
         },
     }
+}
+
+fn language(detail: u8) -> Option<String> {
+    let languages = [None, Some("id"), Some("en-GB"), Some(""), Some("de")];
+    languages[usize::from(detail / 16) % languages.len()].map(str::to_owned)
 }
 
 /// Mostly the outcome that fits the command, at times another.
@@ -178,8 +223,10 @@ fn dial_event(detail: u8, cause: HangupCause) -> DialEvent {
 }
 
 fn llm_event(detail: u8, text: String) -> LlmEvent {
-    let names = ["check_appointment", "end_call", "no_such_function", "transfer_call", "send_digits"];
-    let arguments = ["{}", "[]", "{", "{\"target\":\"desk\"}", "{\"target\":\"doctor\",\"digits\":\"12#\"}"];
+    let names =
+        ["check_appointment", "end_call", "no_such_function", "transfer_call", "send_digits", "switch_language"];
+    let arguments =
+        ["{}", "[]", "{", "{\"target\":\"desk\",\"language\":\"id-ID\"}", "{\"target\":\"doctor\",\"digits\":\"12#\"}"];
     match detail % 8 {
         0 | 1 => LlmEvent::Finished { reason: FinishReason::Stop },
         2 | 3 => LlmEvent::ToolCall(ToolCall {

@@ -15,3 +15,4 @@ pub mod runtime;
 pub mod script;
 pub mod sim;
 pub mod store;
+pub mod trace;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use offhook::call::{
-    Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome, Output, Phase,
-    Policy, Progress,
+    Admission, Call, CallConfig, CallEvent, CallEventKind, CallRecord, Command, CommandId, Input, Offer, Outcome,
+    Output, Phase, Policy, Progress,
 };
 use offhook::ids::{AgentId, CallId, TenantId};
-use offhook::journal::{self, Entry};
+use offhook::journal::{self, Entry, Journal, Tail};
 use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
@@ -34,6 +34,7 @@ pub struct Stage {
 pub fn config(policy: Policy) -> CallConfig {
     let moment = Timestamp::from_unix_micros(1_763_622_000_000_000);
     CallConfig {
+        admission: Admission::default(),
         id: CallId::new(moment, [1; 10]),
         tenant: TenantId::new(moment, [2; 10]),
         agent: AgentId::new(moment, [3; 10]),
@@ -46,6 +47,7 @@ pub fn config(policy: Policy) -> CallConfig {
             name: "check_appointment".to_owned(),
             parameters: serde_json::json!({ "type": "object" }),
         }],
+        task: None,
         wall_clock: moment,
     }
 }
@@ -71,8 +73,7 @@ impl Stage {
     }
 
     fn starting_at(now: Instant, config: CallConfig, offer: Offer) -> Self {
-        let start =
-            Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone(), version: journal::VERSION };
+        let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
@@ -100,6 +101,7 @@ impl Stage {
         let mut stage = Self::starting_at(at, *config, offer);
         for entry in entries {
             match entry {
+                Entry::End { .. } => {}
                 Entry::Input { at, input } => {
                     stage.now = at;
                     stage.input(input);
@@ -191,7 +193,7 @@ impl Stage {
         if self.find("finalize").is_some() {
             self.complete("finalize", Outcome::Done);
         }
-        self.progress("listen", Progress::Final { text: text.to_owned() });
+        self.progress("listen", Progress::Final { language: None, text: text.to_owned() });
     }
 
     /// The model answers with text, and with tool calls if there are any.
@@ -209,7 +211,7 @@ impl Stage {
     /// Plays all speech that is queued, 60 ms a character.
     pub fn play(&mut self) {
         while let Some(id) = self.find("speak") {
-            let Some(Command::Speak { text }) = self.open.get(&id) else {
+            let Some(Command::Speak { text, .. }) = self.open.get(&id) else {
                 return;
             };
             let length = Duration::from_millis(60) * u32::try_from(text.len()).unwrap_or(u32::MAX);
@@ -229,7 +231,7 @@ impl Stage {
     /// Texts that are queued to be spoken.
     pub fn speaking(&self) -> Vec<&str> {
         let texts = self.open.values().filter_map(|command| match command {
-            Command::Speak { text } => Some(text.as_str()),
+            Command::Speak { text, .. } => Some(text.as_str()),
             _ => None,
         });
         texts.collect()
@@ -326,13 +328,31 @@ impl Stage {
         problems
     }
 
+    /// What the call was told so far.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The call so far, as it would have been kept.
+    pub fn journal(&self) -> Journal {
+        Journal::seal(self.entries.iter().cloned()).expect("a journal with one start")
+    }
+
     fn check_replay(&self) -> Vec<String> {
-        let entries = self.entries.iter().map(|entry| Entry::decode(&entry.encode()));
-        let replayed = entries.collect::<offhook::Result<Vec<_>>>().and_then(journal::replay);
-        match replayed {
-            Ok(replay) if serde_json::to_vec(&replay.outputs).ok() == serde_json::to_vec(&self.outputs).ok() => vec![],
-            Ok(_) => vec!["the replay puts out something else".to_owned()],
-            Err(error) => vec![format!("the journal cannot be replayed: {error}")],
+        let journal = match Journal::from_file(&self.journal().to_file()) {
+            Ok(journal) if journal.entries.starts_with(&self.entries) && journal.tail == Tail::Clean => journal,
+            other => return vec![format!("the journal cannot be read: {other:?}")],
+        };
+        let outputs = journal::replay(journal.entries.clone()).map(|replay| replay.outputs);
+        match (outputs, journal.verify()) {
+            (Ok(outputs), Ok(verdict))
+                if serde_json::to_vec(&outputs).ok() == serde_json::to_vec(&self.outputs).ok()
+                    && verdict.difference.is_none()
+                    && verdict.is_whole == self.call.is_ended() =>
+            {
+                vec![]
+            }
+            other => vec![format!("the replay puts out something else: {:?}", other.1)],
         }
     }
 

@@ -134,7 +134,10 @@ impl Ear {
         let (Some(start), Some(end)) = (self.began.take(), self.last_sound.take()) else {
             return vec![];
         };
-        vec![SttEvent::EndOfSpeech { at: end }, SttEvent::Final { text: recogniser.next_line(), start, end }]
+        vec![
+            SttEvent::EndOfSpeech { at: end },
+            SttEvent::Final { language: None, text: recogniser.next_line(), start, end },
+        ]
     }
 }
 

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod capacity;
+#[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod runtimes;
 #[cfg(test)]
 mod transfers;

@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) endpoint: Endpoint,
     pub(crate) engine: Engine,
     pub(crate) http: ScriptedHttp,
+    pub(crate) providers: Providers,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) tenant: TenantId,
@@ -60,7 +61,7 @@ impl World {
         let carrier = Carrier::new(runtime.clone());
         let store = Arc::new(MemoryStore::new(service::schema()).unwrap());
         let (http, blob) = (ScriptedHttp::new(answer), MemoryBlob::default());
-        let engine = Engine::new(Providers {
+        let providers = Providers {
             blob: Some(Arc::new(blob.clone())),
             http: Arc::new(http.clone()),
             llm: Arc::new(ScriptedModel::new(receptionist)),
@@ -69,12 +70,13 @@ impl World {
             stt: Arc::new(CueRecogniser::new(lines)),
             telephony: Arc::new(carrier.clone()),
             tts,
-        });
+        };
+        let engine = Engine::new(providers.clone());
         let tenant = TenantId::new(runtime.wall_clock(), [7; 10]);
         engine.credits().grant(tenant, HOUR, "first").await.unwrap();
         let endpoint = engine.webhooks().register(tenant, "crm", WEBHOOK_URL).await.unwrap();
         let agent = agent(&*runtime);
-        Self { agent: Arc::new(agent), blob, carrier, endpoint, engine, http, runtime, store, tenant }
+        Self { agent: Arc::new(agent), blob, carrier, endpoint, engine, http, providers, runtime, store, tenant }
     }
 
     /// A caller rings and the agent is put on.

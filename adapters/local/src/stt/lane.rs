@@ -265,7 +265,7 @@ impl Call {
     }
 
     fn tell_final(&mut self, Text { text, start, end }: Text) -> Result<()> {
-        self.tell(SttEvent::Final { text, start, end })?;
+        self.tell(SttEvent::Final { language: None, text, start, end })?;
         let audio = std::mem::take(&mut self.unbilled);
         self.tell(SttEvent::Usage { audio })
     }

@@ -1,10 +1,14 @@
 //! Limits and habits of a call, one object for each question that it has to decide.
 
 mod barge_in;
+mod early_generation;
 mod endpointing;
+mod filler;
 mod keypad;
+mod languages;
 mod limits;
 mod screening;
+mod setting;
 mod silence;
 mod transfer;
 
@@ -13,8 +17,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use barge_in::BargeIn;
+pub use early_generation::EarlyGeneration;
 pub use endpointing::Endpointing;
+pub use filler::Filler;
 pub use keypad::{KeyAction, KeyPattern, KeyRule, Keypad};
+pub use languages::Languages;
 pub use limits::{Hold, Warning};
 pub use screening::{OnMachine, Screening, Voicemail};
 pub use silence::Silence;
@@ -33,8 +40,12 @@ pub struct Policy {
     /// Longest conversation.
     #[serde(with = "duration_ms", rename = "duration_max_ms")]
     pub duration_max: Duration,
+    /// Whether the model may begin before the caller's turn is over.
+    pub early_generation: EarlyGeneration,
     /// When the caller's turn is over.
     pub endpointing: Endpointing,
+    /// What to say while a function keeps the caller waiting.
+    pub filler: Filler,
     /// Longest wait for a function.
     #[serde(with = "duration_ms", rename = "function_timeout_ms")]
     pub function_timeout: Duration,
@@ -42,6 +53,8 @@ pub struct Policy {
     pub hold: Hold,
     /// What the caller's keys do.
     pub keypad: Keypad,
+    /// Which languages the call may change to.
+    pub languages: Languages,
     /// Whether to record.
     pub record: bool,
     /// Prepaid talk time to reserve for the call; it is also the longest talk.
@@ -84,10 +97,13 @@ impl Default for Policy {
             apology: "I am sorry, I did not get that. Could you say it again?".to_owned(),
             barge_in: BargeIn::default(),
             duration_max: Duration::from_secs(600),
+            early_generation: EarlyGeneration::default(),
             endpointing: Endpointing::default(),
+            filler: Filler::default(),
             function_timeout: Duration::from_secs(10),
             hold: Hold::default(),
             keypad: Keypad::default(),
+            languages: Languages::default(),
             record: true,
             reserve: Duration::from_secs(600),
             reply_timeout: Duration::from_secs(10),

@@ -1,30 +1,37 @@
 //! The caller's side of a turn: speaking, pausing, being done.
 
 use super::{AfterSpeech, CALLER_TEXT_BYTES_MAX, State, Turn, clamp, join};
-use crate::call::outbox::Role;
-use crate::call::output::{CallEventKind, Command};
+use crate::call::lexicon::words;
+use crate::call::output::CallEventKind;
 use crate::call::record::EndReason;
-use crate::call::sentence;
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
 use crate::time::Instant;
 
+/// Longest language tag that is looked at, in bytes.
+const LANGUAGE_BYTES_MAX: usize = 64;
+
 impl Turn {
     pub(super) fn caller_starts(&mut self, now: Instant, at: Instant, shared: &mut Shared) {
-        self.caller_speaks.get_or_insert(at);
+        if self.caller_speaks.is_none() {
+            self.caller_speaks = Some(at);
+            self.caller_began = Some(at);
+            self.pending.turn_end_percent = None;
+        }
+        self.drop_early(now, shared);
+        shared.timers.clear(Timer::Filler);
         shared.timers.clear(Timer::Silence);
         match self.state {
             State::Listening | State::Endpointing => self.become_hearing(shared),
             State::Hearing => {}
-            State::Speaking | State::Thinking if shared.config.policy.barge_in.enabled => {
-                let deadline = (at + shared.config.policy.barge_in.speech_min).max(now);
-                shared.timers.set(Timer::BargeIn, deadline);
-            }
-            State::Speaking | State::Thinking => {}
+            State::Speaking | State::Thinking => self.watch_overlap(now, shared),
         }
     }
 
     pub(super) fn caller_stops(&mut self, now: Instant, at: Instant, shared: &mut Shared) {
+        if shared.timers.is_set(Timer::BargeIn) {
+            self.consider_interruption(now, shared);
+        }
         if self.caller_speaks.take().is_none() {
             return;
         }
@@ -33,20 +40,48 @@ impl Turn {
         shared.timers.clear(Timer::BargeIn);
         if self.state == State::Hearing {
             self.become_endpointing(now, shared);
+        } else {
+            self.await_filler(now, shared);
         }
     }
 
     pub(super) fn interim(&mut self, now: Instant, text: &str, shared: &mut Shared) {
-        let text = clamp(text, CALLER_TEXT_BYTES_MAX);
-        shared.outbox.event(now, CallEventKind::Interim { text: join(&self.pending.text, text) });
+        self.pending.interim = clamp(text.trim(), CALLER_TEXT_BYTES_MAX).to_owned();
+        let text = self.pending_words();
+        shared.outbox.event(now, CallEventKind::Interim { text });
+        self.weigh_words(now, shared);
+        if self.state == State::Endpointing {
+            self.consider_early(now, shared);
+        }
     }
 
-    pub(super) fn transcribed(&mut self, now: Instant, text: &str, shared: &mut Shared) {
+    /// Words have come: an interruption may be one, or may turn out to have been one.
+    fn weigh_words(&mut self, now: Instant, shared: &mut Shared) {
+        if self.pause.is_some() {
+            let words = words(&self.pending_words());
+            let enough = words.len() >= usize::try_from(self.words_needed(shared).max(1)).unwrap_or(usize::MAX);
+            if enough && !self.is_echo(&words) && !self.is_backchannel(&words, shared) {
+                self.confirm_interruption(now, shared);
+            }
+        } else if self.is_audible() && !self.answers_already() {
+            self.consider_interruption(now, shared);
+        }
+    }
+
+    pub(super) fn transcribed(&mut self, now: Instant, text: &str, language: Option<&str>, shared: &mut Shared) {
         if self.caller_speaks.is_none() {
             self.awaits_final = false;
         }
+        self.pending.interim.clear();
         let text = clamp(text.trim(), CALLER_TEXT_BYTES_MAX);
-        if text.is_empty() {
+        let is_echo = self.is_echo(&words(text));
+        if is_echo {
+            self.echo.note();
+            self.pending.was_echo = true;
+            self.words_only |= self.is_audible();
+            self.explain_echo(now, text, shared);
+        }
+        if text.is_empty() || is_echo {
             if self.state == State::Endpointing {
                 self.await_endpoint(now, shared);
             }
@@ -54,7 +89,10 @@ impl Turn {
         }
         self.failures.recogniser = 0;
         self.silence_prompts = 0;
-        if self.answers_already() && self.awaits_sound && !self.functions.are_running() {
+        if let Some(language) = language {
+            self.caller_speaks_in(now, clamp(language, LANGUAGE_BYTES_MAX), text, shared);
+        }
+        if self.answers_already() && self.awaits_sound && !self.functions.are_running() && !self.must_be_said() {
             // The answer was begun without these words, and nothing of it was heard: answer all of them instead.
             self.take_back_answer(now, shared);
             self.append_pending(now, text, shared);
@@ -76,7 +114,11 @@ impl Turn {
                 self.silence_agent(now, shared);
                 self.become_endpointing(now, shared);
             }
-            State::Hearing | State::Speaking | State::Thinking => {}
+            State::Speaking if self.is_backchannel(&words(&self.pending.text), shared) => {
+                self.consider_interruption(now, shared);
+                self.commit_pending(now, shared);
+            }
+            State::Hearing | State::Speaking | State::Thinking => self.weigh_words(now, shared),
         }
     }
 
@@ -94,75 +136,19 @@ impl Turn {
         shared.outbox.event(now, CallEventKind::Interim { text: self.pending.text.clone() });
     }
 
+    /// Words that the recogniser tells after the end of the call.
+    pub(super) fn append_last_words(&mut self, now: Instant, text: &str, shared: &mut Shared) {
+        if !self.is_echo(&words(text)) {
+            self.append_pending(now, text.trim(), shared);
+        }
+    }
+
     pub(super) fn become_hearing(&mut self, shared: &mut Shared) {
         self.state = State::Hearing;
         self.pending.began = self.pending.began.or(self.caller_speaks);
-        for timer in [Timer::BargeIn, Timer::Endpoint, Timer::Silence, Timer::Transcript] {
+        for timer in [Timer::BargeIn, Timer::Endpoint, Timer::Filler, Timer::Resume, Timer::Silence, Timer::Transcript]
+        {
             shared.timers.clear(timer);
-        }
-    }
-
-    pub(super) fn become_endpointing(&mut self, now: Instant, shared: &mut Shared) {
-        self.state = State::Endpointing;
-        shared.timers.clear(Timer::Silence);
-        self.await_endpoint(now, shared);
-    }
-
-    /// Decides when the caller's turn is over, from what is known now.
-    pub(super) fn await_endpoint(&mut self, now: Instant, shared: &mut Shared) {
-        let endpointing = &shared.config.policy.endpointing;
-        let stopped = self.caller_stopped.unwrap_or(now);
-        let transcript_timeout = stopped + endpointing.transcript_timeout;
-        let complete = sentence::is_complete(&self.pending.text);
-        let delay = if complete { endpointing.delay_min } else { endpointing.delay_max };
-        if self.awaits_final {
-            shared.timers.set(Timer::Endpoint, stopped + endpointing.delay_min);
-            shared.timers.set(Timer::Transcript, transcript_timeout.max(now));
-            return;
-        }
-        shared.timers.clear(Timer::Transcript);
-        if self.pending.text.is_empty() {
-            shared.timers.clear(Timer::Endpoint);
-            self.nothing_was_said(now, shared);
-        } else if stopped + delay <= now {
-            self.take_turn(now, shared);
-        } else {
-            shared.timers.set(Timer::Endpoint, stopped + delay);
-        }
-    }
-
-    pub(super) fn endpoint(&mut self, now: Instant, shared: &mut Shared) {
-        if self.state != State::Endpointing {
-            return;
-        }
-        if self.awaits_final {
-            if !shared.outbox.is_open(Role::Finalize) {
-                shared.outbox.start(Command::Finalize);
-            }
-            return;
-        }
-        self.take_turn(now, shared);
-    }
-
-    pub(super) fn transcript_missing(&mut self, now: Instant, shared: &mut Shared) {
-        self.awaits_final = false;
-        if self.state != State::Endpointing {
-            return;
-        }
-        if self.pending.text.is_empty() {
-            self.nothing_was_said(now, shared);
-        } else {
-            self.take_turn(now, shared);
-        }
-    }
-
-    /// It was a cough: go back to what it interrupted, or listen.
-    fn nothing_was_said(&mut self, now: Instant, shared: &mut Shared) {
-        if self.dialogue.ends_in_tool() && !self.functions.are_running() && self.answer.is_none() {
-            self.awaits_sound = true;
-            self.generate(now, shared);
-        } else {
-            self.become_listening(now, shared);
         }
     }
 
@@ -183,7 +169,7 @@ impl Turn {
         match prompt {
             Some(prompt) => {
                 self.silence_prompts += 1;
-                self.say(now, &prompt, shared);
+                self.say(now, &prompt, true, shared);
             }
             None => self.request = Some(AfterSpeech::End(EndReason::Silence)),
         }

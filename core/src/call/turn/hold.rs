@@ -13,6 +13,7 @@ impl Turn {
     /// Falls silent and stops listening. What is said to the caller meanwhile is said by [`Turn::say`].
     pub(in crate::call) fn hold(&mut self, now: Instant, shared: &mut Shared) {
         self.silence_agent(now, shared);
+        self.drop_early(now, shared);
         self.commit_pending(now, shared);
         self.on_hold = true;
         for timer in [Timer::Endpoint, Timer::Silence, Timer::Transcript] {
@@ -23,7 +24,7 @@ impl Turn {
     }
 
     /// Goes on, with these words if there are any.
-    pub(in crate::call) fn resume(&mut self, now: Instant, text: Option<&str>, shared: &mut Shared) {
+    pub(in crate::call) fn end_hold(&mut self, now: Instant, text: Option<&str>, shared: &mut Shared) {
         if !std::mem::take(&mut self.on_hold) {
             return;
         }
@@ -31,7 +32,7 @@ impl Turn {
             self.silence_agent(now, shared);
             self.generate(now, shared);
         } else if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
-            self.say(now, text, shared);
+            self.say(now, text, true, shared);
         } else if self.speech.is_empty() {
             self.utterance_finished(now, shared);
         }
@@ -43,7 +44,7 @@ impl Turn {
             Origin::Tool { call_id } => {
                 self.dialogue.push_tool(call_id.clone(), json!({ "error": why }).to_string());
                 if self.on_hold {
-                    self.resume(now, None, shared);
+                    self.end_hold(now, None, shared);
                 } else {
                     self.after_functions(now, shared);
                 }
@@ -52,18 +53,18 @@ impl Turn {
                 let failed = shared.config.policy.transfer.failed.clone();
                 if self.on_hold {
                     self.silence_agent(now, shared);
-                    self.resume(now, Some(&failed), shared);
+                    self.end_hold(now, Some(&failed), shared);
                 } else {
-                    self.say(now, &failed, shared);
+                    self.say(now, &failed, true, shared);
                 }
             }
         }
     }
 
-    /// Says something and then does something, whatever the caller says meanwhile.
+    /// Says something to its end, and then does something.
     pub(in crate::call) fn say_then(&mut self, now: Instant, text: &str, then: AfterSpeech, shared: &mut Shared) {
         self.after_speech = Some(then);
-        self.say(now, text, shared);
+        self.say(now, text, false, shared);
     }
 
     /// Runs a function that a key asks for, as if the model had called it.

@@ -1,14 +1,23 @@
 //! Whose turn it is: Listening → Hearing → Endpointing → Thinking → Speaking.
 
+mod barge_in;
 mod caller;
+mod early;
+mod endpointing;
+mod filler;
 mod hold;
+mod language;
+mod pause;
 mod reply;
 mod speech;
 
 use std::collections::VecDeque;
 
+use self::early::Early;
+use self::pause::Pause;
 use super::answer::Answer;
 use super::dialogue::Dialogue;
+use super::echo::Echo;
 use super::function::Functions;
 use super::input::{Failure, Outcome, Progress};
 use super::outbox::Role;
@@ -52,6 +61,12 @@ enum State {
 struct Pending {
     text: String,
     began: Option<Instant>,
+    /// Words that are not settled.
+    interim: String,
+    /// How sure the recogniser is that the turn is over.
+    turn_end_percent: Option<u8>,
+    /// The agent's own words were heard.
+    was_echo: bool,
 }
 
 /// Failures in a row.
@@ -73,13 +88,22 @@ pub(super) enum AfterSpeech {
     Transfer(Wish),
 }
 
+/// A stretch of an utterance that is said as one.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    item: usize,
+    /// Where it begins in its utterance, and where it ends.
+    start: usize,
+    end: usize,
+    /// It must be heard to its end.
+    protected: bool,
+}
+
+/// A piece that is on its way to the caller.
 #[derive(Debug)]
 struct Speech {
     command: CommandId,
-    item: usize,
-    /// Where this piece begins in its utterance.
-    start: usize,
-    length: usize,
+    piece: Piece,
 }
 
 #[derive(Debug)]
@@ -89,12 +113,23 @@ pub(super) struct Turn {
     listen: Option<CommandId>,
     /// When the caller began to speak, if the caller speaks.
     caller_speaks: Option<Instant>,
+    /// When the caller last began to speak.
+    caller_began: Option<Instant>,
     caller_stopped: Option<Instant>,
     /// Speech has ended whose transcript has not come.
     awaits_final: bool,
     pending: Pending,
     answer: Option<Answer>,
+    early: Option<Early>,
+    early_attempts: u32,
+    echo: Echo,
+    /// Phrases that were said in this turn while a function kept the caller waiting.
+    fillers: u32,
     functions: Functions,
+    /// What the call has changed to.
+    language: Option<String>,
+    next_filler: usize,
+    pause: Option<Pause>,
     speech: VecDeque<Speech>,
     /// When the agent's current utterance was begun.
     utterance_began: Option<Instant>,
@@ -105,6 +140,8 @@ pub(super) struct Turn {
     on_hold: bool,
     /// Functions that keys have called.
     keys_told: u32,
+    /// A noise or an echo has silenced this utterance: only words interrupt what is left of it.
+    words_only: bool,
     failures: Failures,
     rounds: u32,
     silence_prompts: u32,
@@ -122,17 +159,26 @@ impl Turn {
             dialogue: Dialogue::default(),
             listen: None,
             caller_speaks: None,
+            caller_began: None,
             caller_stopped: None,
             awaits_final: false,
             pending: Pending::default(),
             answer: None,
+            early: None,
+            early_attempts: 0,
+            echo: Echo::default(),
+            fillers: 0,
             functions: Functions::default(),
+            language: None,
+            next_filler: 0,
+            pause: None,
             speech: VecDeque::new(),
             utterance_began: None,
             awaits_sound: false,
             after_speech: None,
             on_hold: false,
             keys_told: 0,
+            words_only: false,
             failures: Failures::default(),
             rounds: 0,
             silence_prompts: 0,
@@ -154,7 +200,7 @@ impl Turn {
 
     /// The media is open: listen.
     pub(super) fn listen(&mut self, shared: &mut Shared) {
-        self.listen = Some(shared.outbox.start(Command::Listen));
+        self.start_listening(shared);
     }
 
     /// The conversation begins.
@@ -167,8 +213,9 @@ impl Turn {
         self.awaits_final = heard.stopped.is_some() && heard.text.is_empty();
         match shared.config.greeting.clone() {
             Some(greeting) => {
+                let interruptible = shared.config.policy.barge_in.greeting;
                 self.commit_pending(now, shared);
-                self.say(now, &greeting, shared);
+                self.say(now, &greeting, interruptible, shared);
             }
             None if self.caller_speaks.is_some() => self.become_hearing(shared),
             None if heard.stopped.is_some() => self.become_endpointing(now, shared),
@@ -177,25 +224,30 @@ impl Turn {
     }
 
     /// Lets the agent say something of its own accord.
-    pub(super) fn say(&mut self, now: Instant, text: &str, shared: &mut Shared) {
+    pub(super) fn say(&mut self, now: Instant, text: &str, interruptible: bool, shared: &mut Shared) {
         if text.trim().is_empty() {
-            if self.speech.is_empty() && self.answer.is_none() && !self.functions.are_running() {
+            if self.pause.is_none() && self.speech.is_empty() && self.answer.is_none() && !self.functions.are_running()
+            {
                 self.utterance_finished(now, shared);
             }
             return;
         }
-        // It is heard before an answer that is still to come, and after speech that is on its way.
-        let item = match (self.speech.back(), &self.answer) {
-            (Some(speech), _) => speech.item,
-            (None, Some(answer)) => answer.item,
-            (None, None) => self.dialogue.open_agent(),
+        let item = match (&self.answer, self.speech.back()) {
+            // It is heard before what the answer has yet to say.
+            (Some(answer), _) => answer.item,
+            (None, Some(speech)) if speech.piece.protected != interruptible => speech.piece.item,
+            (None, _) => {
+                let calling = self.dialogue.calling().filter(|_| self.functions.are_running() && interruptible);
+                calling.unwrap_or_else(|| self.dialogue.open_agent())
+            }
         };
-        self.speak(now, item, text, shared);
+        self.speak(now, item, text, interruptible, shared);
     }
 
     /// The call is over for the caller: stop everything but the recogniser, whose last words still count.
     pub(super) fn stop(&mut self, now: Instant, shared: &mut Shared) {
         self.stopped = true;
+        self.drop_early(now, shared);
         self.silence_agent(now, shared);
         self.functions.cancel(shared);
         shared.outbox.cancel_role(Role::Finalize);
@@ -211,16 +263,17 @@ impl Turn {
 
     pub(super) fn progress(&mut self, now: Instant, id: CommandId, progress: Progress, shared: &mut Shared) {
         match progress {
-            Progress::Final { text } if self.stopped => self.append_pending(now, text.trim(), shared),
+            Progress::Final { text, .. } if self.stopped => self.append_last_words(now, &text, shared),
             _ if self.stopped => {}
-            Progress::Beep | Progress::Consult(_) | Progress::Dial(_) => {}
-            Progress::Final { .. } | Progress::Interim { .. } if self.on_hold => {}
+            Progress::Beep | Progress::Consult(_) | Progress::Dial(_) | Progress::Queued { .. } => {}
+            Progress::EndOfTurn { .. } | Progress::Final { .. } | Progress::Interim { .. } if self.on_hold => {}
             Progress::SpeechEnded { at } if self.on_hold => {
                 self.caller_stopped = Some(at.min(now));
                 self.caller_speaks = None;
             }
             Progress::SpeechStarted { at } if self.on_hold => self.caller_speaks = Some(at.min(now)),
-            Progress::Final { text } => self.transcribed(now, &text, shared),
+            Progress::EndOfTurn { percent } => self.turn_end_judged(now, percent, shared),
+            Progress::Final { language, text } => self.transcribed(now, &text, language.as_deref(), shared),
             Progress::Generated(event) => self.generated(now, id, event, shared),
             Progress::Heard { text_end } => self.heard(now, id, text_end, shared),
             Progress::Interim { text } => self.interim(now, &text, shared),
@@ -233,6 +286,7 @@ impl Turn {
     pub(super) fn completed(&mut self, now: Instant, id: CommandId, role: Role, outcome: Outcome, shared: &mut Shared) {
         match role {
             _ if self.stopped => {}
+            Role::Generate if self.early_failed(now, id, shared) => {}
             Role::Generate => self.generation_failed(now, ErrorKind::Unexpected, shared),
             Role::Listen => self.deaf(now, shared),
             Role::RunFunction | Role::SendDigits => {
@@ -251,7 +305,11 @@ impl Turn {
     pub(super) fn failed(&mut self, now: Instant, id: CommandId, role: Role, failure: &Failure, shared: &mut Shared) {
         match role {
             _ if self.stopped => {}
+            Role::Generate if self.early_failed(now, id, shared) => {}
             Role::Generate => self.generation_failed(now, failure.kind, shared),
+            Role::Listen | Role::Speak if failure.kind == ErrorKind::Unsupported && self.language.is_some() => {
+                self.language_failed(now, role, shared);
+            }
             Role::Listen => self.deaf(now, shared),
             Role::RunFunction | Role::SendDigits => {
                 let result = serde_json::json!({ "error": failure.kind });
@@ -264,10 +322,12 @@ impl Turn {
 
     pub(super) fn handle_timeout(&mut self, now: Instant, timer: Timer, shared: &mut Shared) {
         match timer {
-            Timer::BargeIn => self.interrupt(now, shared),
+            Timer::BargeIn => self.consider_interruption(now, shared),
             Timer::Endpoint => self.endpoint(now, shared),
+            Timer::Filler => self.fill(now, shared),
             Timer::Function => self.functions_timed_out(now, shared),
             Timer::Reply => self.generation_failed(now, ErrorKind::TimedOut, shared),
+            Timer::Resume => self.resume_timed_out(now, shared),
             Timer::Silence => self.silence(now, shared),
             Timer::Speech => self.speech_failed(now, shared),
             Timer::Transcript => self.transcript_missing(now, shared),

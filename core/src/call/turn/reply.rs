@@ -6,19 +6,24 @@ use crate::call::output::{Command, CommandId};
 use crate::call::record::EndReason;
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
-use crate::call::tools::{self, END_CALL, TRANSFER_CALL};
+use crate::call::tools::{self, END_CALL, SWITCH_LANGUAGE, TRANSFER_CALL};
 use crate::error::ErrorKind;
-use crate::provider::llm::{LlmEvent, LlmRequest, ToolCall};
+use crate::provider::llm::{LlmEvent, ToolCall};
 use crate::time::Instant;
 
 impl Turn {
     pub(super) fn take_turn(&mut self, now: Instant, shared: &mut Shared) {
         self.begin_thinking(shared);
         if self.functions.are_running() {
+            self.drop_early(now, shared);
+            self.await_filler(now, shared);
             return;
         }
+        let text = self.pending.text.clone();
         self.commit_pending(now, shared);
-        self.generate(now, shared);
+        if !self.keep_early(now, &text, shared) {
+            self.generate(now, shared);
+        }
     }
 
     pub(super) fn begin_thinking(&mut self, shared: &mut Shared) {
@@ -27,6 +32,7 @@ impl Turn {
             shared.timers.clear(timer);
         }
         self.rounds = 0;
+        self.fillers = 0;
         self.awaits_sound = true;
     }
 
@@ -47,15 +53,16 @@ impl Turn {
             self.apologise(now, shared);
             return;
         }
-        let tools = shared.config.tools.iter().cloned().chain(tools::built_in(&shared.config.policy)).collect();
-        let messages = self.dialogue.messages(&shared.system_prompt());
-        let request = LlmRequest::new(messages).with_tools(tools);
+        let request = self.request(self.messages(shared), shared);
         let command = shared.outbox.start(Command::Generate(Box::new(request)));
         shared.timers.set(Timer::Reply, now + shared.config.policy.reply_timeout);
         self.answer = Some(Answer::new(command, self.dialogue.open_agent()));
     }
 
     pub(super) fn generated(&mut self, now: Instant, id: CommandId, event: LlmEvent, shared: &mut Shared) {
+        if self.generated_early(now, id, &event, shared) {
+            return;
+        }
         let Some(answer) = self.answer.as_mut().filter(|answer| answer.command == id) else {
             return;
         };
@@ -64,7 +71,7 @@ impl Turn {
         match answer.take(event) {
             Step::Continue { ready } => {
                 for text in ready {
-                    self.speak(now, item, &text, shared);
+                    self.speak(now, item, &text, true, shared);
                 }
             }
             Step::Finished { rest, tool_calls } => {
@@ -72,9 +79,12 @@ impl Turn {
                 shared.timers.clear(Timer::Reply);
                 shared.outbox.cancel(id);
                 if let Some(text) = rest {
-                    self.speak(now, item, &text, shared);
+                    self.speak(now, item, &text, true, shared);
                 }
-                self.answered(now, item, tool_calls, shared);
+                match &mut self.pause {
+                    Some(pause) => pause.finished = Some((item, tool_calls)),
+                    None => self.answered(now, item, tool_calls, shared),
+                }
             }
         }
     }
@@ -94,11 +104,15 @@ impl Turn {
                     Ok(_) => self.dialogue.push_tool(call.id, "{\"error\":\"busy\"}".to_owned()),
                     Err(content) => self.dialogue.push_tool(call.id, content),
                 }
+            } else if call.name == SWITCH_LANGUAGE {
+                let content = self.switch_language(now, &call, shared);
+                self.dialogue.push_tool(call.id, content);
             } else if let Some(content) = self.functions.start(now, call.clone(), shared) {
                 self.dialogue.push_tool(call.id, content);
             }
         }
         if self.functions.are_running() {
+            self.await_filler(now, shared);
             return;
         }
         match self.after_speech {
@@ -106,7 +120,7 @@ impl Turn {
             // An agent that says nothing of its own about a transfer asks the caller to hold.
             Some(AfterSpeech::Transfer(_)) if self.speech.is_empty() => {
                 let please_hold = shared.config.policy.transfer.please_hold.clone().unwrap_or_default();
-                self.say(now, &please_hold, shared);
+                self.say(now, &please_hold, false, shared);
             }
             _ if self.speech.is_empty() => self.utterance_finished(now, shared),
             _ => {}
@@ -136,6 +150,9 @@ impl Turn {
 
     pub(super) fn after_functions(&mut self, now: Instant, shared: &mut Shared) {
         let caller_has_the_floor = matches!(self.state, State::Hearing | State::Endpointing);
+        if !self.functions.are_running() {
+            shared.timers.clear(Timer::Filler);
+        }
         if self.functions.are_running() || self.answer.is_some() || caller_has_the_floor || self.on_hold {
             return;
         }
@@ -164,6 +181,10 @@ impl Turn {
         if !self.is_usable(self.failures.model) {
             return;
         }
+        if let Some(pause) = &mut self.pause {
+            pause.failed = true;
+            return;
+        }
         if retriable && self.speech.is_empty() && self.failures.model == 1 {
             self.dialogue.cut();
             self.generate(now, shared);
@@ -177,7 +198,7 @@ impl Turn {
             self.dialogue.cut();
         }
         let apology = shared.config.policy.apology.clone();
-        self.say(now, &apology, shared);
+        self.say(now, &apology, true, shared);
     }
 
     /// False, and the end of the call, when a provider has failed too often.

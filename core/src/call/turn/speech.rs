@@ -1,37 +1,51 @@
 //! The agent's speech: spoken, heard, interrupted.
 
-use super::{AfterSpeech, RECORDS_MAX, Speech, State, Turn, join};
+use super::{Piece, RECORDS_MAX, Speech, State, Turn, join};
+use crate::call::lexicon::words;
+use crate::call::outbox::Role;
 use crate::call::output::{CallEventKind, Command, CommandId};
-use crate::call::record::{BargeInRecord, TurnRecord};
+use crate::call::record::TurnRecord;
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
-use crate::call::transfer::{Origin, Wish};
 use crate::time::{Instant, millis};
 
 impl Turn {
-    pub(super) fn speak(&mut self, now: Instant, item: usize, text: &str, shared: &mut Shared) {
+    /// Plans a piece, and says it unless the agent has fallen silent.
+    pub(super) fn speak(&mut self, now: Instant, item: usize, text: &str, interruptible: bool, shared: &mut Shared) {
         let text = text.trim();
         if text.is_empty() {
             return;
         }
+        let protected = !interruptible || is_protected(text, &shared.config.policy.barge_in.protected);
+        let start = self.dialogue.plan(item, text);
+        let piece = Piece { item, start, end: start + text.len(), protected };
+        match &mut self.pause {
+            Some(pause) => pause.rest.push(piece),
+            None => self.utter(now, piece, shared),
+        }
+    }
+
+    /// Says a piece after all that is being said.
+    pub(super) fn utter(&mut self, now: Instant, piece: Piece, shared: &mut Shared) {
+        let text = self.dialogue.unheard(piece.item, piece.start, piece.end).1.to_owned();
         if self.speech.is_empty() {
             self.utterance_began = Some(now);
             shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
         }
         self.state = State::Speaking;
+        shared.timers.clear(Timer::Filler);
         shared.timers.clear(Timer::Silence);
-        let start = self.dialogue.plan(item, text);
-        let command = shared.outbox.start(Command::Speak { text: text.to_owned() });
-        self.speech.push_back(Speech { command, item, start, length: text.len() });
+        let language = self.language(shared).to_owned();
+        let command = shared.outbox.start(Command::Speak { language, text });
+        self.speech.push_back(Speech { command, piece });
     }
 
     pub(super) fn playing(&mut self, now: Instant, id: CommandId, shared: &mut Shared) {
-        let Some(speech) = self.speech.iter().find(|speech| speech.command == id) else {
-            return;
-        };
+        let Some(piece) = self.piece(id) else { return };
         shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
         self.failures.synthesiser = 0;
-        self.dialogue.sounded(speech.item, shared.since_start(now));
+        self.dialogue.sounded(piece.item, shared.since_start(now));
+        self.echo.playing(now, self.dialogue.unheard(piece.item, piece.start, piece.end).1);
         if !std::mem::take(&mut self.awaits_sound) {
             return;
         }
@@ -43,11 +57,10 @@ impl Turn {
     }
 
     pub(super) fn heard(&mut self, now: Instant, id: CommandId, text_end: usize, shared: &mut Shared) {
-        let Some(speech) = self.speech.iter().find(|speech| speech.command == id) else {
-            return;
-        };
+        let Some(piece) = self.piece(id) else { return };
         shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
-        self.dialogue.heard(speech.item, speech.start + text_end.min(speech.length));
+        self.echo.sounding(now);
+        self.dialogue.heard(piece.item, piece.start + text_end.min(piece.end - piece.start));
     }
 
     pub(super) fn spoken(&mut self, now: Instant, id: CommandId, shared: &mut Shared) {
@@ -57,15 +70,20 @@ impl Turn {
         let Some(speech) = self.speech.remove(index) else {
             return;
         };
-        self.dialogue.heard(speech.item, speech.start + speech.length);
-        self.tell_entry(now, speech.item, shared);
+        self.echo.sounding(now);
+        self.dialogue.heard(speech.piece.item, speech.piece.end);
+        self.tell_entry(now, speech.piece.item, shared);
         if !self.speech.is_empty() {
             shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
+            if speech.piece.protected {
+                self.watch_overlap(now, shared);
+            }
             return;
         }
         shared.timers.clear(Timer::Speech);
         if self.answer.is_some() || self.functions.are_running() {
             self.state = State::Thinking;
+            self.await_filler(now, shared);
             return;
         }
         self.utterance_finished(now, shared);
@@ -75,6 +93,7 @@ impl Turn {
     pub(super) fn utterance_finished(&mut self, now: Instant, shared: &mut Shared) {
         self.awaits_sound = false;
         self.utterance_began = None;
+        self.words_only = false;
         self.dialogue.cut();
         if let Some(then) = self.after_speech.take() {
             self.request = Some(then);
@@ -100,53 +119,6 @@ impl Turn {
         }
     }
 
-    /// The caller has spoken over the agent, or before its answer, for long enough.
-    pub(super) fn interrupt(&mut self, now: Instant, shared: &mut Shared) {
-        let Some(began) = self.caller_speaks else { return };
-        if !matches!(self.state, State::Speaking | State::Thinking) {
-            return;
-        }
-        let was_audible = !self.speech.is_empty() && !self.awaits_sound;
-        self.give_up_plan();
-        if let Some(then) = self.after_speech.take() {
-            self.silence_agent(now, shared);
-            self.request = Some(then);
-            return;
-        }
-        if self.speech.is_empty() && self.functions.are_running() {
-            // Nothing to silence, and what a function does cannot be taken back: hear the caller out meanwhile.
-            self.become_hearing(shared);
-            return;
-        }
-        if was_audible {
-            self.silence_agent(now, shared);
-        } else {
-            self.take_back_answer(now, shared);
-        }
-        if was_audible {
-            let reaction = now.saturating_since(began);
-            let at_ms = millis(shared.since_start(now));
-            if self.barge_ins.len() < RECORDS_MAX {
-                self.barge_ins.push(BargeInRecord { at_ms, reaction_ms: millis(reaction) });
-            }
-            shared.outbox.event(now, CallEventKind::BargeIn { reaction });
-        }
-        self.become_hearing(shared);
-    }
-
-    /// The caller has something to say about what the model was about to do: it decides again. What a key or an
-    /// operator wants stays.
-    fn give_up_plan(&mut self) {
-        match &self.after_speech {
-            Some(AfterSpeech::HangUp) => self.after_speech = None,
-            Some(AfterSpeech::Transfer(Wish { origin: Origin::Tool { call_id }, .. })) => {
-                self.dialogue.push_tool(call_id.clone(), "{\"error\":\"the caller interrupted\"}".to_owned());
-                self.after_speech = None;
-            }
-            _ => {}
-        }
-    }
-
     /// Drops an answer of which nothing was heard, and gives the caller the turn back that it was to answer.
     pub(super) fn take_back_answer(&mut self, now: Instant, shared: &mut Shared) {
         self.silence_agent(now, shared);
@@ -155,6 +127,16 @@ impl Turn {
         self.pending.text = join(&text, &self.pending.text);
         let length = self.dialogue.transcript().len();
         shared.outbox.event(now, CallEventKind::TranscriptTruncated { length });
+    }
+
+    /// The synthesiser does not know the language that the call has changed to, or the recogniser: back to the first.
+    pub(super) fn language_failed(&mut self, now: Instant, role: Role, shared: &mut Shared) {
+        let is_back = self.leave_language(now, shared);
+        match role {
+            Role::Listen if is_back => self.listen(shared),
+            Role::Listen => self.deaf(now, shared),
+            _ => self.speech_failed(now, shared),
+        }
     }
 
     /// Stops generation and speech, and cuts the dialogue to what was heard.
@@ -168,8 +150,12 @@ impl Turn {
         for speech in std::mem::take(&mut self.speech) {
             shared.outbox.cancel(speech.command);
         }
+        if self.pause.take().is_some() {
+            shared.timers.clear(Timer::Resume);
+        }
         self.awaits_sound = false;
         self.utterance_began = None;
+        self.words_only = false;
         for item in self.dialogue.cut() {
             self.tell_entry(now, item, shared);
         }
@@ -180,6 +166,11 @@ impl Turn {
         if !self.on_hold {
             shared.timers.set(Timer::Silence, now + shared.config.policy.silence.timeout);
         }
+        self.await_filler(now, shared);
+    }
+
+    fn piece(&self, id: CommandId) -> Option<Piece> {
+        self.speech.iter().find(|speech| speech.command == id).map(|speech| speech.piece)
     }
 
     /// Tells an entry, and those behind it, whose places an entry that is new among them has moved.
@@ -188,4 +179,14 @@ impl Turn {
             shared.outbox.event(now, CallEventKind::Transcript { index, entry });
         }
     }
+}
+
+/// Whether the text holds a phrase that must be heard.
+fn is_protected(text: &str, phrases: &[String]) -> bool {
+    if phrases.is_empty() {
+        return false;
+    }
+    let text = words(text);
+    let mut phrases = phrases.iter().map(|phrase| words(phrase)).filter(|phrase| !phrase.is_empty());
+    phrases.any(|phrase| text.windows(phrase.len()).any(|stretch| stretch == phrase))
 }

@@ -16,6 +16,7 @@ use offhook::provider::stt::SttEvent;
 use offhook::provider::telephony::E164;
 use offhook::runtime::Runtime;
 use offhook::service::agents::{Agent, Function};
+use offhook::service::calls::CALL;
 use offhook::service::webhooks::DELIVERY;
 use offhook::signing::Secret;
 use offhook::service;
@@ -313,16 +314,18 @@ impl Stage {
         self.runtime.spawn("person", Box::pin(life));
     }
 
-    /// Whether all calls are over and all webhooks delivered.
+    /// Whether all calls are over and settled, and all webhooks delivered.
     fn is_at_rest(&self) -> bool {
         let calls = self.world.calls();
         if !calls.histories.iter().all(|history| history.id.is_none() || history.is_over || history.is_crashed) {
             return false;
         }
         drop(calls);
-        let pending = Query::new(None, DELIVERY).equal("state", "pending").limit(1);
-        let pending = self.world.store.list(pending).now_or_never();
-        pending.is_some_and(|page| page.is_ok_and(|page| page.records.is_empty()))
+        let none = |query: Query| {
+            let page = self.world.store.list(query).now_or_never().and_then(Result::ok);
+            page.is_some_and(|page| page.records.iter().all(|record| record.due_at.is_none()))
+        };
+        none(Query::new(None, CALL)) && none(Query::new(None, DELIVERY).equal("state", "pending"))
     }
 }
 

@@ -4,11 +4,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use offhook::call::{CallEventKind, CallRecord};
 use offhook::ids::TenantId;
-use offhook::journal::{self, Entry};
+use offhook::journal::{self, Journal, Tail};
 use offhook::provider::store::{LIMIT_MAX, RecordKey, Store};
 use offhook::service::calls::{CALL, StoredCall};
 
-use super::{Findings, words};
+use super::{Findings, Violation, words};
 use crate::machine::Stage;
 use crate::sim::plan::CallPlan;
 use crate::sim::world::{History, World};
@@ -101,18 +101,27 @@ fn difference(told: &CallRecord, stored: &CallRecord) -> String {
 
 /// Runs the journal again; `None` when it is not whole, which only a failing store or a crash may bring about.
 fn replay(call: u32, journal: &[Bytes], history: &History, findings: &mut Findings) -> Option<Stage> {
-    let entries: Result<Vec<_>, _> = journal.iter().map(|bytes| Entry::decode(bytes)).collect();
-    let entries = match entries {
-        Ok(entries) => entries,
+    if journal.is_empty() {
+        return None;
+    }
+    let journal = match Journal::from_log(journal) {
+        Ok(journal) => journal,
         Err(error) => {
             findings.add(call, format!("the journal cannot be read: {error}"));
             return None;
         }
     };
-    if entries.is_empty() {
-        return None;
+    if journal.tail != Tail::Clean {
+        findings.add(call, format!("the journal ends {:?}", journal.tail));
     }
-    let stage = match Stage::replay(entries) {
+    match journal.verify() {
+        Ok(verdict) => findings.violations.extend(verdict.difference.map(|difference| Violation {
+            call: Some(call),
+            problem: format!("the replay differs from entry {} on: {:?}", difference.index, difference.entry),
+        })),
+        Err(error) => findings.add(call, format!("the journal cannot be replayed: {error}")),
+    }
+    let stage = match Stage::replay(journal.entries) {
         Ok(stage) => stage,
         Err(problem) => {
             findings.add(call, problem);

@@ -1,0 +1,120 @@
+//! What must hold of the file and of the webhooks when all is over.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use offhook::billing::ledger::ENTRY;
+use offhook::billing::{Account, Entry, EntryKind};
+use offhook::call::CallRecord;
+use offhook::call::record::CallStatus;
+use offhook::ids::CallId;
+use offhook::provider::Store;
+use offhook::provider::store::{Add, Batch};
+use offhook::service::calls::{CALL, StoredCall};
+use offhook::service::webhooks::{DELIVERY, Delivery, DeliveryState, EventName};
+
+use crate::receiver::Arrival;
+use crate::worker::{TENANTS, all, open, tenant};
+
+pub(crate) async fn check(path: &Path, told: &[String], arrivals: &[Arrival]) {
+    let store = open(path);
+    let mut calls = BTreeMap::new();
+    for row in all(&*store, CALL).await {
+        assert_eq!(row.due_at, None, "a call is still leased");
+        let call: StoredCall = serde_json::from_value(row.body).unwrap();
+        check_end(&call);
+        calls.insert(call.record.id, call);
+    }
+    check_told(&calls, told);
+    check_ledger(&*store, &calls).await;
+    check_webhooks(&*store, &calls, arrivals).await;
+    let lost = calls.values().filter(|call| call.record.status == CallStatus::Failed).count();
+    let answered = calls.values().filter(|call| call.record.answered_at.is_some()).count();
+    println!("{} calls, {answered} answered, {lost} cut short, {} webhooks", calls.len(), arrivals.len());
+    assert!(lost > 0 && answered > lost / 2, "the kills hit no call");
+}
+
+fn check_end(call: &StoredCall) {
+    let record = &call.record;
+    assert_eq!(call.lease, None);
+    assert!(call.ledger.is_some(), "{} is not settled", record.id);
+    assert!(!matches!(record.status, CallStatus::InProgress | CallStatus::Ringing), "{record:?}");
+    assert!(record.end_reason.is_some() && record.hangup_cause.is_some() && record.hangup_party.is_some());
+    let ended_at = record.ended_at.unwrap();
+    assert_eq!(ended_at.saturating_since(record.started_at).as_millis(), u128::from(record.duration_ms));
+    let talk = record.answered_at.map_or(0, |answered| ended_at.saturating_since(answered).as_millis());
+    assert_eq!(talk, u128::from(record.talk_time_ms));
+}
+
+/// What a process said of a call's end before it died is what is kept.
+fn check_told(calls: &BTreeMap<CallId, StoredCall>, told: &[String]) {
+    assert!(!told.is_empty());
+    for line in told {
+        let (id, record) = line.split_once(' ').unwrap();
+        // The last line of a killed process may be cut.
+        if let Ok(record) = serde_json::from_str::<CallRecord>(record) {
+            assert_eq!(calls[&id.parse().unwrap()].record, record);
+        }
+    }
+}
+
+async fn check_ledger(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>) {
+    let mut by_call: BTreeMap<CallId, Vec<Entry>> = BTreeMap::new();
+    let mut sums: BTreeMap<_, i64> = BTreeMap::new();
+    for row in all(store, ENTRY).await {
+        let entry: Entry = serde_json::from_value(row.body).unwrap();
+        let (from, to) = entry.kind.accounts();
+        *sums.entry((row.key.tenant, from)).or_default() -= entry.amount_ms;
+        *sums.entry((row.key.tenant, to)).or_default() += entry.amount_ms;
+        if let Some(call) = entry.call {
+            by_call.entry(call).or_default().push(entry);
+        }
+    }
+    assert!(by_call.keys().eq(calls.keys()), "an entry without a call, or a call without one");
+    for (id, entries) in by_call {
+        let amounts = |kind| entries.iter().filter(|entry| entry.kind == kind).map(|entry| entry.amount_ms).collect();
+        let [held, settled, released]: [Vec<i64>; 3] =
+            [EntryKind::Hold, EntryKind::Settle, EntryKind::Release].map(amounts);
+        assert_eq!((held.len(), settled.len(), released.len(), entries.len()), (1, 1, 1, 3), "{id}");
+        assert_eq!(held[0], settled[0] + released[0]);
+        assert_eq!(settled[0].unsigned_abs(), calls[&id].record.talk_time_ms);
+        assert_eq!(calls[&id].ledger.unwrap().settled_ms, settled[0]);
+    }
+    for number in 0..TENANTS {
+        let tenant = tenant(number);
+        for account in Account::ALL {
+            let mut batch = Batch::default();
+            batch.add(Add { counter: account.counter(tenant), delta: 0, floor: None, ceiling: None });
+            let balance = store.commit(batch).await.unwrap().counters[&account.counter(tenant)];
+            assert_eq!(balance, sums[&(tenant, account)], "{account:?}");
+            assert!(account != Account::Held || balance == 0, "a hold is left");
+        }
+    }
+}
+
+/// Each event of each call came at least once, with the same bytes each time, and none before the one that precedes it.
+async fn check_webhooks(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>, arrivals: &[Arrival]) {
+    let mut by_id: BTreeMap<&str, Vec<&Arrival>> = BTreeMap::new();
+    for arrival in arrivals {
+        by_id.entry(&arrival.id).or_default().push(arrival);
+    }
+    let mut events: BTreeMap<CallId, BTreeMap<EventName, &str>> = BTreeMap::new();
+    let rows = all(store, DELIVERY).await;
+    let deliveries: Vec<Delivery> = rows.iter().map(|row| serde_json::from_value(row.body.clone()).unwrap()).collect();
+    for (row, delivery) in rows.iter().zip(&deliveries) {
+        let came = &by_id[row.key.id.as_str()];
+        assert_eq!(delivery.state, DeliveryState::Delivered);
+        assert!(came.iter().any(|arrival| arrival.taken));
+        assert!(came.iter().all(|arrival| arrival.body == delivery.body && arrival.signature == came[0].signature));
+        events.entry(delivery.call).or_default().insert(delivery.event, &row.key.id);
+    }
+    assert_eq!(by_id.len(), deliveries.len(), "a webhook that nobody knows of");
+    for (id, call) in calls {
+        let mut expected = vec![EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded];
+        expected.retain(|event| *event != EventName::CallAnswered || call.record.answered_at.is_some());
+        let ids = &events[id];
+        assert!(ids.keys().eq(&expected), "{ids:?}");
+        let of_call = arrivals.iter().filter_map(|arrival| ids.values().position(|id| *id == arrival.id));
+        assert!(of_call.is_sorted(), "{id}: an event came before the one that precedes it");
+    }
+}

@@ -1,0 +1,190 @@
+//! The process that is killed: an engine with several calls at once, in both directions.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook::call::CallRecord;
+use offhook::engine::{CallHandle, Engine, Providers, Settings};
+use offhook::ids::{AgentId, TenantId};
+use offhook::provider::Store;
+use offhook::provider::llm::LlmEvent;
+use offhook::provider::store::{LIMIT_MAX, Query, Record};
+use offhook::provider::telephony::{E164, HangupCause};
+use offhook::runtime::Runtime;
+use offhook::service;
+use offhook::service::agents::Agent;
+use offhook::service::calls::{CALL, StoredCall};
+use offhook::service::webhooks::{DELIVERY, Delivery, DeliveryState};
+use offhook::time::Timestamp;
+use offhook_sqlite::SqliteStore;
+use offhook_testkit::carrier::{Answering, Caller, Carrier};
+use offhook_testkit::script::{CueRecogniser, ScriptedModel, ToneSpeech};
+use offhook_tokio::{ReqwestTransport, Tls, TokioRuntime};
+
+/// Calls that go on at once.
+const CONCURRENT: usize = 6;
+
+/// How long the process that is left to live has to finish everything: a webhook that was on its way waits half a minute.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+const LEASE: Duration = Duration::from_millis(400);
+const CREDIT: Duration = Duration::from_secs(1_000 * 3_600);
+const SPEECH: u8 = 0x80;
+const SILENCE: u8 = 0xff;
+
+pub(crate) const TENANTS: u8 = 2;
+
+pub(crate) fn tenant(number: u8) -> TenantId {
+    TenantId::new(Timestamp::from_unix_micros(1_800_000_000_000_000), [number; 10])
+}
+
+pub(crate) fn open(path: &Path) -> Arc<SqliteStore> {
+    Arc::new(SqliteStore::open(path, service::schema()).unwrap())
+}
+
+/// All records of `kind`.
+pub(crate) async fn all(store: &dyn Store, kind: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut query = Query::new(None, kind).limit(LIMIT_MAX);
+    loop {
+        let page = store.list(query.clone()).await.unwrap();
+        records.extend(page.records);
+        let Some(next) = page.next else { return records };
+        query = query.after(next);
+    }
+}
+
+pub(crate) fn run(work: impl Future<Output = ()>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(work);
+    ExitCode::SUCCESS
+}
+
+/// From zero to one.
+pub(crate) fn random() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    f64::from(std::hash::RandomState::new().build_hasher().finish() as u32) / f64::from(u32::MAX)
+}
+
+/// Gives each tenant credit and an endpoint.
+pub(crate) async fn set_up(path: &Path, url: &str) {
+    let world = World::new(path);
+    for number in 0..TENANTS {
+        world.engine.credits().grant(tenant(number), CREDIT, "start").await.unwrap();
+        world.engine.webhooks().register(tenant(number), "crm", url).await.unwrap();
+    }
+}
+
+/// Says that it begins, then each call as it begins and as it ends, for ever.
+pub(crate) async fn call_until_killed(path: &Path) {
+    let world = Arc::new(World::new(path));
+    say("begun");
+    let lines = (0..CONCURRENT).map(|line| {
+        let world = world.clone();
+        tokio::spawn(async move {
+            loop {
+                world.call(line).await;
+            }
+        })
+    });
+    futures_util::future::join_all(lines).await;
+}
+
+/// Lets the engine finish what others have left; `PATIENCE` is its limit.
+pub(crate) async fn recover(path: &Path) {
+    let world = World::new(path);
+    tokio::time::timeout(PATIENCE, async {
+        while world.work_is_left().await {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await
+    .expect("work is left");
+}
+
+struct World {
+    agent: Arc<Agent>,
+    carrier: Carrier,
+    engine: Engine,
+    runtime: Arc<TokioRuntime>,
+    store: Arc<SqliteStore>,
+}
+
+impl World {
+    fn new(path: &Path) -> Self {
+        let runtime = Arc::new(TokioRuntime::current().unwrap());
+        let carrier = Carrier::new(runtime.clone());
+        let store = open(path);
+        let lines: Vec<_> = (0..1_000).map(|_| "What are your opening hours?").collect();
+        let providers = Providers {
+            blob: None,
+            http: Arc::new(ReqwestTransport::new(&Tls::public().unwrap()).unwrap()),
+            llm: Arc::new(ScriptedModel::new(|_| vec![LlmEvent::Text("At nine.".to_owned())])),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            stt: Arc::new(CueRecogniser::new(&lines)),
+            telephony: Arc::new(carrier.clone()),
+            tts: Arc::new(ToneSpeech::default()),
+        };
+        let mut settings = Settings::default();
+        settings.lease = LEASE;
+        let id = AgentId::new(Timestamp::default(), [8; 10]);
+        let agent = Arc::new(Agent::new(id, "Sari", "You answer the telephone.").with_greeting("Hello."));
+        Self { agent, carrier, engine: Engine::with_settings(providers, settings), runtime, store }
+    }
+
+    /// One call, by its line in or out.
+    async fn call(&self, line: usize) {
+        let tenant = tenant(u8::try_from(line).unwrap() % TENANTS);
+        let (handle, caller) = match line % 3 {
+            0 => self.dial(tenant).await,
+            _ => {
+                let (incoming, caller) = self.carrier.ring("+628123456789", "+622150001000");
+                (self.engine.accept(tenant, self.agent.clone(), incoming).unwrap(), Some(caller))
+            }
+        };
+        let id = handle.id();
+        if let Some(caller) = caller {
+            caller.sound(SILENCE, Duration::from_millis(350).mul_f64(random())).await;
+            caller.sound(SPEECH, Duration::from_millis(300).mul_f64(random())).await;
+            caller.sound(SILENCE, Duration::from_millis(600).mul_f64(random())).await;
+            caller.hang_up(HangupCause::NORMAL_CLEARING);
+        }
+        let (record, ledger) = handle.finished().await.unwrap();
+        assert!(ledger.is_some());
+        say(&format!("{id} {}", serde_json::to_string::<CallRecord>(&record).unwrap()));
+    }
+
+    async fn dial(&self, tenant: TenantId) -> (CallHandle, Option<Caller>) {
+        let (from, to): (E164, E164) = ("+622150001000".parse().unwrap(), "+628123456789".parse().unwrap());
+        let answering = if random() < 0.2 {
+            Answering::Refuses(HangupCause::USER_BUSY)
+        } else {
+            Answering::After(Duration::from_millis(200).mul_f64(random()))
+        };
+        self.carrier.when_dialled(&to, answering);
+        let handle = self.engine.dial(tenant, self.agent.clone(), from, to).unwrap();
+        self.runtime.sleep_until(self.runtime.now() + Duration::from_millis(50)).await;
+        (handle, self.carrier.take_dialled())
+    }
+
+    async fn work_is_left(&self) -> bool {
+        let calls = all(&*self.store, CALL).await;
+        let is_live = |row: &Record| serde_json::from_value::<StoredCall>(row.body.clone()).unwrap().ledger.is_none();
+        let deliveries = all(&*self.store, DELIVERY).await;
+        let is_pending = |row: &Record| {
+            serde_json::from_value::<Delivery>(row.body.clone()).unwrap().state == DeliveryState::Pending
+        };
+        calls.iter().any(is_live) || deliveries.iter().any(is_pending)
+    }
+}
+
+/// A whole line at once; whoever reads has gone when it fails.
+fn say(line: &str) {
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(format!("{line}\n").as_bytes()).and_then(|()| output.flush());
+}

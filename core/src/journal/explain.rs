@@ -1,0 +1,188 @@
+//! A call told line by line: what came in, why it decided what it did, and what it put out.
+
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Entry, Runner};
+use crate::call::{Command, CommandId, Decision, Input, Output, Policy};
+use crate::error::Result;
+use crate::time::Instant;
+
+/// One line of a call's story.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Since the call's start.
+    pub at: Duration,
+    /// The entry of the journal that it belongs to.
+    pub entry: usize,
+    /// What kind of line it is.
+    pub side: Side,
+    /// What it is about: a command, an event, a decision, or who did it.
+    pub name: String,
+    /// Which command, if it is about one.
+    pub command: Option<CommandId>,
+    /// The rest, with its figures.
+    pub detail: String,
+}
+
+/// What kind of line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Side {
+    /// A command was started or cancelled.
+    Command,
+    /// Why.
+    Decision,
+    /// Whoever follows the call was told.
+    Event,
+    /// The call was told.
+    Input,
+}
+
+impl Side {
+    /// One character: `>` goes out, `<` comes in, `=` is decided, `*` is told.
+    pub const fn mark(self) -> char {
+        match self {
+            Self::Command => '>',
+            Self::Decision => '=',
+            Self::Event => '*',
+            Self::Input => '<',
+        }
+    }
+}
+
+/// Aligned, for a terminal: seconds, mark, name and number of the command, detail.
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.command {
+            Some(id) => format!("{} #{id}", self.name),
+            None => self.name.clone(),
+        };
+        let line = format!("{:>9.3} {} {name:<20} {}", self.at.as_secs_f64(), self.side.mark(), self.detail);
+        f.write_str(line.trim_end())
+    }
+}
+
+/// Runs a call again and tells it.
+///
+/// `Rejected` for entries without a start, or with a second one.
+pub fn explain(entries: impl IntoIterator<Item = Entry>) -> Result<Vec<Line>> {
+    let mut entries = entries.into_iter();
+    let Some(Entry::Start { at: start, config, offer }) = entries.next() else {
+        return Err(super::rejected("the journal does not begin with a start"));
+    };
+    let mut teller = Teller::new(&config.policy);
+    teller.tell(Side::Input, "start", None, words::offer(&offer, config.id));
+    let mut runner = Runner::start(Some(Entry::Start { at: start, config, offer }))?;
+    runner.call.explain();
+    teller.outputs(&runner.outputs());
+    for entry in entries {
+        teller.at = entry.at().saturating_since(start);
+        teller.entry += 1;
+        teller.entry(&entry);
+        runner.step(entry)?;
+        teller.decisions(&runner.call.take_decisions());
+        teller.outputs(&runner.outputs());
+    }
+    Ok(teller.lines)
+}
+
+/// Puts lines together.
+struct Teller {
+    at: Duration,
+    entry: usize,
+    lines: Vec<Line>,
+    /// What is known of each command: its name, and what it says if it speaks.
+    known: BTreeMap<CommandId, (&'static str, String)>,
+    /// Its fields are the figures that timers go by.
+    policy: Value,
+}
+
+impl Teller {
+    fn new(policy: &Policy) -> Self {
+        // Numbers, texts and maps with text keys: this cannot fail.
+        let policy = serde_json::to_value(policy).unwrap_or_default();
+        Self { at: Duration::ZERO, entry: 0, lines: Vec::new(), known: BTreeMap::new(), policy }
+    }
+
+    fn tell(&mut self, side: Side, name: impl Into<String>, command: Option<CommandId>, detail: String) {
+        self.lines.push(Line { at: self.at, entry: self.entry, side, name: name.into(), command, detail });
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        match entry {
+            Entry::End { outputs, .. } => self.tell(Side::Input, "end", None, format!("{outputs} outputs in all")),
+            Entry::Input { at, input } => self.input(*at, input),
+            // The decision that follows says which timer it was.
+            Entry::Start { .. } | Entry::Timeout { .. } => {}
+        }
+    }
+
+    fn input(&mut self, now: Instant, input: &Input) {
+        let (id, detail) = match input {
+            Input::Completed(id, outcome) => (*id, words::outcome(outcome)),
+            Input::Failed(id, failure) => (*id, words::failure(failure)),
+            Input::Progress(id, progress) => {
+                let speech = self.known.get(id).map_or("", |(_, text)| text.as_str());
+                (*id, words::progress(now, progress, speech))
+            }
+            input => {
+                let (name, detail) = words::incident(input);
+                self.tell(Side::Input, name, None, detail);
+                return;
+            }
+        };
+        let name = self.known.get(&id).map_or("unknown", |(name, _)| name);
+        self.tell(Side::Input, name, Some(id), detail);
+    }
+
+    fn decisions(&mut self, decisions: &[Decision]) {
+        for decision in decisions {
+            let (name, detail) = words::decision(&decision.kind, decision.at, &self.policy);
+            self.tell(Side::Decision, name, None, detail);
+        }
+    }
+
+    fn outputs(&mut self, outputs: &[Output]) {
+        for output in outputs {
+            match output {
+                Output::Cancel(id) => {
+                    let name = self.known.get(id).map_or("unknown", |(name, _)| name);
+                    self.tell(Side::Command, name, Some(*id), "cancelled".to_owned());
+                }
+                Output::Event(event) => {
+                    let (name, detail) = words::event(&event.kind);
+                    self.tell(Side::Event, name, None, detail);
+                }
+                Output::Start(id, command) => {
+                    let text = match command {
+                        Command::Speak { text, .. } => text.clone(),
+                        _ => String::new(),
+                    };
+                    self.known.insert(*id, (command.name(), text));
+                    self.tell(Side::Command, command.name(), Some(*id), words::command(command));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_aligned() {
+        let line = |name: &str, command, detail: &str| {
+            let (at, detail) = (Duration::from_millis(12_345), detail.to_owned());
+            Line { at, entry: 1, side: Side::Input, name: name.to_owned(), command, detail }.to_string()
+        };
+        assert_eq!(line("speak", Some(CommandId::new(7)), "done"), "   12.345 < speak #7             done");
+        assert_eq!(line("carrier", None, "gone"), "   12.345 < carrier              gone");
+        assert_eq!(line("answer", None, ""), "   12.345 < answer");
+    }
+}

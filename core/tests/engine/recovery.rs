@@ -1,0 +1,335 @@
+//! Engines that stop without a word, and engines that only seem to have: each call has one end and one bill.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use offhook::billing::ledger::ENTRY;
+use offhook::call::CallRecord;
+use offhook::call::record::{CallStatus, EndReason, HangupParty};
+use offhook::engine::{CallHandle, Engine, LEASE};
+use offhook::error::{Error, ErrorKind, Result};
+use offhook::ids::CallId;
+use offhook::journal::{self, Journal};
+use offhook::memory::MemoryStore;
+use offhook::provider::store::{Batch, Committed, LogKey, Page, Query, Record, RecordKey};
+use offhook::provider::telephony::{E164, HangupCause};
+use offhook::provider::{ProviderInfo, Store};
+use offhook::service::calls::StoredCall;
+use offhook::service::webhooks::DeliveryState;
+use offhook::time::Timestamp;
+use offhook_testkit::carrier::{Answering, Caller};
+use offhook_testkit::runtime::VirtualRuntime;
+
+use crate::world::{HOUR, World};
+
+const SPEECH: u8 = 0x80;
+const SILENCE: u8 = 0xff;
+
+/// A lease and a sweep after it.
+const PATIENCE: Duration = Duration::from_secs(36);
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A question and its answer.
+async fn converse(caller: &Caller) {
+    caller.sound(SILENCE, Duration::from_millis(1_500)).await;
+    caller.sound(SPEECH, Duration::from_millis(500)).await;
+    caller.sound(SILENCE, Duration::from_millis(3_000)).await;
+}
+
+async fn stored(world: &World, call: CallId) -> StoredCall {
+    world.engine.calls().get(world.tenant, call).await.unwrap().unwrap()
+}
+
+async fn replayed(world: &World, call: CallId) -> CallRecord {
+    let log = world.store.read_log(journal::log_key(world.tenant, call), 0, 1_000).await.unwrap();
+    journal::replay(Journal::from_log(&log).unwrap().entries).unwrap().call.record()
+}
+
+/// The call is settled once for its talk, nothing is held, and its events were delivered in order.
+async fn check_settled(world: &World, call: CallId) -> CallRecord {
+    let StoredCall { ledger, lease, record, .. } = stored(world, call).await;
+    assert_eq!(lease, None);
+    assert_eq!(ledger.unwrap().settled_ms.unsigned_abs(), record.talk_time_ms);
+    assert!(record.talk_time_ms <= record.duration_ms);
+    let balance = world.engine.credits().balance(world.tenant).await.unwrap();
+    assert_eq!(balance.held_ms, 0);
+    let query = Query::new(Some(world.tenant), ENTRY).equal("call", call.to_string()).equal("kind", "settle");
+    assert_eq!(world.store.list(query).await.unwrap().records.len(), 1);
+    let deliveries = world.engine.webhooks().deliveries(world.tenant, call).await.unwrap();
+    assert!(deliveries.iter().all(|delivery| delivery.state == DeliveryState::Delivered), "{deliveries:?}");
+    assert_eq!(deliveries.last().unwrap().event.as_str(), "call.ended");
+    record
+}
+
+/// Tells `before` until the process dies, and `after` to an engine that is started anew `away` later.
+fn crash<T, B: Future<Output = T>, A: Future<Output = ()>>(
+    before: impl FnOnce(Arc<World>) -> B,
+    away: Duration,
+    after: impl FnOnce(Arc<World>, T) -> A,
+) {
+    let runtime = VirtualRuntime::new(11);
+    let world = runtime.block_on(World::new(Arc::new(runtime.clone()), &["What are your opening hours?"]));
+    // Work that is left at the end of `block_on` is dropped where it stands, so the engine is made inside of it.
+    let mut world = Arc::new(World { engine: Engine::new(world.providers.clone()), ..world });
+    let seen = runtime.block_on(before(world.clone()));
+    runtime.block_on(async {
+        runtime.sleep(away).await;
+        let Some(inner) = Arc::get_mut(&mut world) else { panic!("the story still holds the world") };
+        inner.engine = Engine::new(inner.providers.clone());
+        after(world, seen).await;
+    });
+}
+
+#[test]
+fn a_call_whose_engine_dies_is_ended_where_it_was_last_known_to_live() {
+    let before = async |world: Arc<World>| {
+        let (handle, caller) = world.ring();
+        converse(&caller).await;
+        // Two renewals, and nothing that is worth an entry.
+        caller.sound(SILENCE, secs(16)).await;
+        (handle.id(), caller)
+    };
+    crash(before, secs(600), async |world, (call, caller)| {
+        world.wait(secs(3)).await;
+        let record = check_settled(&world, call).await;
+        assert_eq!((record.status, record.end_reason), (CallStatus::Failed, Some(EndReason::EngineLost)));
+        assert_eq!(record.hangup_party, Some(HangupParty::System));
+        assert_eq!(record.hangup_cause, Some(HangupCause::TEMPORARY_FAILURE));
+        assert!((20_000..22_000).contains(&record.talk_time_ms), "{}", record.talk_time_ms);
+        let said: Vec<_> = record.transcript.iter().map(|entry| entry.text.as_str()).collect();
+        assert_eq!(said[..3], ["Good morning.", "What are your opening hours?", "From nine to five."]);
+        assert_eq!(replayed(&world, call).await, record, "the journal tells of the loss too");
+        assert_eq!(world.carrier.hung_up(&caller.leg), Some(HangupCause::TEMPORARY_FAILURE));
+    });
+}
+
+#[test]
+fn a_lease_that_still_runs_is_waited_for() {
+    let before = async |world: Arc<World>| {
+        let (handle, caller) = world.ring();
+        converse(&caller).await;
+        handle.id()
+    };
+    crash(before, secs(1), async |world, call| {
+        world.wait(LEASE - secs(8)).await;
+        assert_eq!(stored(&world, call).await.ledger, None);
+        world.wait(secs(14)).await;
+        check_settled(&world, call).await;
+    });
+}
+
+#[test]
+fn a_call_that_had_ended_keeps_its_own_end() {
+    let before = async |world: Arc<World>| {
+        let (handle, caller) = world.ring();
+        converse(&caller).await;
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        // The hang-up is heard and journalled, the last transcript is waited for.
+        world.wait(Duration::from_millis(1)).await;
+        handle.id()
+    };
+    crash(before, secs(60), async |world, call| {
+        world.wait(secs(3)).await;
+        let record = check_settled(&world, call).await;
+        assert_eq!((record.status, record.end_reason), (CallStatus::Completed, Some(EndReason::CallerHangUp)));
+        assert_eq!(replayed(&world, call).await, record);
+    });
+}
+
+#[test]
+fn a_placed_call_that_rings_is_taken_down() {
+    let to: E164 = "+628123456789".parse().unwrap();
+    let number = to.clone();
+    let before = async move |world: Arc<World>| {
+        world.carrier.when_dialled(&number, Answering::Rings);
+        let from = "+622150001000".parse().unwrap();
+        let handle = world.engine.dial(world.tenant, world.agent.clone(), from, number).unwrap();
+        world.wait(secs(2)).await;
+        (handle.id(), world.carrier.take_dialled().unwrap())
+    };
+    crash(before, secs(60), async |world, (call, callee)| {
+        world.wait(secs(3)).await;
+        let record = check_settled(&world, call).await;
+        assert_eq!((record.talk_time_ms, record.end_reason), (0, Some(EndReason::EngineLost)));
+        assert_eq!(world.carrier.hung_up(&callee.leg), Some(HangupCause::TEMPORARY_FAILURE));
+    });
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_gives_way_to_the_stored_record() {
+    let before = async |world: Arc<World>| {
+        let (handle, caller) = world.ring();
+        converse(&caller).await;
+        caller.sound(SILENCE, secs(6)).await;
+        let log = journal::log_key(world.tenant, handle.id());
+        let length = world.store.read_log(log.clone(), 0, 1_000).await.unwrap().len();
+        world.store.append(log, length as u64, vec![Bytes::from_static(b"nonsense")]).await.unwrap();
+        handle.id()
+    };
+    crash(before, secs(60), async |world, call| {
+        world.wait(secs(3)).await;
+        let record = check_settled(&world, call).await;
+        assert_eq!((record.status, record.end_reason), (CallStatus::Failed, Some(EndReason::EngineLost)));
+        assert_eq!(record.transcript.len(), 3, "as of the last renewal");
+        assert!((9_500..10_500).contains(&record.talk_time_ms), "{}", record.talk_time_ms);
+        assert_eq!(
+            record.ended_at.unwrap().saturating_since(record.started_at).as_millis(),
+            u128::from(record.duration_ms)
+        );
+    });
+}
+
+/// A store that can be out of reach for one engine.
+struct Reach {
+    is_cut: AtomicBool,
+    store: Arc<MemoryStore>,
+}
+
+impl Reach {
+    fn store(&self) -> Result<&MemoryStore> {
+        if self.is_cut.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, "store", "out of reach"));
+        }
+        Ok(&self.store)
+    }
+
+    fn cut(&self, is_cut: bool) {
+        self.is_cut.store(is_cut, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Store for Reach {
+    fn info(&self) -> ProviderInfo {
+        self.store.info()
+    }
+
+    async fn get(&self, key: RecordKey) -> Result<Option<Record>> {
+        self.store()?.get(key).await
+    }
+
+    async fn list(&self, query: Query) -> Result<Page> {
+        self.store()?.list(query).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed> {
+        self.store()?.commit(batch).await
+    }
+
+    async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>> {
+        self.store()?.claim(kind, now, lease, limit).await
+    }
+
+    async fn append(&self, log: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
+        self.store()?.append(log, seq, entries).await
+    }
+
+    async fn read_log(&self, log: LogKey, seq: u64, limit: u32) -> Result<Vec<Bytes>> {
+        self.store()?.read_log(log, seq, limit).await
+    }
+}
+
+/// A story with an engine whose store can be cut off.
+fn with_reach<F: Future<Output = ()>>(story: impl FnOnce(World, Arc<Reach>) -> F) {
+    let runtime = VirtualRuntime::new(12);
+    runtime.block_on(async {
+        let mut world = World::new(Arc::new(runtime.clone()), &["What are your opening hours?"]).await;
+        let reach = Arc::new(Reach { is_cut: AtomicBool::new(false), store: world.store.clone() });
+        world.providers.store = reach.clone();
+        world.engine = Engine::new(world.providers.clone());
+        Arc::make_mut(&mut world.agent).policy.silence.timeout = secs(300);
+        story(world, reach).await;
+    });
+}
+
+/// Rings and goes on making no sound for a while after the first exchange.
+async fn long_call(world: &World, length: Duration) -> (CallHandle, Caller) {
+    let (handle, caller) = world.ring();
+    converse(&caller).await;
+    caller.sound(SILENCE, length).await;
+    (handle, caller)
+}
+
+#[test]
+fn an_engine_that_comes_back_finds_its_call_settled_and_ends_it() {
+    with_reach(async |mut world, reach| {
+        let (handle, caller) = long_call(&world, secs(8)).await;
+        reach.cut(true);
+        world.providers.store = world.store.clone();
+        let other = Engine::new(world.providers.clone());
+        caller.sound(SILENCE, PATIENCE).await;
+        let id = handle.id();
+        let first = other.calls().get(world.tenant, id).await.unwrap().unwrap();
+        assert_eq!(first.record.end_reason, Some(EndReason::EngineLost));
+        assert!(first.record.talk_time_ms < 15_000, "what the engine did out of sight is not billed");
+        reach.cut(false);
+        caller.sound(SILENCE, secs(12)).await;
+        let (record, ledger) = handle.finished().await.unwrap();
+        assert_eq!(record.end_reason, Some(EndReason::EngineLost));
+        assert_eq!(world.carrier.hung_up(&caller.leg), Some(HangupCause::TEMPORARY_FAILURE));
+        assert_eq!((ledger, stored(&world, id).await), (first.ledger, first));
+        check_settled(&world, id).await;
+    });
+}
+
+#[test]
+fn an_engine_alone_keeps_its_call_through_an_outage_of_the_store() {
+    with_reach(async |world, reach| {
+        let (handle, caller) = long_call(&world, secs(5)).await;
+        reach.cut(true);
+        caller.sound(SILENCE, secs(50)).await;
+        reach.cut(false);
+        caller.sound(SILENCE, secs(20)).await;
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        let id = handle.id();
+        let (record, _) = handle.finished().await.unwrap();
+        assert!(record.end_reason != Some(EndReason::EngineLost) && record.talk_time_ms > 60_000, "{record:?}");
+        world.wait(secs(5)).await;
+        assert_eq!(check_settled(&world, id).await, record);
+        assert_eq!(replayed(&world, id).await, record, "the journal caught up");
+    });
+}
+
+#[test]
+fn a_settlement_that_failed_to_the_last_is_made_later_with_the_true_record() {
+    with_reach(async |world, reach| {
+        let (handle, caller) = long_call(&world, secs(1)).await;
+        reach.cut(true);
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        let id = handle.id();
+        let (record, ledger) = handle.finished().await.unwrap();
+        assert_eq!((record.end_reason, ledger), (Some(EndReason::CallerHangUp), None));
+        world.wait(secs(100)).await;
+        reach.cut(false);
+        world.wait(PATIENCE).await;
+        assert_eq!(check_settled(&world, id).await, record);
+    });
+}
+
+#[test]
+fn many_engines_settle_an_orphan_once() {
+    let before = async |world: Arc<World>| {
+        let mut calls = Vec::new();
+        for _ in 0..5 {
+            let (handle, caller) = world.ring();
+            calls.push((handle.id(), caller));
+        }
+        world.wait(secs(4)).await;
+        calls
+    };
+    crash(before, secs(29), async |world, calls| {
+        let others: Vec<_> = (0..3).map(|_| Engine::new(world.providers.clone())).collect();
+        world.wait(secs(20)).await;
+        for (call, _) in &calls {
+            check_settled(&world, *call).await;
+        }
+        let balance = others[0].credits().balance(world.tenant).await.unwrap();
+        assert_eq!(balance.available_ms + balance.used_ms, i64::try_from(HOUR.as_millis()).unwrap());
+    });
+}

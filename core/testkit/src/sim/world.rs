@@ -273,9 +273,11 @@ impl Stage {
                 }
             }
             for _ in 0..SETUP_ATTEMPTS_MAX {
-                let is_there = self.engine.webhooks().endpoints(*tenant).await.is_ok_and(|found| !found.is_empty());
-                if is_there || self.engine.webhooks().register(*tenant, "crm", WEBHOOK_URL).await.is_ok() {
-                    break;
+                // Registering it twice would give it another secret.
+                match self.engine.webhooks().endpoints(*tenant).await {
+                    Ok(found) if !found.is_empty() => break,
+                    Ok(_) => drop(self.engine.webhooks().register(*tenant, "crm", WEBHOOK_URL).await),
+                    Err(_) => {}
                 }
             }
         }
@@ -361,7 +363,7 @@ async fn hold(world: Arc<World>, runtime: VirtualRuntime, plan: CallPlan, mut ha
 
 fn agent(plan: &CallPlan, now: Timestamp) -> Agent {
     let mut agent = Agent::new(AgentId::new(now, [8; 10]), "Ada", "You hold the call {{call.id}}");
-    agent.greeting = plan.greets.then(|| "Hello, this is Ada. How can I help?".to_owned());
+    agent.greeting = plan.greets.then(|| "Good day, this is Ada at your service.".to_owned());
     agent.policy = plan.policy.clone();
     agent.functions.push(Function {
         secret: Secret::new("function secret"),

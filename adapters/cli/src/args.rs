@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn simulate_takes_faults_by_name() {
-        let Command::Simulate(args) = parsed(&["simulate", "--calls", "7", "--seed", "9", "--faults", "store,http"]).command
+        let Command::Simulate(args) =
+            parsed(&["simulate", "--calls", "7", "--seed", "9", "--faults", "store,http"]).command
         else {
             panic!("not a simulation");
         };

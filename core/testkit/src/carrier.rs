@@ -127,6 +127,11 @@ impl Carrier {
         callers
     }
 
+    /// The legs that are up, ringing ones included.
+    pub fn legs(&self) -> Vec<LegId> {
+        self.state().legs.keys().cloned().collect()
+    }
+
     /// The first who picked up and was not taken yet.
     pub fn take_dialled(&self) -> Option<Caller> {
         self.state().dialled.pop_front()
@@ -190,7 +195,14 @@ impl Carrier {
     }
 
     /// What stands between an order and its execution.
-    async fn obstacle(&self, operation: &'static str, call: u32, wait: Wait, refusal: Fault, stall: Fault) -> Result<()> {
+    async fn obstacle(
+        &self,
+        operation: &'static str,
+        call: u32,
+        wait: Wait,
+        refusal: Fault,
+        stall: Fault,
+    ) -> Result<()> {
         let mut delay = self.fates.takes(wait, call);
         if self.fates.strikes(stall, call) {
             delay += STALL;
@@ -372,7 +384,9 @@ impl Telephony for Carrier {
         self.obstacle("carrier.open_media", call, Wait::Media, Fault::MediaRefused, Fault::MediaStalls).await?;
         let mut state = self.state();
         let leg = state.legs.get_mut(&leg).ok_or_else(gone)?;
-        leg.media.take().ok_or_else(|| Error::new(ErrorKind::Conflict, "carrier.open_media", "the media was joined before"))
+        leg.media
+            .take()
+            .ok_or_else(|| Error::new(ErrorKind::Conflict, "carrier.open_media", "the media was joined before"))
     }
 
     fn decode(&self, _request: CarrierRequest) -> Result<Vec<CarrierEvent>> {

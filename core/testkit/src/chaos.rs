@@ -69,7 +69,12 @@ fn stage(bytes: &[u8]) -> Stage {
         stage.set_up();
     }
     for step in steps.chunks_exact(STEP_BYTES) {
-        stage.wait(Duration::from_millis(u64::from(step[0]) * u64::from(step[0]) / 8));
+        let pause = Duration::from_millis(u64::from(step[0]) * u64::from(step[0]) / 8);
+        if step[1] < 0xe0 {
+            stage.wait(pause);
+        } else {
+            stage.oversleep(pause);
+        }
         if let Some(input) = input(&stage, step[1], usize::from(step[2]), step[3]) {
             stage.input(input);
         }

@@ -281,7 +281,8 @@ impl Fates {
         let mut drawn = self.drawn();
         let count = drawn.count(call, fault as usize);
         let id = FaultId { call, fault, count };
-        let strikes = self.place(call, fault as usize).chance(u64::from(count), per_mille) && !self.inner.off.contains(&id);
+        let strikes =
+            self.place(call, fault as usize).chance(u64::from(count), per_mille) && !self.inner.off.contains(&id);
         if strikes {
             drawn.struck.push(id);
         }

@@ -11,6 +11,7 @@ pub mod fates;
 pub mod llm;
 pub mod machine;
 pub mod random;
+pub mod reference;
 pub mod runtime;
 pub mod script;
 pub mod sim;

@@ -13,6 +13,8 @@ use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
 
+use crate::reference::Reference;
+
 /// A call on stage.
 #[derive(Debug)]
 pub struct Stage {
@@ -25,6 +27,7 @@ pub struct Stage {
     entries: Vec<Entry>,
     open: BTreeMap<CommandId, Command>,
     outputs: Vec<Output>,
+    reference: Reference,
     settled: bool,
     stale: Vec<CommandId>,
     violations: Vec<String>,
@@ -74,6 +77,7 @@ impl Stage {
 
     fn starting_at(now: Instant, config: CallConfig, offer: Offer) -> Self {
         let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
+        let reference = Reference::new(now, &config);
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
@@ -81,6 +85,7 @@ impl Stage {
             now,
             open: BTreeMap::new(),
             outputs: Vec::new(),
+            reference,
             settled: false,
             stale: Vec::new(),
             violations: Vec::new(),
@@ -136,7 +141,7 @@ impl Stage {
 
     /// Completes everything after the end.
     pub fn tear_down(&mut self) {
-        for name in ["finish_listening", "listen", "hang_up"] {
+        for name in ["report_answered", "finish_listening", "listen", "hang_up"] {
             if self.find(name).is_some() {
                 self.complete(name, Outcome::Done);
             }
@@ -149,6 +154,14 @@ impl Stage {
 
     /// Gives an input now.
     pub fn input(&mut self, input: Input) {
+        // An input fires the timers that are late by itself, as the replay shows; here they come before it to be checked.
+        self.call.handle_timeout(self.now);
+        self.drain();
+        if let Input::Completed(id, _) | Input::Failed(id, _) | Input::Progress(id, _) = &input {
+            self.reference.handle_input(self.now, &input, self.open.get(id));
+        } else {
+            self.reference.handle_input(self.now, &input, None);
+        }
         if let Input::Completed(id, _) | Input::Failed(id, _) = &input
             && let Some(command) = self.open.remove(id)
         {
@@ -158,6 +171,7 @@ impl Stage {
         self.entries.push(Entry::Input { at: self.now, input: input.clone() });
         self.call.handle_input(self.now, input);
         self.drain();
+        self.violations.extend(self.reference.check_goes_on());
     }
 
     /// Lets time pass; timers fire at their deadlines.
@@ -170,6 +184,13 @@ impl Stage {
             self.drain();
         }
         self.now = until;
+        self.reference.handle_timeout(self.now);
+        self.violations.extend(self.reference.check_goes_on());
+    }
+
+    /// Time passes and nobody wakes the call: its timers fire late, with the next input.
+    pub fn oversleep(&mut self, duration: Duration) {
+        self.now = self.now + duration;
     }
 
     /// Completes the oldest open command of that name.
@@ -391,6 +412,10 @@ impl Stage {
             && *phase <= last
         {
             self.violations.push(format!("from {last} back to {phase}"));
+        }
+        if event.kind == (CallEventKind::Phase { phase: Phase::Ending }) {
+            self.reference.handle_timeout(self.now);
+            self.violations.extend(self.reference.check_end(&self.call.record()));
         }
         self.events.push(event.clone());
     }

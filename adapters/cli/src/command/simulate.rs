@@ -65,7 +65,10 @@ pub fn run(args: &SimulateArgs) -> Outcome<()> {
         let path = write(&folder, seed, *world, &reproduction)?;
         view.line(format_args!("{}\nwritten to {}", described(&reproduction), path.display()));
     }
-    Err(Failure::new(format_args!("seed {seed}: {} violations, the first in world {world}: {violation}", summary.violations)))
+    Err(Failure::new(format_args!(
+        "seed {seed}: {} violations, the first in world {world}: {violation}",
+        summary.violations
+    )))
 }
 
 /// The worlds of a simulation, spread over threads. Returns the tally and the worlds that failed, the first one first.
@@ -104,7 +107,10 @@ fn play(simulation: &Simulation, threads: usize, view: Output, started: Instant)
                 let (calls, violations) = (outcome.0.calls(), outcome.0.violations());
                 drop(outcome);
                 let speed = per_second(calls, started.elapsed());
-                view.line(format_args!("{calls} of {} calls, {speed} a second, {violations} violations", simulation.calls));
+                view.line(format_args!(
+                    "{calls} of {} calls, {speed} a second, {violations} violations",
+                    simulation.calls
+                ));
             }
         });
         for worker in workers {

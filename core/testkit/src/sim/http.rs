@@ -59,7 +59,8 @@ impl Inbox {
             let found = request.headers.iter().find(|(key, _)| key == name);
             found.map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        let (id, signature, timestamp) = (header("webhook-id"), header("webhook-signature"), header("webhook-timestamp"));
+        let (id, signature, timestamp) =
+            (header("webhook-id"), header("webhook-signature"), header("webhook-timestamp"));
         let mut received = self.received();
         let received = &mut *received;
         let message = received.messages.entry(id.clone()).or_insert_with(|| Message {
@@ -110,6 +111,10 @@ impl HttpTransport for Http {
             (false, true) => (204, ""),
             (false, false) => (200, "{\"found\":true}"),
         };
-        Ok(HttpResponse { body: stream::iter([Ok(Bytes::from_static(body.as_bytes()))]).boxed(), headers: Vec::new(), status })
+        Ok(HttpResponse {
+            body: stream::iter([Ok(Bytes::from_static(body.as_bytes()))]).boxed(),
+            headers: Vec::new(),
+            status,
+        })
     }
 }

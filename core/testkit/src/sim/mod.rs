@@ -113,13 +113,7 @@ pub fn run(plan: Plan) -> Report {
 impl Report {
     fn failed(problem: String) -> Self {
         let violations = vec![Violation { call: None, problem }];
-        Self {
-            causes: BTreeMap::new(),
-            digest: [0; 32],
-            faults: Vec::new(),
-            journals: BTreeMap::new(),
-            violations,
-        }
+        Self { causes: BTreeMap::new(), digest: [0; 32], faults: Vec::new(), journals: BTreeMap::new(), violations }
     }
 }
 

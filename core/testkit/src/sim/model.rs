@@ -6,13 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use offhook::call::END_CALL;
 use offhook::error::{Error, ErrorKind, Result};
-use offhook::provider::llm::{
-    FinishReason, LlmCapabilities, LlmEvent, LlmEvents, LlmRequest, Message, ToolCall,
-};
+use offhook::provider::llm::{FinishReason, LlmCapabilities, LlmEvent, LlmEvents, LlmRequest, Message, ToolCall};
 use offhook::provider::{Llm, ProviderInfo};
 use offhook::runtime::Runtime;
 
-use super::paced::{pause, paced};
+use super::paced::{paced, pause};
 use super::world::World;
 use crate::carrier::STALL;
 use crate::fates::{Fault, Wait};

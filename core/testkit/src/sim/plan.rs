@@ -156,7 +156,13 @@ impl Plan {
         let mut starts: Vec<_> = (0..calls).map(|call| nature.at(7).millis(u64::from(call), 0, START_MS_MAX)).collect();
         starts.sort_unstable();
         for (index, starts) in (0..calls).zip(starts) {
-            plan.calls.push(CallPlan::draw(dice.at(1).at(u64::from(index)), index, starts, plan.credits.len(), plan.records));
+            plan.calls.push(CallPlan::draw(
+                dice.at(1).at(u64::from(index)),
+                index,
+                starts,
+                plan.credits.len(),
+                plan.records,
+            ));
         }
         plan
     }
@@ -169,7 +175,8 @@ impl CallPlan {
             3..6 => Some((dice.millis(1, 0, 20_000), Operator::Say)),
             _ => None,
         };
-        let direction = if dice.chance(2, 600) { Direction::Inbound } else { Direction::Outbound(answering(dice.at(3))) };
+        let direction =
+            if dice.chance(2, 600) { Direction::Inbound } else { Direction::Outbound(answering(dice.at(3))) };
         Self {
             acts: acts(dice.at(4)),
             direction,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use offhook::billing::ledger::{ENTRY, Entry};
 use offhook::billing::EntryKind;
+use offhook::billing::ledger::{ENTRY, Entry};
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::provider::store::{Batch, Committed, LogKey, Operation, Page, Query, Record, RecordKey};
 use offhook::provider::{ProviderInfo, Store};

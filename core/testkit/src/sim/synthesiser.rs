@@ -11,7 +11,7 @@ use offhook::provider::tts::{TtsCapabilities, TtsEvent, TtsEvents, TtsInput, Tts
 use offhook::provider::{BoxStream, ProviderInfo, TextToSpeech};
 use offhook::runtime::Runtime;
 
-use super::paced::{pause, paced};
+use super::paced::{paced, pause};
 use super::plan::Mutation;
 use super::voice::{self, FRAME_SAMPLES, Word};
 use super::world::World;

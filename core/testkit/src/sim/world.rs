@@ -15,11 +15,11 @@ use offhook::provider::store::{Query, Store};
 use offhook::provider::stt::SttEvent;
 use offhook::provider::telephony::E164;
 use offhook::runtime::Runtime;
+use offhook::service;
 use offhook::service::agents::{Agent, Function};
 use offhook::service::calls::CALL;
 use offhook::service::webhooks::DELIVERY;
 use offhook::signing::Secret;
-use offhook::service;
 use offhook::time::{Instant, Timestamp};
 
 use super::http::{FUNCTION_URL, Http, Inbox, WEBHOOK_URL};
@@ -120,7 +120,8 @@ impl World {
         loop {
             let runtime = VirtualRuntime::starting_at(self.plan.dice.at(3).at(life).number(), wall_clock);
             let crash = self.fates.strikes(Fault::Crash, Fates::NOBODY);
-            let polls_max = if crash { self.fates.dice(Fates::NOBODY, TOPIC_CRASH).below(life, 20_000) } else { u64::MAX };
+            let polls_max =
+                if crash { self.fates.dice(Fates::NOBODY, TOPIC_CRASH).below(life, 20_000) } else { u64::MAX };
             let limits = Limits { polls_max, until: Instant::from_micros(0) + LIFE_MAX };
             let stage = Stage::set(self.clone(), runtime.clone());
             let problem = match runtime.run(stage.play(), limits) {

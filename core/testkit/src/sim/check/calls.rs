@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use offhook::call::record::EndReason;
 use offhook::call::{CallEventKind, CallRecord};
 use offhook::ids::TenantId;
 use offhook::journal::{self, Journal, Tail};
@@ -31,8 +32,8 @@ pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
     let journal = journal_of(world, tenant, id);
     match &stored {
         Some(stored) => check_record(plan.index, stored, &history, findings),
-        // It died before it was committed that it began, so nothing was held and nobody was told.
-        None if history.is_crashed => {}
+        // It was never committed that it began, so nothing was held and nobody was told.
+        None if history.is_crashed || was_never_stored(&history) => {}
         None => findings.add(plan.index, "the call is not in the store"),
     }
     if !history.is_crashed {
@@ -50,9 +51,20 @@ pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
     findings.ends.push(Ending { call: plan.index, journal, stored });
 }
 
+/// Whether the store failed from the call's beginning to its end.
+fn was_never_stored(history: &History) -> bool {
+    match history.events.last().map(|event| &event.kind) {
+        Some(CallEventKind::Ended { record, ledger: None }) => record.end_reason == Some(EndReason::StoreFailure),
+        _ => false,
+    }
+}
+
 fn check_record(call: u32, stored: &StoredCall, history: &History, findings: &mut Findings) {
     let record = &stored.record;
-    if record.ended_at.is_none() || record.end_reason.is_none() || record.hangup_cause.is_none() || record.hangup_party.is_none()
+    if record.ended_at.is_none()
+        || record.end_reason.is_none()
+        || record.hangup_cause.is_none()
+        || record.hangup_party.is_none()
     {
         findings.add(call, format!("no terminal state: {}", record.status));
     }
@@ -84,7 +96,10 @@ fn check_events(call: u32, stored: Option<&StoredCall>, history: &History, findi
     }
     let Some(stored) = stored else { return };
     if **record != stored.record {
-        findings.add(call, format!("the holder was told another record than was stored: {}", difference(record, &stored.record)));
+        findings.add(
+            call,
+            format!("the holder was told another record than was stored: {}", difference(record, &stored.record)),
+        );
     }
     if ledger.is_some() && *ledger != stored.ledger {
         findings.add(call, "the holder was told another settlement than was stored");
@@ -93,7 +108,8 @@ fn check_events(call: u32, stored: Option<&StoredCall>, history: &History, findi
 
 /// The first field in which two records differ.
 fn difference(told: &CallRecord, stored: &CallRecord) -> String {
-    let (told, stored) = (serde_json::to_value(told).unwrap_or_default(), serde_json::to_value(stored).unwrap_or_default());
+    let (told, stored) =
+        (serde_json::to_value(told).unwrap_or_default(), serde_json::to_value(stored).unwrap_or_default());
     let fields = told.as_object().into_iter().flatten();
     let differing = fields.filter(|(name, value)| stored.get(name) != Some(value));
     differing.map(|(name, value)| format!("{name}: {value} and {}", stored[name])).next().unwrap_or_default()
@@ -135,7 +151,8 @@ fn replay(call: u32, journal: &[Bytes], history: &History, findings: &mut Findin
         findings.add(call, problem);
     }
     let seen = history.events.len().min(stage.events.len());
-    if !history.is_crashed && stage.events[stage.events.len() - seen..] != history.events[history.events.len() - seen..] {
+    if !history.is_crashed && stage.events[stage.events.len() - seen..] != history.events[history.events.len() - seen..]
+    {
         findings.add(call, "the replay tells other events than the call did");
     }
     Some(stage)

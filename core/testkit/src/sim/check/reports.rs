@@ -89,7 +89,8 @@ fn is_signed(id: &str, message: &Message, secrets: &[Secret]) -> bool {
 fn deliveries(world: &World, tenant: TenantId) -> Vec<(String, Delivery)> {
     let page = world.store.list(Query::new(Some(tenant), DELIVERY)).now_or_never();
     let records = page.and_then(Result::ok).map(|page| page.records).unwrap_or_default();
-    let read = |record: offhook::provider::store::Record| Some((record.key.id, serde_json::from_value(record.body).ok()?));
+    let read =
+        |record: offhook::provider::store::Record| Some((record.key.id, serde_json::from_value(record.body).ok()?));
     records.into_iter().filter_map(read).collect()
 }
 

@@ -8,8 +8,8 @@ use offhook::call::{CallRecord, Speaker};
 use offhook::time::Instant;
 
 use super::Findings;
-use crate::sim::{person, voice};
 use crate::sim::world::{History, World};
+use crate::sim::{person, voice};
 
 /// What may be heard beyond what is accounted for when speech is cut: the frames between two marks, those sent ahead,
 /// the way there and the way back, and a tick.
@@ -30,12 +30,18 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
             return;
         }
     };
-    check_agent(world, call, record, &heard, findings);
-    check_history(world, call, history, &heard, findings);
+    // The journal of a crash is as old as its last entry that was written.
+    let unaccounted_max = if history.is_crashed { Duration::MAX } else { UNACCOUNTED_MAX };
+    check_agent(world, call, record, &heard, unaccounted_max, findings);
+    if record.functions.is_empty() {
+        // Otherwise several answers may be on their way to the caller at once.
+        check_history(world, call, history, &heard, findings);
+    }
     // Keys stand between the words.
     let mut said = words_of(record, Speaker::Caller);
     said.retain(|word| person::call_of(word).is_some());
-    let is_complete = if history.is_crashed { is_subsequence(&said, &history.recognised) } else { said == history.recognised };
+    let is_complete =
+        if history.is_crashed { is_subsequence(&said, &history.recognised) } else { said == history.recognised };
     if !is_complete {
         findings.add(call, format!("the caller was understood as {:?} and stands as {said:?}", history.recognised));
     }
@@ -73,7 +79,14 @@ fn heard(world: &World, history: &History) -> Result<Vec<Heard>, String> {
 ///
 /// What was cut may be said again, so that there is more than one way to divide the transcript among what was heard: one
 /// must fit.
-fn check_agent(world: &World, call: u32, record: &CallRecord, heard: &[Heard], findings: &mut Findings) {
+fn check_agent(
+    world: &World,
+    call: u32,
+    record: &CallRecord,
+    heard: &[Heard],
+    unaccounted_max: Duration,
+    findings: &mut Findings,
+) {
     let transcript = words_of(record, Speaker::Agent);
     let word = FRAME_DURATION * u32::try_from(world.plan.frames_per_word).unwrap_or(1);
     let mut places = BTreeSet::from([0]);
@@ -90,7 +103,7 @@ fn check_agent(world: &World, call: u32, record: &CallRecord, heard: &[Heard], f
             .iter()
             .flat_map(|place| {
                 let fitting = spoken.iter().zip(&transcript[*place..]).take_while(|(heard, written)| heard == written);
-                (0..=fitting.count()).filter(|kept| since(*kept) <= UNACCOUNTED_MAX).map(move |kept| place + kept)
+                (0..=fitting.count()).filter(|kept| since(*kept) <= unaccounted_max).map(move |kept| place + kept)
             })
             .collect();
         if next.is_empty() {

@@ -13,6 +13,7 @@ use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
 
+use crate::hearing::Hearing;
 use crate::reference::Reference;
 
 /// A call on stage.
@@ -25,6 +26,7 @@ pub struct Stage {
     /// The virtual clock.
     pub now: Instant,
     entries: Vec<Entry>,
+    hearing: Hearing,
     open: BTreeMap<CommandId, Command>,
     outputs: Vec<Output>,
     reference: Reference,
@@ -82,6 +84,7 @@ impl Stage {
             call: Call::new(config, offer, now),
             entries: vec![start],
             events: Vec::new(),
+            hearing: Hearing::default(),
             now,
             open: BTreeMap::new(),
             outputs: Vec::new(),
@@ -168,6 +171,7 @@ impl Stage {
             self.settled |= matches!((command, &input), (Command::Settle(_), Input::Completed(_, Outcome::Settled(_))));
             self.stale.push(*id);
         }
+        self.hearing.input(&input);
         self.entries.push(Entry::Input { at: self.now, input: input.clone() });
         self.call.handle_input(self.now, input);
         self.drain();
@@ -280,6 +284,11 @@ impl Stage {
         self.open.iter().find(|(_, command)| command.name() == name).map(|(id, _)| *id)
     }
 
+    /// The oldest open command of that name, itself.
+    pub fn command(&self, name: &str) -> Option<&Command> {
+        self.open.values().find(|command| command.name() == name)
+    }
+
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
         let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, command.name())).collect();
@@ -316,6 +325,7 @@ impl Stage {
             problems.push(format!("{ended} terminal events, the last event is {:?}", self.events.last()));
         }
         problems.extend(self.check_record());
+        problems.extend(self.hearing.check(&self.call.record().transcript));
         problems
     }
 
@@ -400,6 +410,7 @@ impl Stage {
                     }
                 }
             }
+            self.hearing.output(&output);
             self.outputs.push(output);
         }
         if !self.call.is_ended() && self.call.poll_timeout().is_none() {

@@ -198,6 +198,9 @@ mod endpointing {
         stops(&mut stage);
         stage.wait(ms(2_500));
         assert_eq!(asked(&stage), "When are you open");
+        settled(&mut stage, "When are you open?");
+        assert_eq!(asked(&stage), "When are you open", "they are not asked twice");
+        assert_eq!(said(&stage).len(), 2);
         stage.finish_and_check().unwrap();
 
         let mut stage = Stage::connected(Policy::default());
@@ -331,6 +334,22 @@ mod barge_in {
         stage.play();
         assert!(stage.find("generate").is_none(), "nobody answers a nod");
         assert_eq!(said(&stage)[2..], [(Speaker::Agent, ANSWER.to_owned()), (Speaker::Caller, "Uh-huh.".to_owned())]);
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
+    fn agreement_that_is_known_at_once_costs_no_wait_for_its_transcript() {
+        let mut stage = speaking(Policy::default(), "We are open from");
+        starts(&mut stage);
+        stage.wait(ms(200));
+        interim(&mut stage, "uh huh");
+        stops(&mut stage);
+        assert_eq!(stage.speaking(), ["nine to five on weekdays."]);
+        stage.wait(ms(300));
+        settled(&mut stage, "Uh-huh.");
+        stage.play();
+        assert!(stage.find("generate").is_none());
+        assert_eq!(said(&stage).last().unwrap(), &(Speaker::Caller, "Uh-huh.".to_owned()));
         stage.finish_and_check().unwrap();
     }
 

@@ -1,7 +1,7 @@
 //! The caller's side of a turn: speaking, pausing, being done.
 
 use super::{AfterSpeech, CALLER_TEXT_BYTES_MAX, State, Turn, clamp, join};
-use crate::call::lexicon::words;
+use crate::call::lexicon::{self, words};
 use crate::call::output::CallEventKind;
 use crate::call::record::EndReason;
 use crate::call::shared::Shared;
@@ -75,8 +75,18 @@ impl Turn {
     /// Takes unsettled words for settled: better than none.
     pub(super) fn settle_interim(&mut self, now: Instant, shared: &mut Shared) {
         let interim = std::mem::take(&mut self.pending.interim);
-        if !interim.is_empty() && !self.is_echo(&words(&interim)) {
+        let taken = words(&interim);
+        if !taken.is_empty() && !self.is_echo(&taken) {
             self.append_pending(now, &interim, shared);
+            self.taken_unsettled = self.listen.map(|listen| (listen, taken));
+        }
+    }
+
+    /// What a transcript says beyond the words that were taken unsettled because it did not come.
+    fn beyond_taken<'a>(&mut self, text: &'a str) -> &'a str {
+        match self.taken_unsettled.take() {
+            Some((listen, taken)) if Some(listen) == self.listen => lexicon::beyond(text, &taken),
+            _ => text,
         }
     }
 
@@ -98,7 +108,7 @@ impl Turn {
             self.awaits_final = false;
         }
         self.pending.interim.clear();
-        let text = clamp(text.trim(), CALLER_TEXT_BYTES_MAX);
+        let text = self.beyond_taken(clamp(text.trim(), CALLER_TEXT_BYTES_MAX));
         let is_echo = self.is_echo(&words(text));
         if is_echo {
             self.echo.note();
@@ -169,8 +179,9 @@ impl Turn {
     /// Words that the recogniser tells after the end of the call.
     pub(super) fn append_last_words(&mut self, now: Instant, text: &str, shared: &mut Shared) {
         self.pending.interim.clear();
+        let text = self.beyond_taken(text.trim());
         if !self.is_echo(&words(text)) {
-            self.append_pending(now, text.trim(), shared);
+            self.append_pending(now, text, shared);
         }
     }
 

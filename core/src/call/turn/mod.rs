@@ -142,6 +142,8 @@ pub(super) struct Turn {
     after_speech: Option<AfterSpeech>,
     /// The line is on hold: nothing is heard, and nothing is begun but what [`Turn::say`] is told.
     on_hold: bool,
+    /// Words of that recognition that were taken without its settling them.
+    taken_unsettled: Option<(CommandId, Vec<String>)>,
     /// The turn that a sound before its answer took back.
     taken_back: Option<String>,
     /// Functions that keys have called.
@@ -185,6 +187,7 @@ impl Turn {
             awaits_sound: false,
             after_speech: None,
             on_hold: false,
+            taken_unsettled: None,
             taken_back: None,
             keys_told: 0,
             words_only: false,

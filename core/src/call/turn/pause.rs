@@ -113,6 +113,17 @@ impl Turn {
         false
     }
 
+    /// Goes on if the words so far are mere agreement: a nod needs no transcript.
+    pub(super) fn resume_if_it_seems_nothing(&mut self, now: Instant, shared: &mut Shared) -> bool {
+        let seems_nothing = self.pause.is_some()
+            && self.pending.text.is_empty()
+            && self.is_backchannel(&words(&self.pending.interim), shared);
+        if seems_nothing {
+            self.resume(now, ResumeCause::Filler, shared);
+        }
+        seems_nothing
+    }
+
     /// No words came in time, after the sound or in it.
     pub(super) fn resume_timed_out(&mut self, now: Instant, shared: &mut Shared) {
         if self.pause.is_some() && self.pending.text.is_empty() {

@@ -30,8 +30,13 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
             return;
         }
     };
-    check_agent(world, call, record, &heard, findings);
-    check_history(world, call, history, &heard, findings);
+    // The journal of a crash is as old as its last entry that was written.
+    let unaccounted_max = if history.is_crashed { Duration::MAX } else { UNACCOUNTED_MAX };
+    check_agent(world, call, record, &heard, unaccounted_max, findings);
+    if record.functions.is_empty() {
+        // Otherwise several answers may be on their way to the caller at once.
+        check_history(world, call, history, &heard, findings);
+    }
     // Keys stand between the words.
     let mut said = words_of(record, Speaker::Caller);
     let settled = |word: &str| history.recognised.iter().any(|recognised| bare(recognised) == bare(word));
@@ -79,7 +84,14 @@ fn heard(world: &World, history: &History) -> Result<Vec<Heard>, String> {
 ///
 /// What was cut may be said again, so that there is more than one way to divide the transcript among what was heard: one
 /// must fit.
-fn check_agent(world: &World, call: u32, record: &CallRecord, heard: &[Heard], findings: &mut Findings) {
+fn check_agent(
+    world: &World,
+    call: u32,
+    record: &CallRecord,
+    heard: &[Heard],
+    unaccounted_max: Duration,
+    findings: &mut Findings,
+) {
     let transcript = words_of(record, Speaker::Agent);
     let word = FRAME_DURATION * u32::try_from(world.plan.frames_per_word).unwrap_or(1);
     let mut places = BTreeSet::from([0]);
@@ -96,7 +108,7 @@ fn check_agent(world: &World, call: u32, record: &CallRecord, heard: &[Heard], f
             .iter()
             .flat_map(|place| {
                 let fitting = spoken.iter().zip(&transcript[*place..]).take_while(|(heard, written)| heard == written);
-                (0..=fitting.count()).filter(|kept| since(*kept) <= UNACCOUNTED_MAX).map(move |kept| place + kept)
+                (0..=fitting.count()).filter(|kept| since(*kept) <= unaccounted_max).map(move |kept| place + kept)
             })
             .collect();
         if next.is_empty() {

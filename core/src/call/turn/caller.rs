@@ -13,6 +13,7 @@ const LANGUAGE_BYTES_MAX: usize = 64;
 
 impl Turn {
     pub(super) fn caller_starts(&mut self, now: Instant, at: Instant, shared: &mut Shared) {
+        self.is_soundless = false;
         if self.caller_speaks.is_none() {
             self.caller_speaks = Some(at);
             self.caller_began = Some(at);
@@ -53,14 +54,19 @@ impl Turn {
         self.interims_seen = true;
         self.weigh_words(now, shared);
         match self.state {
-            State::Endpointing => self.consider_early(now, shared),
+            State::Endpointing if self.awaits_final => self.consider_early(now, shared),
+            State::Endpointing | State::Listening => self.heard_by_words(now, shared),
             State::Hearing => self.await_words(now, shared),
-            // Words are speech, also where the detector of sound hears none.
-            State::Listening if !self.pending.interim.is_empty() && !self.is_echo(&words(&self.pending.interim)) => {
-                self.caller_starts(now, now, shared);
-                self.await_words(now, shared);
-            }
-            State::Listening | State::Speaking | State::Thinking => {}
+            State::Speaking | State::Thinking => {}
+        }
+    }
+
+    /// Words are speech, also where the detector of sound hears none; then their transcript is its end.
+    fn heard_by_words(&mut self, now: Instant, shared: &mut Shared) {
+        if !self.pending.interim.is_empty() && !self.is_echo(&words(&self.pending.interim)) {
+            self.caller_starts(now, now, shared);
+            self.is_soundless = true;
+            self.await_words(now, shared);
         }
     }
 
@@ -91,7 +97,7 @@ impl Turn {
     }
 
     /// Words have come: an interruption may be one, or may turn out to have been one.
-    fn weigh_words(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn weigh_words(&mut self, now: Instant, shared: &mut Shared) {
         if self.pause.is_some() {
             let words = words(&self.pending_words());
             let enough = words.len() >= usize::try_from(self.words_needed(shared).max(1)).unwrap_or(usize::MAX);
@@ -155,7 +161,11 @@ impl Turn {
             }
             State::Hearing | State::Speaking | State::Thinking => {
                 self.weigh_words(now, shared);
-                if self.state == State::Hearing {
+                if self.state == State::Hearing && self.is_soundless {
+                    self.caller_stops(now, now, shared);
+                    self.awaits_final = false;
+                    self.await_endpoint(now, shared);
+                } else if self.state == State::Hearing {
                     self.await_words(now, shared);
                 }
             }

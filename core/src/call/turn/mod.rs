@@ -116,6 +116,8 @@ pub(super) struct Turn {
     /// When the caller last began to speak.
     caller_began: Option<Instant>,
     caller_stopped: Option<Instant>,
+    /// The caller speaks by words alone: no sound was detected.
+    is_soundless: bool,
     /// Speech has ended whose transcript has not come.
     awaits_final: bool,
     pending: Pending,
@@ -169,6 +171,7 @@ impl Turn {
             caller_speaks: None,
             caller_began: None,
             caller_stopped: None,
+            is_soundless: false,
             awaits_final: false,
             pending: Pending::default(),
             answer: None,

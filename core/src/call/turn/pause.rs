@@ -17,7 +17,7 @@ pub(super) struct Pause {
     pub(super) failed: bool,
     /// The model finished meanwhile, with these calls.
     pub(super) finished: Option<(usize, Vec<ToolCall>)>,
-    after_speech: Option<AfterSpeech>,
+    pub(super) after_speech: Option<AfterSpeech>,
     /// The first utterance for which more was planned meanwhile.
     pub(super) planned: Option<usize>,
     /// Not heard to its end.
@@ -160,7 +160,9 @@ impl Turn {
             self.answered(now, item, tool_calls, shared);
         } else if pause.failed {
             self.apologise(now, shared);
-        } else if self.answer.is_none() && !self.functions.are_running() {
+        } else if self.functions.are_running() {
+            self.await_filler(now, shared);
+        } else if self.answer.is_none() {
             self.finish_resumed(now, shared);
         }
     }

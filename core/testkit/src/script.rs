@@ -30,7 +30,16 @@ const SPEECH_DBFS: f32 = -40.0;
 #[derive(Clone, Debug, Default)]
 pub struct ToneSpeech {
     failures: Arc<AtomicU32>,
-    spoken: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    spoken: Arc<Mutex<Vec<Manner>>>,
+}
+
+/// How a piece of speech was to be spoken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Manner {
+    /// BCP 47.
+    pub language: String,
+    /// The synthesiser's name of a voice.
+    pub voice: Option<String>,
 }
 
 impl ToneSpeech {
@@ -39,8 +48,8 @@ impl ToneSpeech {
         Self { failures: Arc::new(AtomicU32::new(times)), ..Self::default() }
     }
 
-    /// The language and the voice of each piece so far.
-    pub fn spoken(&self) -> Vec<(String, Option<String>)> {
+    /// How each piece so far was to be spoken.
+    pub fn spoken(&self) -> Vec<Manner> {
         self.spoken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -56,7 +65,7 @@ impl TextToSpeech for ToneSpeech {
     }
 
     async fn synthesize(&self, options: TtsOptions, input: BoxStream<'static, TtsInput>) -> Result<TtsEvents> {
-        let manner = (options.language, options.voice);
+        let manner = Manner { language: options.language, voice: options.voice };
         self.spoken.lock().unwrap_or_else(PoisonError::into_inner).push(manner);
         let samples = usize::try_from(u64::from(options.rate_hz) * CHARACTER_DURATION.as_millis() as u64 / 1_000)
             .unwrap_or(usize::MAX);

@@ -10,7 +10,7 @@ use offhook::provider::Store;
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message, ToolCall};
 use offhook::provider::telephony::HangupCause;
 use offhook_testkit::runtime::VirtualRuntime;
-use offhook_testkit::script::{CueRecogniser, ScriptedModel, ToneSpeech};
+use offhook_testkit::script::{CueRecogniser, Manner, ScriptedModel, ToneSpeech};
 
 use crate::world::World;
 
@@ -66,7 +66,8 @@ fn a_change_of_language_reaches_voice_and_ear_and_an_estimate_reaches_the_turn()
             ["Good morning.", "Can we speak Indonesian and", "Tentu, bisa.", "Terima kasih banyak.", "Tentu, bisa."];
         assert_eq!(said, expected);
         assert_eq!(stt.languages(), ["en-US", "id-ID"]);
-        let manner = |language: &str, voice: &str| (language.to_owned(), Some(voice.to_owned()));
+        let manner =
+            |language: &str, voice: &str| Manner { language: language.to_owned(), voice: Some(voice.to_owned()) };
         assert_eq!(tts.spoken(), [manner("en-US", "Ada"), manner("id-ID", "Sari"), manner("id-ID", "Sari")]);
 
         world.wait(ms(100)).await;

@@ -13,6 +13,9 @@ use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::LegId;
 use offhook::time::{Instant, Timestamp};
 
+use crate::hearing::Hearing;
+use crate::reference::Reference;
+
 /// A call on stage.
 #[derive(Debug)]
 pub struct Stage {
@@ -23,8 +26,10 @@ pub struct Stage {
     /// The virtual clock.
     pub now: Instant,
     entries: Vec<Entry>,
+    hearing: Hearing,
     open: BTreeMap<CommandId, Command>,
     outputs: Vec<Output>,
+    reference: Reference,
     settled: bool,
     stale: Vec<CommandId>,
     violations: Vec<String>,
@@ -74,13 +79,16 @@ impl Stage {
 
     fn starting_at(now: Instant, config: CallConfig, offer: Offer) -> Self {
         let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
+        let reference = Reference::new(now, &config);
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
             events: Vec::new(),
+            hearing: Hearing::default(),
             now,
             open: BTreeMap::new(),
             outputs: Vec::new(),
+            reference,
             settled: false,
             stale: Vec::new(),
             violations: Vec::new(),
@@ -149,15 +157,25 @@ impl Stage {
 
     /// Gives an input now.
     pub fn input(&mut self, input: Input) {
+        // An input fires the timers that are late by itself, as the replay shows; here they come before it to be checked.
+        self.call.handle_timeout(self.now);
+        self.drain();
+        if let Input::Completed(id, _) | Input::Failed(id, _) | Input::Progress(id, _) = &input {
+            self.reference.handle_input(self.now, &input, self.open.get(id));
+        } else {
+            self.reference.handle_input(self.now, &input, None);
+        }
         if let Input::Completed(id, _) | Input::Failed(id, _) = &input
             && let Some(command) = self.open.remove(id)
         {
             self.settled |= matches!((command, &input), (Command::Settle(_), Input::Completed(_, Outcome::Settled(_))));
             self.stale.push(*id);
         }
+        self.hearing.input(&input);
         self.entries.push(Entry::Input { at: self.now, input: input.clone() });
         self.call.handle_input(self.now, input);
         self.drain();
+        self.violations.extend(self.reference.check_goes_on());
     }
 
     /// Lets time pass; timers fire at their deadlines.
@@ -170,6 +188,13 @@ impl Stage {
             self.drain();
         }
         self.now = until;
+        self.reference.handle_timeout(self.now);
+        self.violations.extend(self.reference.check_goes_on());
+    }
+
+    /// Time passes and nobody wakes the call: its timers fire late, with the next input.
+    pub fn oversleep(&mut self, duration: Duration) {
+        self.now = self.now + duration;
     }
 
     /// Completes the oldest open command of that name.
@@ -259,6 +284,11 @@ impl Stage {
         self.open.iter().find(|(_, command)| command.name() == name).map(|(id, _)| *id)
     }
 
+    /// The oldest open command of that name, itself.
+    pub fn command(&self, name: &str) -> Option<&Command> {
+        self.open.values().find(|command| command.name() == name)
+    }
+
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
         let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, command.name())).collect();
@@ -295,6 +325,7 @@ impl Stage {
             problems.push(format!("{ended} terminal events, the last event is {:?}", self.events.last()));
         }
         problems.extend(self.check_record());
+        problems.extend(self.hearing.check(&self.call.record().transcript));
         problems
     }
 
@@ -379,6 +410,7 @@ impl Stage {
                     }
                 }
             }
+            self.hearing.output(&output);
             self.outputs.push(output);
         }
         if !self.call.is_ended() && self.call.poll_timeout().is_none() {
@@ -391,6 +423,10 @@ impl Stage {
             && *phase <= last
         {
             self.violations.push(format!("from {last} back to {phase}"));
+        }
+        if event.kind == (CallEventKind::Phase { phase: Phase::Ending }) {
+            self.reference.handle_timeout(self.now);
+            self.violations.extend(self.reference.check_end(&self.call.record()));
         }
         self.events.push(event.clone());
     }

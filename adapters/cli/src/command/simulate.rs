@@ -199,7 +199,7 @@ impl std::str::FromStr for Faults {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let families = match text {
-            "all" => Family::ALL.into_iter().filter(|family| *family != Family::Crash).collect(),
+            "all" => Family::ALL.to_vec(),
             "none" => Vec::new(),
             list => list.split(',').map(|name| family(name.trim())).collect::<Result<_, _>>()?,
         };

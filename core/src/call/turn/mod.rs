@@ -242,11 +242,11 @@ impl Turn {
             }
             return;
         }
-        let item = match (self.speech.back(), &self.answer) {
-            (Some(speech), _) if speech.piece.protected != interruptible => speech.piece.item,
-            // It is heard before an answer that is still to come.
-            (None, Some(answer)) => answer.item,
-            _ => {
+        let item = match (&self.answer, self.speech.back()) {
+            // It is heard before what the answer has yet to say.
+            (Some(answer), _) => answer.item,
+            (None, Some(speech)) if speech.piece.protected != interruptible => speech.piece.item,
+            (None, _) => {
                 let calling = self.dialogue.calling().filter(|_| self.functions.are_running() && interruptible);
                 calling.unwrap_or_else(|| self.dialogue.open_agent())
             }

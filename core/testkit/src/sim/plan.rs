@@ -210,7 +210,9 @@ fn answering(dice: Dice) -> Answering {
 }
 
 fn policy(dice: Dice, records: bool) -> Policy {
-    let mut policy = Policy { record: records, ..Policy::default() };
+    // No utterance begins with a word that another one goes on with, so that what was heard can be told apart.
+    let apology = "Sorry, that went wrong. Say it again, will you?".to_owned();
+    let mut policy = Policy { apology, record: records, ..Policy::default() };
     policy.barge_in.enabled = dice.chance(0, 880);
     if dice.chance(1, 60) {
         policy.duration_max = dice.millis(2, 5_000, 40_000);

@@ -168,7 +168,7 @@ impl Session {
         let end = lasting(self.samples);
         let times = if fates.strikes(Fault::RecogniserRepeats, Fates::NOBODY) { 2 } else { 1 };
         for _ in 0..times {
-            self.put(at, Ok(SttEvent::Final { language: None, text: text.clone(), start: end, end }));
+            self.put(at, Ok(SttEvent::Final { text: text.clone(), language: None, start: end, end }));
         }
     }
 

@@ -17,6 +17,7 @@ use offhook::provider::telephony::E164;
 use offhook::runtime::Runtime;
 use offhook::service;
 use offhook::service::agents::{Agent, Function};
+use offhook::service::calls::CALL;
 use offhook::service::webhooks::DELIVERY;
 use offhook::signing::Secret;
 use offhook::time::{Instant, Timestamp};
@@ -273,9 +274,11 @@ impl Stage {
                 }
             }
             for _ in 0..SETUP_ATTEMPTS_MAX {
-                let is_there = self.engine.webhooks().endpoints(*tenant).await.is_ok_and(|found| !found.is_empty());
-                if is_there || self.engine.webhooks().register(*tenant, "crm", WEBHOOK_URL).await.is_ok() {
-                    break;
+                // Registering it twice would give it another secret.
+                match self.engine.webhooks().endpoints(*tenant).await {
+                    Ok(found) if !found.is_empty() => break,
+                    Ok(_) => drop(self.engine.webhooks().register(*tenant, "crm", WEBHOOK_URL).await),
+                    Err(_) => {}
                 }
             }
         }
@@ -314,16 +317,18 @@ impl Stage {
         self.runtime.spawn("person", Box::pin(life));
     }
 
-    /// Whether all calls are over and all webhooks delivered.
+    /// Whether all calls are over and settled, and all webhooks delivered.
     fn is_at_rest(&self) -> bool {
         let calls = self.world.calls();
         if !calls.histories.iter().all(|history| history.id.is_none() || history.is_over || history.is_crashed) {
             return false;
         }
         drop(calls);
-        let pending = Query::new(None, DELIVERY).equal("state", "pending").limit(1);
-        let pending = self.world.store.list(pending).now_or_never();
-        pending.is_some_and(|page| page.is_ok_and(|page| page.records.is_empty()))
+        let none = |query: Query| {
+            let page = self.world.store.list(query).now_or_never().and_then(Result::ok);
+            page.is_some_and(|page| page.records.iter().all(|record| record.due_at.is_none()))
+        };
+        none(Query::new(None, CALL)) && none(Query::new(None, DELIVERY).equal("state", "pending"))
     }
 }
 
@@ -359,7 +364,7 @@ async fn hold(world: Arc<World>, runtime: VirtualRuntime, plan: CallPlan, mut ha
 
 fn agent(plan: &CallPlan, now: Timestamp) -> Agent {
     let mut agent = Agent::new(AgentId::new(now, [8; 10]), "Ada", "You hold the call {{call.id}}");
-    agent.greeting = plan.greets.then(|| "Hello, this is Ada. How can I help?".to_owned());
+    agent.greeting = plan.greets.then(|| "Good day, this is Ada at your service.".to_owned());
     agent.policy = plan.policy.clone();
     agent.functions.push(Function {
         secret: Secret::new("function secret"),

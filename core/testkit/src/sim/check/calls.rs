@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use offhook::call::record::EndReason;
 use offhook::call::{CallEventKind, CallRecord};
 use offhook::ids::TenantId;
 use offhook::journal::{self, Journal, Tail};
 use offhook::provider::store::{LIMIT_MAX, RecordKey, Store};
 use offhook::service::calls::{CALL, StoredCall};
 
-use super::{Findings, words};
+use super::{Findings, Violation, words};
 use crate::machine::Stage;
 use crate::sim::plan::CallPlan;
 use crate::sim::world::{History, World};
@@ -31,8 +32,8 @@ pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
     let journal = journal_of(world, tenant, id);
     match &stored {
         Some(stored) => check_record(plan.index, stored, &history, findings),
-        // It died before it was committed that it began, so nothing was held and nobody was told.
-        None if history.is_crashed => {}
+        // It was never committed that it began, so nothing was held and nobody was told.
+        None if history.is_crashed || was_never_stored(&history) => {}
         None => findings.add(plan.index, "the call is not in the store"),
     }
     if !history.is_crashed {
@@ -48,6 +49,14 @@ pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
         }
     }
     findings.ends.push(Ending { call: plan.index, journal, stored });
+}
+
+/// Whether the store failed from the call's beginning to its end.
+fn was_never_stored(history: &History) -> bool {
+    match history.events.last().map(|event| &event.kind) {
+        Some(CallEventKind::Ended { record, ledger: None }) => record.end_reason == Some(EndReason::StoreFailure),
+        _ => false,
+    }
 }
 
 fn check_record(call: u32, stored: &StoredCall, history: &History, findings: &mut Findings) {
@@ -111,18 +120,24 @@ fn replay(call: u32, journal: &[Bytes], history: &History, findings: &mut Findin
     if journal.is_empty() {
         return None;
     }
-    let entries = match Journal::from_log(journal) {
-        Ok(journal) if journal.tail == Tail::Clean => journal.entries,
-        Ok(journal) => {
-            findings.add(call, format!("the journal's end: {:?}", journal.tail));
-            return None;
-        }
+    let journal = match Journal::from_log(journal) {
+        Ok(journal) => journal,
         Err(error) => {
             findings.add(call, format!("the journal cannot be read: {error}"));
             return None;
         }
     };
-    let stage = match Stage::replay(entries) {
+    if journal.tail != Tail::Clean {
+        findings.add(call, format!("the journal ends {:?}", journal.tail));
+    }
+    match journal.verify() {
+        Ok(verdict) => findings.violations.extend(verdict.difference.map(|difference| Violation {
+            call: Some(call),
+            problem: format!("the replay differs from entry {} on: {:?}", difference.index, difference.entry),
+        })),
+        Err(error) => findings.add(call, format!("the journal cannot be replayed: {error}")),
+    }
+    let stage = match Stage::replay(journal.entries) {
         Ok(stage) => stage,
         Err(problem) => {
             findings.add(call, problem);

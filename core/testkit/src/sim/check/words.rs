@@ -1,8 +1,9 @@
 //! The transcript and the model's history hold what the far end really heard, and what the caller really said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use offhook::audio::FRAME_DURATION;
 use offhook::call::{CallRecord, Speaker};
 use offhook::time::Instant;
 
@@ -29,8 +30,13 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
             return;
         }
     };
-    check_agent(world, call, record, &heard, findings);
-    check_history(world, call, history, &heard, findings);
+    // The journal of a crash is as old as its last entry that was written.
+    let unaccounted_max = if history.is_crashed { Duration::MAX } else { UNACCOUNTED_MAX };
+    check_agent(world, call, record, &heard, unaccounted_max, findings);
+    if record.functions.is_empty() {
+        // Otherwise several answers may be on their way to the caller at once.
+        check_history(world, call, history, &heard, findings);
+    }
     // Keys stand between the words.
     let mut said = words_of(record, Speaker::Caller);
     said.retain(|word| person::call_of(word).is_some());
@@ -70,30 +76,47 @@ fn heard(world: &World, history: &History) -> Result<Vec<Heard>, String> {
 }
 
 /// The transcript is what was heard of each utterance, in order, and little less where speech was cut.
-fn check_agent(world: &World, call: u32, record: &CallRecord, heard: &[Heard], findings: &mut Findings) {
+///
+/// What was cut may be said again, so that there is more than one way to divide the transcript among what was heard: one
+/// must fit.
+fn check_agent(
+    world: &World,
+    call: u32,
+    record: &CallRecord,
+    heard: &[Heard],
+    unaccounted_max: Duration,
+    findings: &mut Findings,
+) {
     let transcript = words_of(record, Speaker::Agent);
-    let mut rest = transcript.as_slice();
+    let word = FRAME_DURATION * u32::try_from(world.plan.frames_per_word).unwrap_or(1);
+    let mut places = BTreeSet::from([0]);
     for utterance in heard {
         let words = world.said.words(utterance.utterance);
-        let spoken = words.iter().take(utterance.ends.len());
-        let kept = spoken.zip(rest).take_while(|(heard, written)| heard == written).count();
-        rest = &rest[kept..];
-        let (Some(last), Some(first)) = (utterance.ends.last(), utterance.ends.get(kept)) else { continue };
-        let word = Duration::from_millis(20) * u32::try_from(world.plan.frames_per_word).unwrap_or(1);
-        let unaccounted = last.saturating_since(*first) + word;
-        if unaccounted > UNACCOUNTED_MAX {
-            let missing = words.get(kept).cloned().unwrap_or_default();
-            findings.add(
-                call,
-                format!(
-                    "{} ms from \"{missing}\" on were heard and are not in the transcript",
-                    unaccounted.as_millis()
-                ),
-            );
+        let spoken = &words[..utterance.ends.len().min(words.len())];
+        // What is unaccounted for is at the end.
+        let ends = &utterance.ends;
+        let since = |kept: usize| match (ends.get(kept), ends.last()) {
+            (Some(first), Some(last)) => last.saturating_since(*first) + word,
+            _ => Duration::ZERO,
+        };
+        let next: BTreeSet<usize> = places
+            .iter()
+            .flat_map(|place| {
+                let fitting = spoken.iter().zip(&transcript[*place..]).take_while(|(heard, written)| heard == written);
+                (0..=fitting.count()).filter(|kept| since(*kept) <= unaccounted_max).map(move |kept| place + kept)
+            })
+            .collect();
+        if next.is_empty() {
+            let place = places.last().copied().unwrap_or(0);
+            let expected = transcript[place..].first().copied().unwrap_or("its end");
+            findings.add(call, format!("heard {spoken:?} where the transcript goes on with \"{expected}\""));
+            return;
         }
+        places = next;
     }
-    if let Some(word) = rest.first() {
-        findings.add(call, format!("\"{word}\" is in the transcript and was not heard, as are {} words", rest.len()));
+    if !places.contains(&transcript.len()) {
+        let place = places.last().copied().unwrap_or(0);
+        findings.add(call, format!("{:?} is in the transcript and was not heard", &transcript[place..]));
     }
 }
 

@@ -2,13 +2,14 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use offhook::call::record::EndReason;
-use offhook::call::{CallRecord, Input, Outcome, Policy, Progress};
+use offhook::call::{CallRecord, Control, Input, Outcome, Policy, Progress};
 use offhook::journal::explain::explain;
 use offhook::journal::{Entry, Journal, MAGIC, Tail, Writer, redact, replay, rerun};
-use offhook::provider::llm::ToolCall;
+use offhook::provider::llm::{LlmEvent, ToolCall};
 use offhook::provider::telephony::HangupCause;
 use offhook_testkit::machine::{self, Stage};
 use proptest::prelude::*;
@@ -124,6 +125,26 @@ fn frequent_entries_take_some_bytes() {
         };
         assert!(item.len() <= most, "{entry:?} takes {}", item.len());
     }
+}
+
+#[test]
+fn a_minute_of_conversation_takes_two_kilobytes() {
+    let stage = machine::conversation(20);
+    let minutes = stage.call.record().duration_ms as f64 / 60_000.0;
+    let items = stage.journal().to_log();
+    let bytes: usize = items.iter().skip(1).map(|item| item.len() + 1).sum();
+    let inputs = stage.entries().iter().filter_map(|entry| match entry {
+        Entry::Input { at, input } => Some(serde_json::json!({ "entry": "input", "at": at, "input": input })),
+        _ => None,
+    });
+    let json: usize = inputs.map(|input| input.to_string().len() + 1).sum();
+    let (bytes, json) = (bytes as f64 / minutes, json as f64 / minutes);
+    assert!(
+        bytes < 200.0 && json > 5.0 * bytes,
+        "{bytes:.0} bytes a minute, as JSON {json:.0}, {} items in {minutes:.2} min, start {}",
+        items.len(),
+        items[0].len()
+    );
 }
 
 #[test]
@@ -313,6 +334,31 @@ fn arguments_stay_what_they_are_for_the_call() {
     }
 }
 
+/// The words of at least four letters that people, the model and the prompts say, without those by which a call decides.
+fn words(journal: &Journal) -> BTreeSet<String> {
+    let deciding = ["five", "hello", "number", "please", "three", "what"];
+    let texts = journal.entries.iter().filter_map(|entry| match entry {
+        Entry::Input { input: Input::Progress(_, progress), .. } => match progress {
+            Progress::Final { text, .. } | Progress::Interim { text } => Some(text.clone()),
+            Progress::Generated(LlmEvent::Text(text)) => Some(text.clone()),
+            Progress::Generated(LlmEvent::ToolCall(call)) => Some(call.arguments.clone()),
+            _ => None,
+        },
+        Entry::Input { input: Input::Control(Control::Say { text, .. }), .. } => Some(text.clone()),
+        Entry::Input { input: Input::Control(Control::Transfer { brief, .. }), .. } => Some(brief.clone()),
+        Entry::Input { input: Input::Completed(_, Outcome::Function(value)), .. } => Some(value.to_string()),
+        Entry::Start { config, .. } => {
+            Some(format!("{:?} {} {}", config.greeting, config.system_prompt, config.policy.apology))
+        }
+        _ => None,
+    });
+    let texts: Vec<_> = texts.map(|text| text.to_lowercase()).collect();
+    let words = texts.iter().flat_map(|text| text.split(|character: char| !character.is_alphanumeric()));
+    let names = ["check", "appointment", "target", "desk", "doctor", "digits", "language", "name", "some"];
+    let told = words.filter(|word| word.chars().count() >= 4 && !deciding.contains(word) && !names.contains(word));
+    told.map(str::to_owned).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -345,10 +391,8 @@ proptest! {
         let journal = offhook_testkit::chaos::journal(&bytes);
         let redacted = redact(&journal).unwrap();
         prop_assert_eq!(redacted.verify().unwrap().difference, None);
-        let file = String::from_utf8_lossy(&redacted.to_file()).to_lowercase();
-        for word in ["tomorrow", "caf\u{e9}", "morning", "sorry", "somebody", "622150001000"] {
-            prop_assert!(!file.contains(word), "{}", word);
-        }
+        let left = words(&redacted).intersection(&words(&journal)).cloned().collect::<Vec<_>>();
+        prop_assert!(left.is_empty(), "{:?}", left);
     }
 
     #[test]

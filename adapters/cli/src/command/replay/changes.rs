@@ -12,7 +12,7 @@ use crate::args::Setting;
 use crate::failure::Outcome;
 
 /// The real call and the other one.
-pub struct Changes {
+pub(super) struct Changes {
     /// What was first done otherwise: what it was, and what it would have been.
     first: (Option<Line>, Option<Line>),
     other: Rerun,
@@ -28,7 +28,7 @@ enum Said<'a> {
 
 impl Changes {
     /// Of the call of `entries`.
-    pub fn new(entries: &[Entry], other: Rerun) -> Outcome<Self> {
+    pub(super) fn new(entries: &[Entry], other: Rerun) -> Outcome<Self> {
         let real = replay(entries.iter().cloned())?.call.record();
         let told = |entries: &[Entry]| -> Outcome<Vec<Line>> {
             let lines = explain(entries.iter().cloned())?;
@@ -41,7 +41,7 @@ impl Changes {
     }
 
     /// One line of JSON.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let call = |record: &CallRecord| {
             json!({
                 "barge_ins": record.barge_ins,
@@ -64,7 +64,7 @@ impl Changes {
     }
 
     /// Some lines for people. The last says what to believe.
-    pub fn to_text(&self, settings: &[Setting]) -> String {
+    pub(super) fn to_text(&self, settings: &[Setting]) -> String {
         let settings: Vec<_> = settings.iter().map(|set| format!("{}={}", set.path, set.value)).collect();
         let Some(diverged) = self.other.diverged else {
             return format!("{} would have changed nothing", settings.join(" "));

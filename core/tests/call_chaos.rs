@@ -13,4 +13,12 @@ proptest! {
             return Err(TestCaseError::fail(problem));
         }
     }
+
+    /// The same of a conversation, in which the transcript holds exactly the words that the caller has heard.
+    #[test]
+    fn any_conversation_is_written_down_as_it_was_heard(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        if let Err(problem) = offhook_testkit::chaos::converse(&bytes) {
+            return Err(TestCaseError::fail(problem));
+        }
+    }
 }

@@ -493,3 +493,20 @@ fn an_interrupted_goodbye_does_not_end_a_later_answer() {
     assert_eq!(stage.call.phase(), Phase::Connected);
     stage.finish_and_check().unwrap();
 }
+
+#[test]
+fn a_timer_that_is_late_bills_nothing_beyond_a_limit() {
+    let mut policy = Policy::default();
+    policy.silence.prompts_max = 0;
+    let mut stage = Stage::new(machine::config(policy), machine::inbound());
+    stage.complete("reserve", Outcome::Reserved { granted: Duration::from_secs(12) });
+    stage.complete("answer", Outcome::Done);
+    stage.complete("report_answered", Outcome::Done);
+    stage.complete("open_media", Outcome::Done);
+    stage.play();
+    stage.oversleep(Duration::from_secs(100));
+    stage.input(Input::Dtmf('1'.try_into().unwrap()));
+    let record = stage.call.record();
+    assert_eq!((record.end_reason, record.talk_time_ms), (Some(EndReason::Silence), 10_780));
+    stage.finish_and_check().unwrap();
+}

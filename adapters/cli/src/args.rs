@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::simulate::Faults;
 use crate::failure::{Failure, Outcome};
 
 /// Where carriers connect unless told otherwise: a free port of this machine alone.
@@ -31,6 +33,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Fetch the speech models into your cache folder
     Setup,
+    /// Simulate calls by the million, with faults, and check every invariant
+    Simulate(SimulateArgs),
 }
 
 /// `offhook demo`
@@ -63,6 +67,38 @@ pub struct CallArgs {
     /// What every command with a call takes.
     #[command(flatten)]
     pub options: Options,
+}
+
+/// `offhook simulate`
+#[derive(Args, Clone, Debug)]
+pub struct SimulateArgs {
+    /// How many calls
+    #[arg(long, value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u64).range(1..))]
+    pub calls: u64,
+
+    /// Where all randomness comes from; a fresh one unless told
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+
+    /// What may go wrong: all, none, or a list such as store,media
+    #[arg(long, value_name = "LIST", default_value = "all")]
+    pub faults: Faults,
+
+    /// Threads to run on; all cores unless told
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroU16>,
+
+    /// Print one JSON object at the end and nothing else on stdout
+    #[arg(long)]
+    pub json: bool,
+
+    /// Leave out the progress
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Where to write a failing world, not the current folder
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
 }
 
 /// `offhook replay`
@@ -172,7 +208,7 @@ where
     match error.kind() {
         DisplayHelp | DisplayVersion => Ok(Err(text.ansi().to_string())),
         DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::usage("say what to do: call, demo, replay or setup (--help says more)"))
+            Err(Failure::usage("say what to do: call, demo, replay, setup or simulate (--help says more)"))
         }
         _ => Err(Failure::usage(first_paragraph(&text.to_string()))),
     }
@@ -246,6 +282,20 @@ mod tests {
         assert!(refused(&["replay", "x", "--set", "silence"]).contains("PATH=VALUE"));
         assert!(refused(&["replay", "x", "--explain", "--redact", "y"]).contains("--redact"));
         assert!(refused(&[]).contains("demo"));
+    }
+
+    #[test]
+    fn simulate_takes_faults_by_name() {
+        let Command::Simulate(args) =
+            parsed(&["simulate", "--calls", "7", "--seed", "9", "--faults", "store,http"]).command
+        else {
+            panic!("not a simulation");
+        };
+        assert_eq!((args.calls, args.seed, args.faults.to_string()), (7, Some(9), "store, http".to_owned()));
+        assert!(refused(&["simulate", "--faults", "weather"]).contains("weather"));
+        assert!(refused(&["simulate", "--calls", "0"]).contains("--calls"));
+        assert!(refused(&["simulate", "--threads", "0"]).contains("--threads"));
+        assert!(refused(&["simulate", "--seed", "x"]).contains("--seed"));
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn execute(cli: Cli) -> Outcome<()> {
             Command::Demo(args) => command::demo::run(args).await,
             Command::Replay(args) => command::replay::run(args).await,
             Command::Setup => command::setup::run().await,
+            Command::Simulate(args) => command::simulate::run(&args),
         }
     });
     // Whatever still waits somewhere does not hold the program.

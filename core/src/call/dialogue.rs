@@ -85,6 +85,11 @@ impl Dialogue {
         self.items.push(Item::Tool { call_id, content });
     }
 
+    /// How many entries there are, heard or not.
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
     /// Begins an utterance and returns its index.
     pub(super) fn open_agent(&mut self) -> usize {
         self.items.push(Item::Agent(Utterance { open: true, ..Utterance::default() }));
@@ -134,27 +139,27 @@ impl Dialogue {
         utterance.heard = utterance.heard.max(end);
     }
 
-    /// Closes all utterances for good. Returns those that were heard in part.
+    /// Closes all utterances for good. Returns those of which something was heard.
     pub(super) fn cut(&mut self) -> Vec<usize> {
         let cut = self.close();
         self.forget_unheard();
         cut
     }
 
-    /// Closes all utterances; [`Dialogue::reopen`] may take that back. Returns those that were heard in part.
+    /// Closes all utterances; [`Dialogue::reopen`] may take that back. Returns those of which something was heard.
     pub(super) fn close(&mut self) -> Vec<usize> {
-        let mut cut = Vec::new();
+        let mut heard = Vec::new();
         for (index, item) in self.items.iter_mut().enumerate() {
             if let Item::Agent(utterance) = item
                 && utterance.open
             {
                 utterance.open = false;
-                if utterance.is_cut() && utterance.heard > 0 {
-                    cut.push(index);
+                if utterance.heard > 0 {
+                    heard.push(index);
                 }
             }
         }
-        cut
+        heard
     }
 
     /// Forgets the last utterances if nothing of them was heard and they called no tool.

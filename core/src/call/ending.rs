@@ -8,7 +8,6 @@ use super::transfer::{Origin, Wish};
 use super::turn::AfterSpeech;
 use super::{Call, CallEventKind, Command, DecisionKind, End, Phase, SETTLE_ATTEMPTS_MAX, SETTLE_BACKOFF, Timer};
 use crate::provider::telephony::HangupCause;
-use crate::time::Instant;
 
 /// What a call that ends does not wait for.
 const SET_UP: [Role; 9] = [
@@ -24,16 +23,11 @@ const SET_UP: [Role; 9] = [
 ];
 
 impl Call {
-    pub(super) fn expired(&mut self, deadline: Instant, timer: Timer) {
+    pub(super) fn expired(&mut self, timer: Timer) {
         let (system, timed_out) = (HangupParty::System, HangupCause::RECOVERY_ON_TIMER_EXPIRY);
         match timer {
-            Timer::Credits => {
-                // The talk ends when the credits do, however late the timer fires.
-                self.finish_at(deadline, HangupCause::NORMAL_CLEARING, system, EndReason::CreditsExhausted);
-            }
-            Timer::Duration => {
-                self.finish_at(deadline, HangupCause::NORMAL_CLEARING, system, EndReason::MaxDuration);
-            }
+            Timer::Credits => self.finish(HangupCause::NORMAL_CLEARING, system, EndReason::CreditsExhausted),
+            Timer::Duration => self.finish(HangupCause::NORMAL_CLEARING, system, EndReason::MaxDuration),
             Timer::Hold => self.resume(),
             Timer::HoldPrompt => self.hold_prompt(),
             Timer::InterDigit => self.keys_paused(),
@@ -105,13 +99,11 @@ impl Call {
     }
 
     pub(super) fn finish(&mut self, cause: HangupCause, party: HangupParty, reason: EndReason) {
-        self.finish_at(self.now, cause, party, reason);
-    }
-
-    pub(super) fn finish_at(&mut self, at: Instant, cause: HangupCause, party: HangupParty, reason: EndReason) {
         if self.end.is_some() {
             return;
         }
+        // An end by a timer is dated when it was due: what comes of a late wake-up is not billed.
+        let at = self.due.unwrap_or(self.now);
         self.end = Some(End { at, cause, party, reason });
         self.shared.explain(self.now, || DecisionKind::End { reason });
         self.screener = None;

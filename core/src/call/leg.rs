@@ -243,11 +243,11 @@ impl Call {
             Progress::Final { text, .. } => screener.words(&text, true),
             Progress::Interim { text } => screener.words(&text, false),
             Progress::SpeechEnded { at } => {
-                screener.speech_ended(at.min(self.now), timers);
-                if !self.shared.outbox.is_open(Role::Finalize) {
+                let verdict = screener.speech_ended(at.min(self.now), timers);
+                if verdict.is_none() && !self.shared.outbox.is_open(Role::Finalize) {
                     self.shared.outbox.start(Command::Finalize);
                 }
-                None
+                verdict
             }
             Progress::SpeechStarted { at } => {
                 screener.speech_started(at.min(self.now), timers);

@@ -68,6 +68,8 @@ pub struct Call {
     offer: Offer,
     phase: Phase,
     now: Instant,
+    /// When the timer was due that is being handled.
+    due: Option<Instant>,
     turn: Turn,
     screener: Option<Screener>,
     answered_at: Option<Instant>,
@@ -115,6 +117,7 @@ impl Call {
             offer,
             phase,
             now: start,
+            due: None,
             turn: Turn::new(),
             screener: None,
             answered_at: None,
@@ -167,8 +170,10 @@ impl Call {
             };
             let due = self.shared.since_start(deadline);
             self.shared.explain(self.now, || DecisionKind::Expired { deadline: due, timer });
-            self.expired(deadline, timer);
+            self.due = Some(deadline);
+            self.expired(timer);
             self.follow_up();
+            self.due = None;
         }
     }
 

@@ -124,32 +124,39 @@ impl Screener {
         }
     }
 
-    pub(super) fn speech_ended(&mut self, at: Instant, timers: &mut Timers) {
+    pub(super) fn speech_ended(&mut self, at: Instant, timers: &mut Timers) -> Option<Verdict> {
         self.greeting.stopped = Some(at);
         match (self.state, &self.policy.on_machine) {
             (State::Beep { deadline }, OnMachine::LeaveMessage(voicemail)) => {
                 timers.set(Timer::Screening, deadline.min(at + voicemail.silence));
             }
+            (State::Greeting, _) if !self.greeting.text.is_empty() => {
+                return Some(Verdict::AnsweredBy(AnsweredBy::Human));
+            }
             (State::Greeting, _) => timers.set(Timer::Screening, at + self.policy.words_timeout),
             _ => {}
         }
+        None
     }
 
     /// Words so far, or settled ones.
     pub(super) fn words(&mut self, text: &str, is_final: bool) -> Option<Verdict> {
-        let heard = classify(text)?;
+        let all = format!("{} {}", self.greeting.text, text.trim()).trim().to_owned();
+        let heard = classify(&all).filter(|_| !text.trim().is_empty())?;
         match (self.state, heard) {
             (State::Beep { .. }, _) => None,
             (State::Owner, AnsweredBy::Human) if is_final => {
-                text.clone_into(&mut self.greeting.text);
+                self.greeting.text = all;
                 Some(Verdict::AnsweredBy(AnsweredBy::Human))
             }
             (State::Owner, AnsweredBy::Machine) if is_final => Some(Verdict::OwnerAbsent),
             (State::Owner, _) => None,
-            (_, AnsweredBy::Human) if !is_final || self.greeting.stopped.is_none() => None,
+            (_, AnsweredBy::Human) if !is_final => None,
             (_, heard) => {
-                text.clone_into(&mut self.greeting.text);
-                Some(Verdict::AnsweredBy(heard))
+                self.greeting.text = all;
+                // A person may turn out to be a machine that talks on.
+                let is_clear = heard != AnsweredBy::Human || self.greeting.stopped.is_some();
+                is_clear.then_some(Verdict::AnsweredBy(heard))
             }
         }
     }

@@ -483,7 +483,8 @@ impl Driver {
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot { leg: self.leg.clone(), record: self.call.record() }
+        let human = self.consult.as_ref().map(|consult| consult.leg.clone());
+        Snapshot { legs: self.leg.iter().cloned().chain(human).collect(), record: self.call.record() }
     }
 
     fn session(&mut self) -> Result<&mut MediaSession> {
@@ -514,7 +515,10 @@ impl Driver {
     fn consulted(&mut self, now: Instant, id: CommandId, step: ConsultStep) {
         let marks = self.telephony().capabilities().marks;
         match (step, &mut self.consult) {
-            (ConsultStep::Dialled(leg), _) => self.consult = Some(Consult::new(id, leg)),
+            (ConsultStep::Dialled(leg), _) => {
+                self.consult = Some(Consult::new(id, leg));
+                self.lease.hurry(now);
+            }
             (ConsultStep::Media(media), Some(consult)) if consult.id == id => consult.join(now, *media, marks),
             (ConsultStep::Media(_), _) => {}
         }

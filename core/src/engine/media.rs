@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::audio::codec::{self, Decoder};
 use crate::audio::vad::{EnergyVad, EnergyVadSettings, VadEvent};
 use crate::audio::{BeepDetector, FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
-use crate::call::{CommandId, Input, Outcome, Progress};
-use crate::error::Result;
+use crate::call::{CommandId, Failure, Input, Outcome, Progress};
+use crate::error::{Error, ErrorKind, Result};
 use crate::provider::stt::{SttEvent, SttInput};
 use crate::provider::telephony::{HangupCause, Media, MediaCommand, MediaEvent};
 use crate::provider::tts::TtsEvent;
@@ -61,6 +61,8 @@ pub(super) struct MediaSession {
 
 /// A piece of speech that is being synthesised.
 struct Voice {
+    /// It has words, and no sound of them has come.
+    is_mute: bool,
     resampler: Resampler,
     samples: Vec<i16>,
 }
@@ -407,7 +409,8 @@ impl MediaSession {
     /// Queues a piece of speech that will come at `rate_hz`.
     pub(super) fn begin_speech(&mut self, id: CommandId, text: &str, rate_hz: u32) -> Result<()> {
         let resampler = Resampler::new(rate_hz, self.media.format.rate_hz)?;
-        self.voices.insert(id, Voice { resampler, samples: Vec::new() });
+        let is_mute = text.contains(char::is_alphanumeric);
+        self.voices.insert(id, Voice { is_mute, resampler, samples: Vec::new() });
         self.playout.begin(id.get(), text);
         Ok(())
     }
@@ -418,11 +421,18 @@ impl MediaSession {
         voice.samples.clear();
         match event {
             Some(TtsEvent::Audio(samples)) => {
+                voice.is_mute &= samples.is_empty();
                 voice.resampler.process(&samples, &mut voice.samples);
                 self.playout.push(id.get(), &voice.samples);
             }
             Some(TtsEvent::Characters(_)) => {}
             Some(TtsEvent::Spoken { text_end, at }) => self.playout.align(id.get(), text_end, at),
+            None if voice.is_mute => {
+                // Words that were never played must not pass for heard.
+                let error = Error::new(ErrorKind::Unexpected, "tts.synthesize", "the synthesiser made no sound");
+                self.cancel_speech(id);
+                self.inputs.push_back(Input::Failed(id, Failure::from(&error)));
+            }
             None => {
                 voice.resampler.flush(&mut voice.samples);
                 self.playout.push(id.get(), &voice.samples);

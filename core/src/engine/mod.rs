@@ -1,6 +1,7 @@
 //! The engine: calls on real providers.
 
 mod consult;
+mod dispatcher;
 mod driver;
 mod handle;
 mod job;
@@ -16,7 +17,7 @@ pub use handle::{CallHandle, EVENTS_MAX};
 
 use self::driver::Driver;
 use crate::billing::Increment;
-use crate::call::Offer;
+use crate::call::{CallConfig, Offer};
 use crate::error::Result;
 use crate::ids::{CallId, TenantId};
 use crate::provider::telephony::{E164, IncomingCall};
@@ -27,6 +28,7 @@ use crate::service::calls::Calls;
 use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
 use crate::service::recovery::{LiveCalls, Recovery};
+use crate::service::tasks::Tasks;
 use crate::service::webhooks::Webhooks;
 
 /// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
@@ -92,6 +94,7 @@ struct EngineShared {
     lease: Duration,
     live: LiveCalls,
     providers: Providers,
+    tasks: Tasks,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
     _running: async_channel::Sender<()>,
@@ -112,7 +115,16 @@ impl Engine {
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), providers.http.clone());
         let agents = Agents::new(store.clone());
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
-        let calls = Calls::new(runtime.clone(), store.clone(), webhooks.clone(), capacity.clone(), increment, lease);
+        let tasks = Tasks::new(runtime.clone(), store.clone());
+        let calls = Calls::new(
+            runtime.clone(),
+            store.clone(),
+            webhooks.clone(),
+            capacity.clone(),
+            tasks.clone(),
+            increment,
+            lease,
+        );
         let credits = Credits::new(runtime.clone(), store.clone());
         let live = LiveCalls::default();
         let recovery = Recovery {
@@ -125,10 +137,25 @@ impl Engine {
         };
         let (running, stop) = async_channel::bounded(1);
         runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop.clone())));
-        runtime.spawn("recovery", Box::pin(recovery.run(stop)));
-        let shared =
-            EngineShared { agents, calls, capacity, credits, lease, live, providers, webhooks, _running: running };
-        Self { shared: Arc::new(shared) }
+        runtime.spawn("recovery", Box::pin(recovery.run(stop.clone())));
+        let shared = EngineShared {
+            agents,
+            calls,
+            capacity,
+            credits,
+            lease,
+            live,
+            providers,
+            tasks,
+            webhooks,
+            _running: running,
+        };
+        let shared = Arc::new(shared);
+        if shared.providers.telephony.capabilities().dial {
+            let dispatcher = dispatcher::run(Arc::downgrade(&shared), runtime.clone(), stop);
+            runtime.spawn("dispatcher", Box::pin(dispatcher));
+        }
+        Self { shared }
     }
 
     /// Lets `agent` hold an incoming call. Returns at once; the call runs on the engine's runtime, also when the handle
@@ -165,18 +192,26 @@ impl Engine {
         &self.shared.credits
     }
 
+    /// Wishes to call somebody. They are dialled by any engine on the store whose carrier dials.
+    pub fn tasks(&self) -> &Tasks {
+        &self.shared.tasks
+    }
+
     /// Webhooks.
     pub fn webhooks(&self) -> &Webhooks {
         &self.shared.webhooks
     }
 
     fn start(&self, tenant: TenantId, agent: Arc<Agent>, offer: Offer) -> Result<CallHandle> {
-        let runtime = self.shared.providers.runtime.clone();
-        let id = CallId::generate(&*runtime);
-        let config = agent.configure(tenant, id, &offer, runtime.wall_clock())?;
-        let (handle, ends) = CallHandle::new(id);
+        let runtime = &*self.shared.providers.runtime;
+        let config = agent.configure(tenant, CallId::generate(runtime), &offer, runtime.wall_clock())?;
+        Ok(self.run(agent, config, offer))
+    }
+
+    fn run(&self, agent: Arc<Agent>, config: CallConfig, offer: Offer) -> CallHandle {
+        let (handle, ends) = CallHandle::new(config.id);
         let driver = Driver::new(self.clone(), agent, config, offer, ends);
-        runtime.spawn("call", Box::pin(driver.run()));
-        Ok(handle)
+        self.shared.providers.runtime.spawn("call", Box::pin(driver.run()));
+        handle
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::balance_of;
+use super::tasks::Tasks;
 use super::webhooks::{EventName, Webhooks, from_value, to_value};
 use crate::billing::{Account, EntryKind, Increment, Posting};
 use crate::call::{CallRecord, LedgerSummary};
@@ -39,6 +40,7 @@ pub struct Calls {
     lease: Duration,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
+    tasks: Tasks,
     webhooks: Webhooks,
 }
 
@@ -53,8 +55,8 @@ pub struct StoredCall {
     pub lease: Option<Lease>,
     /// The settlement, once it is made.
     pub ledger: Option<LedgerSummary>,
-    /// The carrier's name for the leg, once it is known.
-    pub leg: Option<LegId>,
+    /// The carrier's names for the legs that the engine holds, as far as they are known.
+    pub legs: Vec<LegId>,
     /// The call, as of the last renewal of its lease at the latest.
     pub record: CallRecord,
 }
@@ -71,7 +73,7 @@ pub struct Lease {
 /// What a live call is at this moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) leg: Option<LegId>,
+    pub(crate) legs: Vec<LegId>,
     pub(crate) record: CallRecord,
 }
 
@@ -90,10 +92,11 @@ impl Calls {
         store: Arc<dyn Store>,
         webhooks: Webhooks,
         capacity: Capacity,
+        tasks: Tasks,
         increment: Increment,
         lease: Duration,
     ) -> Self {
-        Self { capacity, engine: EngineId::generate(&*runtime), increment, lease, runtime, store, webhooks }
+        Self { capacity, engine: EngineId::generate(&*runtime), increment, lease, runtime, store, tasks, webhooks }
     }
 
     /// The call, if there is one.
@@ -137,7 +140,7 @@ impl Calls {
     }
 
     async fn try_reserve(&self, live: &Snapshot, wanted: Duration, limits: &Limits) -> Result<Duration> {
-        let Snapshot { leg, record } = live;
+        let Snapshot { legs, record } = live;
         let tenant = record.tenant;
         let wanted_ms = i64::try_from(millis(wanted)).unwrap_or(i64::MAX);
         for _ in 0..CONFLICTS_MAX {
@@ -149,11 +152,12 @@ impl Calls {
             let now = self.runtime.wall_clock();
             let lease = Some(Lease { holder: self.engine, renewed_at: now });
             let stored =
-                StoredCall { before_ms, held_ms, lease, ledger: None, leg: leg.clone(), record: record.clone() };
+                StoredCall { before_ms, held_ms, lease, ledger: None, legs: legs.clone(), record: record.clone() };
             let mut batch = Batch::default();
             self.capacity.take(&mut batch, tenant, limits);
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.posting(record, EntryKind::Hold, held_ms).post(&mut batch);
+            self.tasks.begin(&mut batch, record, now).await?;
             self.webhooks.enqueue(&mut batch, record, EventName::CallStarted, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
@@ -222,7 +226,7 @@ impl Calls {
                 Some(lease) if lease.holder == self.engine => lease.renewed_at = now,
                 _ => return Ok(Renewal::Lost),
             }
-            stored.leg.clone_from(&live.leg);
+            stored.legs.clone_from(&live.legs);
             stored.record.clone_from(&live.record);
             let mut batch = Batch::default();
             batch.put(self.put(Expect::Revision(row.revision), &stored, now)?);
@@ -244,7 +248,10 @@ impl Calls {
             None => {
                 let before_ms = self.available(record.tenant).await?;
                 let record = record.clone();
-                (Expect::Absent, StoredCall { before_ms, held_ms: 0, lease: None, ledger: None, leg: None, record })
+                (
+                    Expect::Absent,
+                    StoredCall { before_ms, held_ms: 0, lease: None, ledger: None, legs: Vec::new(), record },
+                )
             }
         };
         stored.record = record.clone();
@@ -269,6 +276,7 @@ impl Calls {
         stored.ledger = Some(ledger);
         let now = self.runtime.wall_clock();
         batch.put(self.put(expect, &stored, now)?);
+        self.tasks.end(&mut batch, record, now).await?;
         self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
         self.store.commit(batch).await?;
         self.capacity.slots_came_free();

@@ -65,7 +65,7 @@ pub enum WhenFull {
     Reject,
 }
 
-/// How many calls go on.
+/// A number of calls.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Occupancy {
     /// Of all tenants.
@@ -124,14 +124,15 @@ impl Capacity {
         Ok(Occupancy { all: count(all), tenant: count(tenant) })
     }
 
-    /// How many calls of the tenant may begin now that nobody waits for; at most `wanted`.
-    pub(super) async fn free(&self, tenant: TenantId, wanted: u32) -> Result<u32> {
+    /// How many calls may begin now that nobody waits for.
+    pub(crate) async fn room(&self, tenant: TenantId) -> Result<Occupancy> {
         if !self.line().waiting.is_empty() {
-            return Ok(0);
+            return Ok(Occupancy::default());
         }
         let (limits, occupancy) = (self.limits(tenant).await?, self.occupancy(tenant).await?);
-        let free = |max: Option<u32>, taken: u32| max.map_or(wanted, |max| max.saturating_sub(taken));
-        Ok(wanted.min(free(limits.calls_max, occupancy.tenant)).min(free(self.calls_max, occupancy.all)))
+        let room = |max: Option<u32>, taken: u32| max.map_or(u32::MAX, |max| max.saturating_sub(taken));
+        let (all, tenant) = (room(self.calls_max, occupancy.all), room(limits.calls_max, occupancy.tenant));
+        Ok(Occupancy { all, tenant: tenant.min(all) })
     }
 
     /// Adds the taking of a slot to `batch`, which then fails with `RateLimited` when there is none.

@@ -7,6 +7,7 @@ pub mod credits;
 pub mod functions;
 pub mod hours;
 pub(crate) mod recovery;
+pub mod tasks;
 pub mod webhooks;
 
 use crate::billing::ledger::ENTRY;
@@ -22,6 +23,9 @@ pub fn schema() -> Schema {
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(capacity::LIMITS, &[]),
             kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
+            kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),
+            kind(tasks::TASK_KEY, &[]),
+            kind(tasks::TASK_QUEUE, &[]),
             kind(webhooks::DELIVERY, &[("call", Text), ("endpoint", Text), ("state", Text)]),
             kind(webhooks::ENDPOINT, &[]),
         ],

@@ -115,7 +115,7 @@ impl Recovery {
         }
         let Some(stored) = self.calls.take_over(row).await? else { return Ok(()) };
         let journal = self.read_journal(&stored).await?;
-        self.hang_up(leg_of(&stored, &journal)).await;
+        self.hang_up(legs_of(&stored, &journal)).await;
         let record = match self.run_again(&stored, journal).await {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::Rejected => {
@@ -179,13 +179,15 @@ impl Recovery {
         })
     }
 
-    /// The carrier may have noticed by itself, and may not know the leg any more: what it says does not matter.
-    async fn hang_up(&self, leg: Option<LegId>) {
-        let Some(leg) = leg else { return };
-        let hang_up = self.telephony.hang_up(leg, HangupCause::TEMPORARY_FAILURE);
-        if let Err(error) = runtime::timeout(&*self.runtime, HANG_UP_TIMEOUT, "recovery.hang_up", hang_up).await {
-            tracing::debug!(%error, "the leg of an orphaned call could not be taken down");
-        }
+    /// The carrier may have noticed by itself, and may not know the legs any more: what it says does not matter.
+    async fn hang_up(&self, legs: BTreeSet<LegId>) {
+        let hang_ups = legs.into_iter().map(async |leg| {
+            let hang_up = self.telephony.hang_up(leg, HangupCause::TEMPORARY_FAILURE);
+            if let Err(error) = runtime::timeout(&*self.runtime, HANG_UP_TIMEOUT, "recovery.hang_up", hang_up).await {
+                tracing::debug!(%error, "a leg of an orphaned call could not be taken down");
+            }
+        });
+        futures_util::future::join_all(hang_ups).await;
     }
 }
 
@@ -193,17 +195,20 @@ fn log_of(stored: &StoredCall) -> LogKey {
     journal::log_key(stored.record.tenant, stored.record.id)
 }
 
-fn leg_of(stored: &StoredCall, journal: &[Entry]) -> Option<LegId> {
+fn legs_of(stored: &StoredCall, journal: &[Entry]) -> BTreeSet<LegId> {
     let offered = match journal.first() {
         Some(Entry::Start { offer: Offer::Inbound { leg, .. }, .. }) => Some(leg.clone()),
         _ => None,
     };
-    stored.leg.clone().or(offered)
+    stored.legs.iter().cloned().chain(offered).collect()
 }
 
+/// The stored record, ended when its call was last known to live, or when what was held for it was used up.
 fn stored_record(stored: StoredCall) -> CallRecord {
     let mut record = stored.record;
-    record.end_lost(stored.lease.map_or(record.started_at, |lease| lease.renewed_at));
+    let lived_until = stored.lease.map_or(record.started_at, |lease| lease.renewed_at);
+    let paid_until = record.answered_at.map(|at| at + Duration::from_millis(stored.held_ms.unsigned_abs()));
+    record.end_lost(paid_until.map_or(lived_until, |paid_until| paid_until.min(lived_until)));
     record
 }
 

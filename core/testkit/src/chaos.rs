@@ -69,7 +69,12 @@ fn stage(bytes: &[u8]) -> Stage {
         stage.set_up();
     }
     for step in steps.chunks_exact(STEP_BYTES) {
-        stage.wait(Duration::from_millis(u64::from(step[0]) * u64::from(step[0]) / 8));
+        let pause = Duration::from_millis(u64::from(step[0]) * u64::from(step[0]) / 8);
+        if step[1] < 0xe0 {
+            stage.wait(pause);
+        } else {
+            stage.oversleep(pause);
+        }
         if let Some(input) = input(&stage, step[1], usize::from(step[2]), step[3]) {
             stage.input(input);
         }
@@ -107,6 +112,73 @@ pub fn targets() -> Vec<TransferTarget> {
     };
     let warm = TransferMode::Warm { accept: DtmfDigit::try_from('1').ok() };
     [target("desk", TransferMode::Blind), target("doctor", warm)].into_iter().flatten().collect()
+}
+
+/// A conversation whose steps are spelled by `bytes`: everybody does what they can do then, in any order and at any time.
+/// It reaches deeper than [`run`], which is not so polite.
+///
+/// # Errors
+/// Names what did not hold.
+pub fn converse(bytes: &[u8]) -> Result<(), String> {
+    let (head, steps) = bytes.split_at(bytes.len().min(2));
+    let mut policy = Policy::default();
+    choose_turn_taking(&mut policy, head.first().copied().unwrap_or_default());
+    let choice = head.get(1).copied().unwrap_or_default();
+    policy.barge_in.enabled = choice & 7 != 0;
+    let mut config = machine::config(policy);
+    if choice & 8 != 0 {
+        config.greeting = None;
+    }
+    let mut stage = Stage::new(config, machine::inbound());
+    stage.set_up();
+    for step in steps.chunks_exact(STEP_BYTES - 1) {
+        stage.wait(Duration::from_millis(u64::from(step[0]) * u64::from(step[0]) / 16));
+        let Some((name, doing)) = line(&stage, step[1], step[2]) else { continue };
+        if let Some(id) = stage.find(name) {
+            stage.input(match doing {
+                Doing::Completes => Input::Completed(id, outcome(name, step[2])),
+                Doing::Fails => Input::Failed(id, failure(step[2])),
+                Doing::GetsOn(progress) => Input::Progress(id, progress),
+            });
+        } else if name == "say" {
+            let text = TEXTS[usize::from(step[2]) % TEXTS.len()].to_owned();
+            stage.input(Input::Control(Control::Say { text, interruptible: step[2] & 0x80 == 0 }));
+        }
+    }
+    stage.finish_and_check()
+}
+
+enum Doing {
+    Completes,
+    Fails,
+    GetsOn(Progress),
+}
+
+/// Whose line is next, and what it is.
+fn line(stage: &Stage, kind: u8, detail: u8) -> Option<(&'static str, Doing)> {
+    let text = TEXTS[usize::from(detail) % TEXTS.len()].to_owned();
+    let generated = |event| Some(("generate", Doing::GetsOn(Progress::Generated(event))));
+    let heard = |progress| Some(("listen", Doing::GetsOn(progress)));
+    match kind % 24 {
+        0..=2 => heard(Progress::SpeechStarted { at: stage.now }),
+        3..=5 => heard(Progress::SpeechEnded { at: stage.now }),
+        6 => heard(Progress::Interim { text }),
+        7..=9 => heard(Progress::Final { language: language(detail), text }),
+        10 => heard(Progress::EndOfTurn { percent: detail % 101 }),
+        11 => generated(LlmEvent::Text(text)),
+        12 => {
+            generated(LlmEvent::Text("We are open from nine to five. Except on Sundays, when we are not. ".to_owned()))
+        }
+        13 => generated(LlmEvent::Finished { reason: FinishReason::Stop }),
+        14 => generated(llm_event(detail & 0xf8 | 2, text)),
+        15..=16 => Some(("speak", Doing::GetsOn(Progress::Playing))),
+        17..=18 => Some(("speak", Doing::GetsOn(Progress::Heard { text_end: usize::from(detail) / 4 }))),
+        19..=20 => Some(("speak", Doing::Completes)),
+        21 => Some(("run_function", Doing::Completes)),
+        22 if detail < 64 => Some((["speak", "listen", "generate"][usize::from(detail) % 3], Doing::Fails)),
+        22 => Some(("say", Doing::Completes)),
+        _ => Some(("finalize", Doing::Completes)),
+    }
 }
 
 /// Each of the turn's policies in one of its forms.

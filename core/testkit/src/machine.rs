@@ -13,6 +13,9 @@ use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
 use offhook::provider::telephony::{HangupCause, LegId};
 use offhook::time::{Instant, Timestamp};
 
+use crate::hearing::Hearing;
+use crate::reference::Reference;
+
 /// A call on stage.
 #[derive(Debug)]
 pub struct Stage {
@@ -23,8 +26,10 @@ pub struct Stage {
     /// The virtual clock.
     pub now: Instant,
     entries: Vec<Entry>,
+    hearing: Hearing,
     open: BTreeMap<CommandId, Command>,
     outputs: Vec<Output>,
+    reference: Reference,
     settled: bool,
     stale: Vec<CommandId>,
     violations: Vec<String>,
@@ -84,21 +89,56 @@ pub fn conversation(turns: usize) -> Stage {
 impl Stage {
     /// A call that has just begun.
     pub fn new(config: CallConfig, offer: Offer) -> Self {
-        let now = Instant::from_micros(5_000_000);
+        Self::starting_at(Instant::from_micros(5_000_000), config, offer)
+    }
+
+    fn starting_at(now: Instant, config: CallConfig, offer: Offer) -> Self {
         let start = Entry::Start { at: now, config: Box::new(config.clone()), offer: offer.clone() };
+        let reference = Reference::new(now, &config);
         let mut stage = Self {
             call: Call::new(config, offer, now),
             entries: vec![start],
             events: Vec::new(),
+            hearing: Hearing::default(),
             now,
             open: BTreeMap::new(),
             outputs: Vec::new(),
+            reference,
             settled: false,
             stale: Vec::new(),
             violations: Vec::new(),
         };
         stage.drain();
         stage
+    }
+
+    /// A call that has been held, from its journal: what it was told is given to it again.
+    ///
+    /// # Errors
+    /// When the journal does not begin with its start, or starts twice.
+    pub fn replay(entries: impl IntoIterator<Item = Entry>) -> Result<Self, String> {
+        let mut entries = entries.into_iter();
+        let Some(Entry::Start { at, config, offer, .. }) = entries.next() else {
+            return Err("the journal does not begin with a start".to_owned());
+        };
+        let mut stage = Self::starting_at(at, *config, offer);
+        for entry in entries {
+            match entry {
+                Entry::End { .. } => {}
+                Entry::Input { at, input } => {
+                    stage.now = at;
+                    stage.input(input);
+                }
+                Entry::Start { .. } => return Err("the journal starts twice".to_owned()),
+                Entry::Timeout { at } => {
+                    stage.now = at;
+                    stage.entries.push(Entry::Timeout { at });
+                    stage.call.handle_timeout(at);
+                    stage.drain();
+                }
+            }
+        }
+        Ok(stage)
     }
 
     /// A call in conversation, after its greeting.
@@ -119,7 +159,7 @@ impl Stage {
 
     /// Completes everything after the end.
     pub fn tear_down(&mut self) {
-        for name in ["finish_listening", "listen", "hang_up"] {
+        for name in ["report_answered", "finish_listening", "listen", "hang_up"] {
             if self.find(name).is_some() {
                 self.complete(name, Outcome::Done);
             }
@@ -132,15 +172,25 @@ impl Stage {
 
     /// Gives an input now.
     pub fn input(&mut self, input: Input) {
+        // An input fires the timers that are late by itself, as the replay shows; here they come before it to be checked.
+        self.call.handle_timeout(self.now);
+        self.drain();
+        if let Input::Completed(id, _) | Input::Failed(id, _) | Input::Progress(id, _) = &input {
+            self.reference.handle_input(self.now, &input, self.open.get(id));
+        } else {
+            self.reference.handle_input(self.now, &input, None);
+        }
         if let Input::Completed(id, _) | Input::Failed(id, _) = &input
             && let Some(command) = self.open.remove(id)
         {
             self.settled |= matches!((command, &input), (Command::Settle(_), Input::Completed(_, Outcome::Settled(_))));
             self.stale.push(*id);
         }
+        self.hearing.input(&input);
         self.entries.push(Entry::Input { at: self.now, input: input.clone() });
         self.call.handle_input(self.now, input);
         self.drain();
+        self.violations.extend(self.reference.check_goes_on());
     }
 
     /// Lets time pass; timers fire at their deadlines.
@@ -153,6 +203,13 @@ impl Stage {
             self.drain();
         }
         self.now = until;
+        self.reference.handle_timeout(self.now);
+        self.violations.extend(self.reference.check_goes_on());
+    }
+
+    /// Time passes and nobody wakes the call: its timers fire late, with the next input.
+    pub fn oversleep(&mut self, duration: Duration) {
+        self.now = self.now + duration;
     }
 
     /// Completes the oldest open command of that name.
@@ -271,6 +328,11 @@ impl Stage {
         self.open.iter().find(|(_, command)| command.name() == name).map(|(id, _)| *id)
     }
 
+    /// The oldest open command of that name, itself.
+    pub fn command(&self, name: &str) -> Option<&Command> {
+        self.open.values().find(|command| command.name() == name)
+    }
+
     /// An open command, or one that is over, by a number of the caller's choice.
     pub fn pick(&self, number: usize) -> Option<(CommandId, &'static str)> {
         let open: Vec<_> = self.open.iter().map(|(id, command)| (*id, command.name())).collect();
@@ -285,7 +347,14 @@ impl Stage {
     pub fn finish_and_check(mut self) -> Result<(), String> {
         // Longer than all limits of the default policy together.
         self.wait(Duration::from_secs(7_200));
-        let mut problems = std::mem::take(&mut self.violations);
+        let mut problems = self.check();
+        problems.extend(self.check_replay());
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    }
+
+    /// What does not hold of a call that should have ended.
+    pub fn check(&self) -> Vec<String> {
+        let mut problems = self.violations.clone();
         if !self.call.is_ended() {
             problems.push(format!("the call has not ended: {:?}", self.call.phase()));
         }
@@ -300,8 +369,8 @@ impl Stage {
             problems.push(format!("{ended} terminal events, the last event is {:?}", self.events.last()));
         }
         problems.extend(self.check_record());
-        problems.extend(self.check_replay());
-        if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+        problems.extend(self.hearing.check(&self.call.record().transcript));
+        problems
     }
 
     fn check_record(&self) -> Vec<String> {
@@ -385,6 +454,7 @@ impl Stage {
                     }
                 }
             }
+            self.hearing.output(&output);
             self.outputs.push(output);
         }
         if !self.call.is_ended() && self.call.poll_timeout().is_none() {
@@ -397,6 +467,10 @@ impl Stage {
             && *phase <= last
         {
             self.violations.push(format!("from {last} back to {phase}"));
+        }
+        if event.kind == (CallEventKind::Phase { phase: Phase::Ending }) {
+            self.reference.handle_timeout(self.now);
+            self.violations.extend(self.reference.check_end(&self.call.record()));
         }
         self.events.push(event.clone());
     }

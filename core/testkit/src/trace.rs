@@ -26,7 +26,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use offhook::call::{Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
+use offhook::call::{ConsultEvent, Control, Failure, Input, LedgerSummary, Outcome, Policy, Progress};
 use offhook::error::{ErrorKind, Retry};
 use offhook::journal::explain::{Side, explain};
 use offhook::provider::llm::{FinishReason, LlmEvent, ToolCall};
@@ -43,7 +43,8 @@ tear down                   everything after the end goes well
 caller begins | stops       to speak
 caller interim TEXT         the recogniser so far
 caller said TEXT            the recogniser, settled
-caller presses KEY
+caller presses KEYS         50 ms apart
+caller beeps                as an answering machine does
 caller hangs up
 model says TEXT             the next piece
 model calls NAME JSON
@@ -52,7 +53,11 @@ agent sounds                the first sound of the oldest speech
 agent heard TEXT            up to there
 agent plays                 all speech is heard to its end, 60 ms a byte
 operator hangs up
+operator holds | resumes
+operator refuses CAUSE
 operator says TEXT
+operator transfers TARGET TEXT
+human rings | answers | leaves, human presses KEY, human refuses CAUSE
 media lost
 dial ringing | answered | early | CAUSE
 reserve grants DURATION
@@ -152,11 +157,23 @@ fn act(stage: &mut Stage, input: &str) -> Result<(), String> {
         ("tear", "down") => stage.tear_down(),
         ("agent", "plays") => stage.play(),
         ("caller", "presses") => {
-            let key = rest.chars().next().and_then(|key| DtmfDigit::try_from(key).ok());
-            stage.input(Input::Dtmf(key.ok_or("not a key")?));
+            for (index, digit) in rest.chars().enumerate() {
+                stage.wait(Duration::from_millis(if index == 0 { 0 } else { 50 }));
+                stage.input(Input::Dtmf(key(digit)?));
+            }
         }
+        ("caller", "beeps") => progress(stage, "listen", Progress::Beep)?,
         ("caller", "hangs") => stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING }),
         ("operator", "hangs") => stage.input(Input::Control(Control::HangUp)),
+        ("operator", "holds") => stage.input(Input::Control(Control::Hold)),
+        ("operator", "resumes") => stage.input(Input::Control(Control::Resume)),
+        ("operator", "refuses") => stage.input(Input::Control(Control::Reject { cause: cause(rest)? })),
+        ("operator", "transfers") => {
+            let (target, brief) = rest.split_once(' ').unwrap_or((rest, "\"\""));
+            let (target, brief) = (target.to_owned(), text(brief)?);
+            stage.input(Input::Control(Control::Transfer { brief, target }));
+        }
+        ("human", _) => progress(stage, "consult", Progress::Consult(human(verb, rest)?))?,
         ("operator", "says") => stage.input(Input::Control(Control::Say { interruptible: true, text: text(rest)? })),
         ("media", "lost") => stage.input(Input::MediaLost { cause: HangupCause::NETWORK_OUT_OF_ORDER }),
         ("input", _) => stage.input(serde_json::from_str(what).map_err(|error| error.to_string())?),
@@ -181,8 +198,7 @@ fn act(stage: &mut Stage, input: &str) -> Result<(), String> {
             progress(stage, "dial", Progress::Dial(event))?;
         }
         ("dial", number) if number.parse::<u8>().is_ok() => {
-            let cause = number.parse().ok().and_then(|number: u8| HangupCause::try_from(number).ok());
-            progress(stage, "dial", Progress::Dial(DialEvent::Failed { cause: cause.ok_or("not a cause")? }))?;
+            progress(stage, "dial", Progress::Dial(DialEvent::Failed { cause: cause(number)? }))?;
         }
         (command, _) => end(stage, command, verb, rest)?,
     }
@@ -209,6 +225,18 @@ fn model(verb: &str, rest: &str) -> Result<LlmEvent, String> {
     }
 }
 
+/// What the human does who is to take the call over.
+fn human(verb: &str, rest: &str) -> Result<ConsultEvent, String> {
+    Ok(match verb {
+        "answers" => ConsultEvent::Answered,
+        "leaves" => ConsultEvent::Ended { cause: HangupCause::NORMAL_CLEARING },
+        "presses" => ConsultEvent::Dtmf(key(rest.chars().next().unwrap_or_default())?),
+        "refuses" => ConsultEvent::Failed { cause: cause(rest)? },
+        "rings" => ConsultEvent::Ringing,
+        _ => return Err("not something that a human does".to_owned()),
+    })
+}
+
 /// The end of a command.
 fn end(stage: &mut Stage, command: &str, verb: &str, rest: &str) -> Result<(), String> {
     let id = stage.find(command).ok_or_else(|| format!("no {command} is open"))?;
@@ -232,6 +260,16 @@ fn end(stage: &mut Stage, command: &str, verb: &str, rest: &str) -> Result<(), S
     };
     stage.input(Input::Completed(id, outcome));
     Ok(())
+}
+
+fn key(key: char) -> Result<DtmfDigit, String> {
+    DtmfDigit::try_from(key).map_err(|error| error.to_string())
+}
+
+/// A cause by its Q.850 value.
+fn cause(value: &str) -> Result<HangupCause, String> {
+    let cause = value.parse().ok().and_then(|value: u8| HangupCause::try_from(value).ok());
+    cause.ok_or_else(|| format!("not a cause: {value}"))
 }
 
 fn text(quoted: &str) -> Result<String, String> {

@@ -205,7 +205,7 @@ fn an_outbound_call_is_placed_answered_and_held() {
         assert_eq!(record.transcript[0].text, "Good morning.");
 
         let busy: E164 = "+628111111111".parse().unwrap();
-        world.carrier.when_dialled(&busy, Answering::Refuses(HangupCause::USER_BUSY));
+        world.carrier.when_dialled(&busy, Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
         let handle = world.engine.dial(world.tenant, world.agent.clone(), from.clone(), busy).unwrap();
         let (record, ledger) = handle.finished().await.unwrap();
         assert_eq!((record.status, ledger.unwrap().settled_ms), (CallStatus::Busy, 0));

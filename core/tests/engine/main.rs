@@ -9,6 +9,8 @@ mod recovery;
 #[cfg(test)]
 mod runtimes;
 #[cfg(test)]
+mod tasks;
+#[cfg(test)]
 mod transfers;
 #[cfg(test)]
 mod world;

@@ -151,13 +151,13 @@ fn a_placed_call_that_rings_is_taken_down() {
         let from = "+622150001000".parse().unwrap();
         let handle = world.engine.dial(world.tenant, world.agent.clone(), from, number).unwrap();
         world.wait(secs(2)).await;
-        (handle.id(), world.carrier.take_dialled().unwrap())
+        (handle.id(), world.carrier.legs().remove(0))
     };
-    crash(before, secs(60), async |world, (call, callee)| {
+    crash(before, secs(60), async |world, (call, leg)| {
         world.wait(secs(3)).await;
         let record = check_settled(&world, call).await;
         assert_eq!((record.talk_time_ms, record.end_reason), (0, Some(EndReason::EngineLost)));
-        assert_eq!(world.carrier.hung_up(&callee.leg), Some(HangupCause::TEMPORARY_FAILURE));
+        assert_eq!(world.carrier.hung_up(&leg), Some(HangupCause::TEMPORARY_FAILURE));
     });
 }
 

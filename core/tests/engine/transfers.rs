@@ -65,7 +65,7 @@ fn a_human_is_rung_briefed_and_joined_with_the_caller() {
 fn a_human_who_is_busy_gives_the_caller_back() {
     with_targets(|world| async move {
         let doctor = "+622150002000".parse().unwrap();
-        world.carrier.when_dialled(&doctor, Answering::Refuses(HangupCause::USER_BUSY));
+        world.carrier.when_dialled(&doctor, Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
         let (handle, caller) = world.ring();
         caller.sound(SILENCE, SECOND * 2).await;
         handle.transfer("doctor", "").unwrap();

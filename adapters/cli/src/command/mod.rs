@@ -4,3 +4,4 @@ pub mod call;
 pub mod demo;
 pub mod replay;
 pub mod setup;
+pub mod simulate;

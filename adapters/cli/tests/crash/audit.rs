@@ -7,10 +7,11 @@ use offhook::billing::ledger::ENTRY;
 use offhook::billing::{Account, Entry, EntryKind};
 use offhook::call::CallRecord;
 use offhook::call::record::CallStatus;
-use offhook::ids::CallId;
+use offhook::ids::{CallId, TaskId};
 use offhook::provider::Store;
 use offhook::provider::store::{Add, Batch};
 use offhook::service::calls::{CALL, StoredCall};
+use offhook::service::tasks::{TASK, Task, TaskStatus};
 use offhook::service::webhooks::{DELIVERY, Delivery, DeliveryState, EventName};
 
 use crate::receiver::Arrival;
@@ -27,10 +28,15 @@ pub(crate) async fn check(path: &Path, told: &[String], arrivals: &[Arrival]) {
     }
     check_told(&calls, told);
     check_ledger(&*store, &calls).await;
+    let tasks = check_tasks(&*store, &calls, told).await;
     check_webhooks(&*store, &calls, arrivals).await;
     let lost = calls.values().filter(|call| call.record.status == CallStatus::Failed).count();
     let answered = calls.values().filter(|call| call.record.answered_at.is_some()).count();
-    println!("{} calls, {answered} answered, {lost} cut short, {} webhooks", calls.len(), arrivals.len());
+    println!(
+        "{} calls, {answered} answered, {lost} cut short, {tasks} tasks, {} webhooks",
+        calls.len(),
+        arrivals.len()
+    );
     assert!(lost > 0 && answered > lost / 2, "the kills hit no call");
 }
 
@@ -50,12 +56,37 @@ fn check_end(call: &StoredCall) {
 fn check_told(calls: &BTreeMap<CallId, StoredCall>, told: &[String]) {
     assert!(!told.is_empty());
     for line in told {
-        let (id, record) = line.split_once(' ').unwrap();
+        let (id, record) = line.split_once(' ').unwrap_or_default();
         // The last line of a killed process may be cut.
         if let Ok(record) = serde_json::from_str::<CallRecord>(record) {
             assert_eq!(calls[&id.parse().unwrap()].record, record);
         }
     }
+}
+
+/// Each task was tried once, and stands as that call ended. Returns how many there were.
+async fn check_tasks(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>, told: &[String]) -> usize {
+    let mut begun: BTreeMap<TaskId, Vec<&StoredCall>> = BTreeMap::new();
+    for call in calls.values().filter(|call| call.held_ms > 0) {
+        if let Some(task) = call.record.task {
+            begun.entry(task).or_default().push(call);
+        }
+    }
+    let rows = all(store, TASK).await;
+    for row in &rows {
+        let task: Task = serde_json::from_value(row.body.clone()).unwrap();
+        let calls = &begun[&task.id];
+        assert_eq!((calls.len(), task.attempts.len()), (1, 1), "{task:?}");
+        assert_eq!(task.attempts[0].call, calls[0].record.id);
+        assert_eq!(task.attempts[0].reason, calls[0].record.end_reason);
+        let is_completed = calls[0].record.status == CallStatus::Completed;
+        assert_eq!(task.status, if is_completed { TaskStatus::Completed } else { TaskStatus::Failed });
+    }
+    let ids: Vec<_> = rows.iter().map(|row| row.key.id.as_str()).collect();
+    for id in told.iter().filter_map(|line| line.strip_prefix("task ")).filter(|id| id.len() == 36) {
+        assert!(ids.contains(&id), "a task was promised and is gone");
+    }
+    rows.len()
 }
 
 async fn check_ledger(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>) {
@@ -70,7 +101,9 @@ async fn check_ledger(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>) {
             by_call.entry(call).or_default().push(entry);
         }
     }
-    assert!(by_call.keys().eq(calls.keys()), "an entry without a call, or a call without one");
+    // A call that its task had stopped waiting for was never begun.
+    let begun = calls.iter().filter(|(_, call)| call.held_ms > 0).map(|(id, _)| id);
+    assert!(by_call.keys().eq(begun), "an entry without a call, or a call without one");
     for (id, entries) in by_call {
         let amounts = |kind| entries.iter().filter(|entry| entry.kind == kind).map(|entry| entry.amount_ms).collect();
         let [held, settled, released]: [Vec<i64>; 3] =

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::call::CallRecord;
-use offhook::engine::{CallHandle, Engine, Providers, Settings};
+use offhook::engine::{Engine, Providers, Settings};
 use offhook::ids::{AgentId, TenantId};
 use offhook::provider::Store;
 use offhook::provider::llm::LlmEvent;
 use offhook::provider::store::{LIMIT_MAX, Query, Record};
 use offhook::provider::telephony::{E164, HangupCause};
-use offhook::runtime::Runtime;
 use offhook::service;
 use offhook::service::agents::Agent;
 use offhook::service::calls::{CALL, StoredCall};
+use offhook::service::tasks::{NewTask, TASK, Task, TaskStatus};
 use offhook::service::webhooks::{DELIVERY, Delivery, DeliveryState};
 use offhook::time::Timestamp;
 use offhook_sqlite::SqliteStore;
@@ -27,6 +27,9 @@ use offhook_tokio::{ReqwestTransport, Tls, TokioRuntime};
 
 /// Calls that go on at once.
 const CONCURRENT: usize = 6;
+
+/// Between two wishes to call somebody.
+const WISH_INTERVAL: Duration = Duration::from_millis(300);
 
 /// How long the process that is left to live has to finish everything: a webhook that was on its way waits half a minute.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -70,10 +73,11 @@ pub(crate) fn random() -> f64 {
     f64::from(std::hash::RandomState::new().build_hasher().finish() as u32) / f64::from(u32::MAX)
 }
 
-/// Gives each tenant credit and an endpoint.
+/// Gives each tenant credit, an agent and an endpoint.
 pub(crate) async fn set_up(path: &Path, url: &str) {
     let world = World::new(path);
     for number in 0..TENANTS {
+        world.engine.agents().put(tenant(number), &world.agent).await.unwrap();
         world.engine.credits().grant(tenant(number), CREDIT, "start").await.unwrap();
         world.engine.webhooks().register(tenant(number), "crm", url).await.unwrap();
     }
@@ -82,6 +86,9 @@ pub(crate) async fn set_up(path: &Path, url: &str) {
 /// Says that it begins, then each call as it begins and as it ends, for ever.
 pub(crate) async fn call_until_killed(path: &Path) {
     let world = Arc::new(World::new(path));
+    world.answer_all();
+    let wishing = world.clone();
+    tokio::spawn(async move { wishing.wish_for_ever().await });
     say("begun");
     let lines = (0..CONCURRENT).map(|line| {
         let world = world.clone();
@@ -97,6 +104,7 @@ pub(crate) async fn call_until_killed(path: &Path) {
 /// Lets the engine finish what others have left; `PATIENCE` is its limit.
 pub(crate) async fn recover(path: &Path) {
     let world = World::new(path);
+    world.answer_all();
     tokio::time::timeout(PATIENCE, async {
         while world.work_is_left().await {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -110,7 +118,6 @@ struct World {
     agent: Arc<Agent>,
     carrier: Carrier,
     engine: Engine,
-    runtime: Arc<TokioRuntime>,
     store: Arc<SqliteStore>,
 }
 
@@ -124,7 +131,7 @@ impl World {
             blob: None,
             http: Arc::new(ReqwestTransport::new(&Tls::public().unwrap()).unwrap()),
             llm: Arc::new(ScriptedModel::new(|_| vec![LlmEvent::Text("At nine.".to_owned())])),
-            runtime: runtime.clone(),
+            runtime,
             store: store.clone(),
             stt: Arc::new(CueRecogniser::new(&lines)),
             telephony: Arc::new(carrier.clone()),
@@ -134,42 +141,52 @@ impl World {
         settings.lease = LEASE;
         let id = AgentId::new(Timestamp::default(), [8; 10]);
         let agent = Arc::new(Agent::new(id, "Sari", "You answer the telephone.").with_greeting("Hello."));
-        Self { agent, carrier, engine: Engine::with_settings(providers, settings), runtime, store }
+        Self { agent, carrier, engine: Engine::with_settings(providers, settings), store }
     }
 
     /// One call, by its line in or out.
     async fn call(&self, line: usize) {
         let tenant = tenant(u8::try_from(line).unwrap() % TENANTS);
-        let (handle, caller) = match line % 3 {
-            0 => self.dial(tenant).await,
-            _ => {
-                let (incoming, caller) = self.carrier.ring("+628123456789", "+622150001000");
-                (self.engine.accept(tenant, self.agent.clone(), incoming).unwrap(), Some(caller))
-            }
+        let handle = if line.is_multiple_of(3) {
+            let refused = number(0);
+            let to = if random() < 0.2 { refused } else { number(1) };
+            self.engine.dial(tenant, self.agent.clone(), number(2), to).unwrap()
+        } else {
+            let (incoming, caller) = self.carrier.ring("+628123456789", "+622150001000");
+            tokio::spawn(talk(caller));
+            self.engine.accept(tenant, self.agent.clone(), incoming).unwrap()
         };
         let id = handle.id();
-        if let Some(caller) = caller {
-            caller.sound(SILENCE, Duration::from_millis(350).mul_f64(random())).await;
-            caller.sound(SPEECH, Duration::from_millis(300).mul_f64(random())).await;
-            caller.sound(SILENCE, Duration::from_millis(600).mul_f64(random())).await;
-            caller.hang_up(HangupCause::NORMAL_CLEARING);
-        }
         let (record, ledger) = handle.finished().await.unwrap();
         assert!(ledger.is_some());
         say(&format!("{id} {}", serde_json::to_string::<CallRecord>(&record).unwrap()));
     }
 
-    async fn dial(&self, tenant: TenantId) -> (CallHandle, Option<Caller>) {
-        let (from, to): (E164, E164) = ("+622150001000".parse().unwrap(), "+628123456789".parse().unwrap());
-        let answering = if random() < 0.2 {
-            Answering::Refuses(HangupCause::USER_BUSY)
-        } else {
-            Answering::After(Duration::from_millis(200).mul_f64(random()))
-        };
-        self.carrier.when_dialled(&to, answering);
-        let handle = self.engine.dial(tenant, self.agent.clone(), from, to).unwrap();
-        self.runtime.sleep_until(self.runtime.now() + Duration::from_millis(50)).await;
-        (handle, self.carrier.take_dialled())
+    /// Wishes calls, for ever.
+    async fn wish_for_ever(&self) {
+        loop {
+            let wish = NewTask::new(self.agent.id, number(2), number(1));
+            let key = format!("{}", random());
+            let tenant = tenant(u8::from(random() < 0.5));
+            let task = self.engine.tasks().create(tenant, &key, wish).await.unwrap();
+            say(&format!("task {}", task.id));
+            tokio::time::sleep(WISH_INTERVAL).await;
+        }
+    }
+
+    /// Lets everybody who is called pick up, or not.
+    fn answer_all(&self) {
+        let carrier = self.carrier.clone();
+        carrier.when_dialled(&number(0), Answering::Refuses(HangupCause::USER_BUSY));
+        carrier.when_dialled(&number(1), Answering::After(Duration::from_millis(100)));
+        tokio::spawn(async move {
+            loop {
+                if let Some(callee) = carrier.take_dialled() {
+                    tokio::spawn(talk(callee));
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
     }
 
     async fn work_is_left(&self) -> bool {
@@ -179,8 +196,25 @@ impl World {
         let is_pending = |row: &Record| {
             serde_json::from_value::<Delivery>(row.body.clone()).unwrap().state == DeliveryState::Pending
         };
-        calls.iter().any(is_live) || deliveries.iter().any(is_pending)
+        let tasks = all(&*self.store, TASK).await;
+        let is_to_do = |row: &Record| {
+            let task: Task = serde_json::from_value(row.body.clone()).unwrap();
+            matches!(task.status, TaskStatus::InProgress | TaskStatus::Pending)
+        };
+        calls.iter().any(is_live) || deliveries.iter().any(is_pending) || tasks.iter().any(is_to_do)
     }
+}
+
+/// A short conversation.
+async fn talk(caller: Caller) {
+    caller.sound(SILENCE, Duration::from_millis(350).mul_f64(random())).await;
+    caller.sound(SPEECH, Duration::from_millis(300).mul_f64(random())).await;
+    caller.sound(SILENCE, Duration::from_millis(600).mul_f64(random())).await;
+    caller.hang_up(HangupCause::NORMAL_CLEARING);
+}
+
+fn number(last: u32) -> E164 {
+    format!("+6221500010{last:02}").parse().unwrap()
 }
 
 /// A whole line at once; whoever reads has gone when it fails.

@@ -23,27 +23,34 @@ const GROUP_DIGITS_MIN: u32 = 3;
 /// A reference stands no further in front of an introduction: "what my mobile number is".
 const REFERENCE_DISTANCE_MAX: usize = 3;
 
-/// The small words of a language, in lower case.
+/// Stands between the entries of a list.
+const SEPARATOR: &str = ", ";
+
+/// The small words of a language, in lower case, listed with commas.
 #[derive(Debug)]
 pub(super) struct Lexicon {
     /// Answers that are complete by themselves.
-    answers: &'static [&'static str],
+    answers: &'static str,
     /// Words that end no sentence, not even in front of a full stop that a recogniser has put there.
-    dangling: &'static [&'static str],
-    /// Words among digits, and how many digits each stands for.
-    digits: &'static [(&'static str, u32)],
+    dangling: &'static str,
+    /// Words for one digit.
+    digits: &'static str,
+    /// Words that stand among digits.
+    digit_signs: &'static str,
     /// Words of agreement, attention and thought, which a listener says without wanting the turn.
-    fillers: &'static [&'static str],
-    /// What to say while the caller waits.
+    fillers: &'static str,
+    /// What people say when they pick up, or when somebody does.
+    greetings: &'static str,
+    /// What to say while the caller waits; sentences.
     pub(super) holding: &'static [&'static str],
     /// What stands before something that is dictated.
-    introductions: &'static [&'static str],
+    introductions: &'static str,
     /// Words that seldom end a sentence, and then with a full stop.
-    leaning: &'static [&'static str],
+    leaning: &'static str,
     /// What is asked for when a number is wanted.
-    numbers: &'static [&'static str],
+    numbers: &'static str,
     /// Words in front of an introduction that make it none: "what my number is".
-    references: &'static [&'static str],
+    references: &'static str,
 }
 
 /// How the words of a turn end.
@@ -61,15 +68,17 @@ pub(super) enum Ending {
 
 /// Sounds that mean the same nearly everywhere.
 static ANY: Lexicon = Lexicon {
-    answers: &["ok", "okay"],
-    dangling: &["uh", "um"],
-    digits: &[],
-    fillers: &["ah", "hm", "hmm", "huh", "mhm", "mm", "mmm", "oh", "ok", "okay", "uh", "uhuh", "um"],
+    answers: "ok, okay",
+    dangling: "uh, um",
+    digits: "",
+    digit_signs: "",
+    fillers: "ah, hm, hmm, huh, mhm, mm, mmm, oh, ok, okay, uh, uhuh, um",
+    greetings: "",
     holding: &[],
-    introductions: &[],
-    leaning: &[],
-    numbers: &[],
-    references: &[],
+    introductions: "",
+    leaning: "",
+    numbers: "",
+    references: "",
 };
 
 impl Lexicon {
@@ -93,33 +102,30 @@ impl Lexicon {
         if self.is_dictating(&words, number_asked) {
             return Ending::Dictating;
         }
-        if self.dangling.contains(&last.as_str()) || self.introduced(&words) {
+        if holds(self.dangling, last) || self.introduced(&words) {
             return Ending::Incomplete;
         }
-        if sentence::is_complete(text) || words.iter().all(|word| self.answers.contains(&word.as_str())) {
+        if sentence::is_complete(text) || words.iter().all(|word| holds(self.answers, word)) {
             return Ending::Complete;
         }
-        let leans = self.leaning.contains(&last.as_str()) || text.ends_with([',', ':', ';', '-', '.', '\u{2026}']);
+        let leans = holds(self.leaning, last) || text.ends_with([',', ':', ';', '-', '.', '\u{2026}']);
         if leans { Ending::Incomplete } else { Ending::Unclear }
     }
 
     /// Whether `words` are nothing but agreement, by the language's list or by `more` phrases.
     pub(super) fn is_filler(&self, words: &[String], more: &[String]) -> bool {
-        let known = self.fillers.iter().map(|phrase| (*phrase).to_owned());
-        let phrases: Vec<Vec<String>> = known.chain(more.iter().cloned()).map(|phrase| self::words(&phrase)).collect();
-        let mut rest = words;
-        while !rest.is_empty() {
-            let longest = phrases.iter().filter(|phrase| rest.starts_with(phrase)).map(Vec::len).max();
-            let Some(length) = longest.filter(|length| *length > 0) else { return false };
-            rest = &rest[length..];
-        }
-        !words.is_empty()
+        consists_of(words, self.fillers.split(SEPARATOR).chain(more.iter().map(String::as_str)))
+    }
+
+    /// Whether `words` are nothing but a greeting, perhaps with agreement.
+    pub(super) fn is_greeting(&self, words: &[String]) -> bool {
+        consists_of(words, self.greetings.split(SEPARATOR).chain(self.fillers.split(SEPARATOR)))
     }
 
     /// Whether the agent's words ask for a number.
     pub(super) fn asks_for_number(&self, text: &str) -> bool {
         let question = text.split(['.', '!']).rfind(|sentence| !sentence.trim().is_empty()).unwrap_or_default();
-        words(question).iter().any(|word| self.numbers.contains(&word.as_str()))
+        words(question).iter().any(|word| holds(self.numbers, word))
     }
 
     fn is_dictating(&self, words: &[String], number_asked: bool) -> bool {
@@ -145,39 +151,66 @@ impl Lexicon {
         if word.bytes().all(|byte| byte.is_ascii_digit()) {
             return u32::try_from(word.len()).ok();
         }
-        self.digits.iter().find(|(known, _)| *known == word).map(|(_, count)| *count)
+        let digits = holds(self.digits, word).then_some(1);
+        digits.or_else(|| holds(self.digit_signs, word).then_some(0))
     }
 
     /// Whether the words end in something that is followed by what it introduces.
     fn introduced(&self, words: &[String]) -> bool {
-        self.introductions.iter().any(|phrase| {
+        self.introductions.split(SEPARATOR).any(|phrase| {
             let phrase: Vec<&str> = phrase.split(' ').collect();
             let Some(before) = words.len().checked_sub(phrase.len()) else { return false };
             let (before, end) = words.split_at(before);
             let mut near = before.iter().rev().take(REFERENCE_DISTANCE_MAX);
-            let is_asked = near.any(|word| self.references.contains(&word.as_str()));
+            let is_asked = near.any(|word| holds(self.references, word));
             end == phrase && !is_asked
         })
     }
 }
 
-/// All words that can decide something in a call, of every language, and what may stand for each: itself, but for number
-/// words, which one of their kind and length stands for.
+/// Whether words are a sequence of such phrases.
+fn consists_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a str>) -> bool {
+    let phrases: Vec<Vec<String>> = phrases.map(self::words).collect();
+    let mut rest = words;
+    while !rest.is_empty() {
+        let longest = phrases.iter().filter(|phrase| rest.starts_with(phrase)).map(Vec::len).max();
+        let Some(length) = longest.filter(|length| *length > 0) else { return false };
+        rest = &rest[length..];
+    }
+    !words.is_empty()
+}
+
+/// Whether a list holds a word.
+fn holds(list: &str, word: &str) -> bool {
+    list.split(SEPARATOR).any(|known| known == word)
+}
+
+/// All words that can decide something in a call, of every language, and what may stand for each: itself, but for the words
+/// of digits, which another one of their length stands for.
 pub(crate) fn deciding_words() -> BTreeMap<String, String> {
     let lexicons = [&ANY, &english::LEXICON, &indonesian::LEXICON];
-    let phrases = lexicons.iter().flat_map(|lexicon| {
-        let lists = [lexicon.answers, lexicon.dangling, lexicon.fillers, lexicon.introductions, lexicon.leaning];
-        lists.into_iter().flatten().chain(lexicon.numbers).chain(lexicon.references)
+    let lists = lexicons.iter().flat_map(|lexicon| {
+        [
+            lexicon.answers,
+            lexicon.dangling,
+            lexicon.digit_signs,
+            lexicon.fillers,
+            lexicon.greetings,
+            lexicon.introductions,
+            lexicon.leaning,
+            lexicon.numbers,
+            lexicon.references,
+        ]
     });
-    let phrases = phrases.copied().chain(screening::phrases()).chain(sentence::TITLES);
-    let mut words: BTreeMap<_, _> = phrases.flat_map(words).map(|word| (word.clone(), word)).collect();
-    for (word, count) in lexicons.iter().flat_map(|lexicon| lexicon.digits) {
-        let like = lexicons.iter().flat_map(|lexicon| lexicon.digits);
-        let mut like = like.filter(|(other, digits)| digits == count && other.len() == word.len());
-        let like = like.next().map_or(*word, |(other, _)| other);
-        words.insert((*word).to_owned(), like.to_owned());
+    let phrases = lists.flat_map(|list| list.split(SEPARATOR)).chain(screening::phrases()).chain(sentence::TITLES);
+    let mut deciding: BTreeMap<_, _> = phrases.flat_map(words).map(|word| (word.clone(), word)).collect();
+    for lexicon in lexicons {
+        for word in lexicon.digits.split(SEPARATOR) {
+            let like = lexicon.digits.split(SEPARATOR).find(|other| other.len() == word.len()).unwrap_or(word);
+            deciding.insert(word.to_owned(), like.to_owned());
+        }
     }
-    words
+    deciding
 }
 
 /// The words of a text in lower case, without punctuation. `Uh-huh` is two.
@@ -284,6 +317,8 @@ mod tests {
             assert!(!filler("en-US", text), "{text}");
         }
         assert!(filler("id-ID", "Oh iya, oke.") && filler("id", "He'eh.") && !filler("id", "Tunggu, tidak."));
+        assert!(!filler("en", "Hello?") && Lexicon::of("en").is_greeting(&words("Yes, hello? Good morning.")));
+        assert!(!Lexicon::of("en").is_greeting(&words("Hello, who is this?")));
         assert!(filler("fr", "Mm-hm.") && !filler("fr", "Oui."));
         assert!(
             Lexicon::of("fr").is_filler(&words("Oui, d\u{2019}accord."), &["oui".to_owned(), "d'accord".to_owned()])

@@ -29,6 +29,10 @@ pub struct Endpointing {
     pub transcript_timeout: Duration,
     /// How sure a recogniser that judges the end of turns must be, in percent.
     pub turn_end_percent_min: u8,
+    /// Longest sound without new words before it counts as noise, and the words before it as all that was said; only
+    /// with a recogniser that tells interim results.
+    #[serde(with = "duration_ms", rename = "wordless_max_ms")]
+    pub wordless_max: Duration,
 }
 
 impl Default for Endpointing {
@@ -39,6 +43,7 @@ impl Default for Endpointing {
             digits_delay: Duration::from_millis(2_000),
             transcript_timeout: Duration::from_millis(2_500),
             turn_end_percent_min: 70,
+            wordless_max: Duration::from_millis(3_000),
         }
     }
 }

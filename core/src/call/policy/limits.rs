@@ -8,12 +8,19 @@ use crate::time::duration_ms;
 
 /// What is said before the longest talk, or the credits, end the call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Warning {
     /// How long before the end.
     #[serde(with = "duration_ms", rename = "before_ms")]
     pub before: Duration,
     /// The words.
     pub text: String,
+}
+
+impl Default for Warning {
+    fn default() -> Self {
+        Self { before: Duration::from_secs(30), text: "We have half a minute left.".to_owned() }
+    }
 }
 
 /// What the caller hears on hold, and for how long.

@@ -66,7 +66,9 @@ impl Turn {
 
     /// Whether the caller's words over the agent are mere agreement: the agent has more to say.
     pub(super) fn is_backchannel(&self, words: &[String], shared: &Shared) -> bool {
-        self.lexicon(shared).is_filler(words, &shared.config.policy.barge_in.fillers) && self.has_more_to_say()
+        let lexicon = self.lexicon(shared);
+        let agrees = lexicon.is_filler(words, &shared.config.policy.barge_in.fillers);
+        (agrees || self.greets && lexicon.is_greeting(words)) && self.has_more_to_say()
     }
 
     /// Whether the caller's words are the agent's own, come back over the line.
@@ -85,7 +87,7 @@ impl Turn {
         let policy = &shared.config.policy.barge_in;
         let speech = self.caller_speaks.map_or(Duration::ZERO, |began| now.saturating_since(began));
         let is_audible = self.is_audible();
-        let words = if is_audible { words(&self.pending_words()) } else { Vec::new() };
+        let words = words(&self.pending_words());
         Overlap {
             enabled: policy.enabled,
             is_echo: self.is_echo(&words),
@@ -98,7 +100,7 @@ impl Turn {
             speech,
             speech_min: policy.speech_min,
             words: u32::try_from(words.len()).unwrap_or(u32::MAX),
-            words_min: if is_audible { self.words_needed(shared) } else { 0 },
+            words_min: if is_audible { self.words_needed(shared) } else { u32::from(self.words_only) },
         }
     }
 
@@ -140,6 +142,7 @@ impl Turn {
         } else {
             self.give_up_plan();
             self.take_back_answer(now, shared);
+            self.taken_back = Some(self.pending.text.clone());
         }
         if self.state != State::Speaking || self.speech.is_empty() {
             self.hear_out(now, shared);
@@ -148,7 +151,7 @@ impl Turn {
 
     /// The floor is the caller's.
     fn hear_out(&mut self, now: Instant, shared: &mut Shared) {
-        self.become_hearing(shared);
+        self.become_hearing(now, shared);
         if self.caller_speaks.is_none() {
             self.become_endpointing(now, shared);
         }

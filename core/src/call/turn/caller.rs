@@ -17,12 +17,13 @@ impl Turn {
             self.caller_speaks = Some(at);
             self.caller_began = Some(at);
             self.pending.turn_end_percent = None;
+            self.pending.was_echo = false;
         }
         self.drop_early(now, shared);
         shared.timers.clear(Timer::Filler);
         shared.timers.clear(Timer::Silence);
         match self.state {
-            State::Listening | State::Endpointing => self.become_hearing(shared),
+            State::Listening | State::Endpointing => self.become_hearing(now, shared),
             State::Hearing => {}
             State::Speaking | State::Thinking => self.watch_overlap(now, shared),
         }
@@ -49,9 +50,33 @@ impl Turn {
         self.pending.interim = clamp(text.trim(), CALLER_TEXT_BYTES_MAX).to_owned();
         let text = self.pending_words();
         shared.outbox.event(now, CallEventKind::Interim { text });
+        self.interims_seen = true;
         self.weigh_words(now, shared);
-        if self.state == State::Endpointing {
-            self.consider_early(now, shared);
+        match self.state {
+            State::Endpointing => self.consider_early(now, shared),
+            State::Hearing => self.await_words(now, shared),
+            // Words are speech, also where the detector of sound hears none.
+            State::Listening if !self.pending.interim.is_empty() && !self.is_echo(&words(&self.pending.interim)) => {
+                self.caller_starts(now, now, shared);
+                self.await_words(now, shared);
+            }
+            State::Listening | State::Speaking | State::Thinking => {}
+        }
+    }
+
+    /// A sound in which no more words come is noise.
+    fn await_words(&mut self, now: Instant, shared: &mut Shared) {
+        if self.interims_seen && self.pause.is_none() {
+            let wordless_max = shared.config.policy.endpointing.wordless_max;
+            shared.timers.set(Timer::Endpoint, now + wordless_max);
+        }
+    }
+
+    /// Takes unsettled words for settled: better than none.
+    pub(super) fn settle_interim(&mut self, now: Instant, shared: &mut Shared) {
+        let interim = std::mem::take(&mut self.pending.interim);
+        if !interim.is_empty() && !self.is_echo(&words(&interim)) {
+            self.append_pending(now, &interim, shared);
         }
     }
 
@@ -63,7 +88,7 @@ impl Turn {
             if enough && !self.is_echo(&words) && !self.is_backchannel(&words, shared) {
                 self.confirm_interruption(now, shared);
             }
-        } else if self.is_audible() && !self.answers_already() {
+        } else if (self.is_audible() && !self.answers_already()) || (self.words_only && self.caller_speaks.is_some()) {
             self.consider_interruption(now, shared);
         }
     }
@@ -118,7 +143,12 @@ impl Turn {
                 self.consider_interruption(now, shared);
                 self.commit_pending(now, shared);
             }
-            State::Hearing | State::Speaking | State::Thinking => self.weigh_words(now, shared),
+            State::Hearing | State::Speaking | State::Thinking => {
+                self.weigh_words(now, shared);
+                if self.state == State::Hearing {
+                    self.await_words(now, shared);
+                }
+            }
         }
     }
 
@@ -138,17 +168,21 @@ impl Turn {
 
     /// Words that the recogniser tells after the end of the call.
     pub(super) fn append_last_words(&mut self, now: Instant, text: &str, shared: &mut Shared) {
+        self.pending.interim.clear();
         if !self.is_echo(&words(text)) {
             self.append_pending(now, text.trim(), shared);
         }
     }
 
-    pub(super) fn become_hearing(&mut self, shared: &mut Shared) {
+    pub(super) fn become_hearing(&mut self, now: Instant, shared: &mut Shared) {
         self.state = State::Hearing;
         self.pending.began = self.pending.began.or(self.caller_speaks);
         for timer in [Timer::BargeIn, Timer::Endpoint, Timer::Filler, Timer::Resume, Timer::Silence, Timer::Transcript]
         {
             shared.timers.clear(timer);
+        }
+        if self.pause.is_some() && self.interims_seen {
+            shared.timers.set(Timer::Resume, now + shared.config.policy.barge_in.resume_timeout);
         }
     }
 

@@ -19,6 +19,8 @@ const EVENTS_MAX: usize = 4_096;
 pub(super) struct Early {
     command: CommandId,
     events: Vec<LlmEvent>,
+    /// Entries of the dialogue to which it is the answer.
+    items: usize,
     words: Vec<String>,
 }
 
@@ -27,7 +29,8 @@ impl Turn {
     pub(super) fn consider_early(&mut self, now: Instant, shared: &mut Shared) {
         let text = self.pending_words();
         let words = words(&text);
-        if self.early.as_ref().is_some_and(|early| early.words == words) {
+        let items = self.dialogue.len();
+        if self.early.as_ref().is_some_and(|early| early.words == words && early.items == items) {
             return;
         }
         self.drop_early(now, shared);
@@ -40,7 +43,7 @@ impl Turn {
         let mut messages = self.messages(shared);
         messages.push(Message::User { text });
         let command = shared.outbox.start(Command::Generate(Box::new(self.request(messages, shared))));
-        self.early = Some(Early { command, events: Vec::new(), words });
+        self.early = Some(Early { command, events: Vec::new(), items, words });
         self.explain_early(now, EarlyStep::Begun, shared);
     }
 
@@ -81,15 +84,17 @@ impl Turn {
         is_early
     }
 
-    /// The turn is over with the words `text`: takes the answer that was begun to them, if there is one.
+    /// The turn is over, and its words `text` are in the dialogue: takes the answer that was begun to them, if there is one.
     pub(super) fn keep_early(&mut self, now: Instant, text: &str, shared: &mut Shared) -> bool {
-        self.early_attempts = 0;
-        if self.early.as_ref().is_none_or(|early| early.words != words(text)) {
+        let items = self.dialogue.len();
+        if self.early.as_ref().is_none_or(|early| early.words != words(text) || early.items + 1 != items) {
             self.drop_early(now, shared);
+            self.early_attempts = 0;
             return false;
         }
         let Some(Early { command, events, .. }) = self.early.take() else { return false };
         self.explain_early(now, EarlyStep::Kept, shared);
+        self.early_attempts = 0;
         self.rounds = 1;
         shared.timers.set(Timer::Reply, now + shared.config.policy.reply_timeout);
         self.answer = Some(Answer::new(command, self.dialogue.open_agent()));

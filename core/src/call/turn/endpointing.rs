@@ -69,6 +69,11 @@ impl Turn {
 
     /// The delay has passed: take the turn, or have the recogniser settle what it has heard.
     pub(super) fn endpoint(&mut self, now: Instant, shared: &mut Shared) {
+        if self.state == State::Hearing {
+            // Sound goes on and words do not: it is noise.
+            self.caller_stops(now, now, shared);
+            return;
+        }
         if self.state != State::Endpointing {
             return;
         }
@@ -81,6 +86,7 @@ impl Turn {
 
     pub(super) fn transcript_missing(&mut self, now: Instant, shared: &mut Shared) {
         self.awaits_final = false;
+        self.settle_interim(now, shared);
         if self.state != State::Endpointing || self.resume_if_it_was_nothing(now, shared) {
             return;
         }

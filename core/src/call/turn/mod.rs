@@ -126,6 +126,10 @@ pub(super) struct Turn {
     /// Phrases that were said in this turn while a function kept the caller waiting.
     fillers: u32,
     functions: Functions,
+    /// The greeting is being said.
+    greets: bool,
+    /// The recogniser tells words while they are being said.
+    interims_seen: bool,
     /// What the call has changed to.
     language: Option<String>,
     next_filler: usize,
@@ -138,6 +142,8 @@ pub(super) struct Turn {
     after_speech: Option<AfterSpeech>,
     /// The line is on hold: nothing is heard, and nothing is begun but what [`Turn::say`] is told.
     on_hold: bool,
+    /// The turn that a sound before its answer took back.
+    taken_back: Option<String>,
     /// Functions that keys have called.
     keys_told: u32,
     /// A noise or an echo has silenced this utterance: only words interrupt what is left of it.
@@ -169,6 +175,8 @@ impl Turn {
             echo: Echo::default(),
             fillers: 0,
             functions: Functions::default(),
+            greets: false,
+            interims_seen: false,
             language: None,
             next_filler: 0,
             pause: None,
@@ -177,6 +185,7 @@ impl Turn {
             awaits_sound: false,
             after_speech: None,
             on_hold: false,
+            taken_back: None,
             keys_told: 0,
             words_only: false,
             failures: Failures::default(),
@@ -216,8 +225,9 @@ impl Turn {
                 let interruptible = shared.config.policy.barge_in.greeting;
                 self.commit_pending(now, shared);
                 self.say(now, &greeting, interruptible, shared);
+                self.greets = true;
             }
-            None if self.caller_speaks.is_some() => self.become_hearing(shared),
+            None if self.caller_speaks.is_some() => self.become_hearing(now, shared),
             None if heard.stopped.is_some() => self.become_endpointing(now, shared),
             None => self.become_listening(now, shared),
         }
@@ -232,9 +242,11 @@ impl Turn {
             }
             return;
         }
-        let item = match self.speech.back() {
-            Some(speech) if speech.piece.protected != interruptible => speech.piece.item,
-            _ => {
+        let item = match (&self.answer, self.speech.back()) {
+            // It is heard before what the answer has yet to say.
+            (Some(answer), _) => answer.item,
+            (None, Some(speech)) if speech.piece.protected != interruptible => speech.piece.item,
+            (None, _) => {
                 let calling = self.dialogue.calling().filter(|_| self.functions.are_running() && interruptible);
                 calling.unwrap_or_else(|| self.dialogue.open_agent())
             }
@@ -256,6 +268,7 @@ impl Turn {
 
     /// No more transcripts will come: what was not answered is still said.
     pub(super) fn conclude(&mut self, now: Instant, shared: &mut Shared) {
+        self.settle_interim(now, shared);
         self.commit_pending(now, shared);
     }
 

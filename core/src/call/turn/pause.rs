@@ -18,6 +18,8 @@ pub(super) struct Pause {
     /// The model finished meanwhile, with these calls.
     pub(super) finished: Option<(usize, Vec<ToolCall>)>,
     after_speech: Option<AfterSpeech>,
+    /// The first utterance for which more was planned meanwhile.
+    pub(super) planned: Option<usize>,
     /// Not heard to its end.
     pub(super) rest: Vec<Piece>,
     utterance_began: Option<Instant>,
@@ -42,6 +44,7 @@ impl Turn {
             failed: false,
             finished: None,
             after_speech: self.after_speech.take(),
+            planned: None,
             rest,
             utterance_began: self.utterance_began.take(),
         });
@@ -66,6 +69,11 @@ impl Turn {
         let kept: Vec<_> =
             kept.map(|piece| self.dialogue.unheard(piece.item, piece.start, piece.end).1.to_owned()).collect();
         self.dialogue.cut();
+        if let Some(item) = pause.planned {
+            // What was planned meanwhile makes cut what seemed to be whole.
+            self.tell_entry(now, item, shared);
+        }
+        self.greets = false;
         self.words_only = false;
         for text in kept {
             self.say(now, &text, false, shared);
@@ -105,9 +113,9 @@ impl Turn {
         false
     }
 
-    /// No words came in time.
+    /// No words came in time, after the sound or in it.
     pub(super) fn resume_timed_out(&mut self, now: Instant, shared: &mut Shared) {
-        if self.state == State::Endpointing && self.pause.is_some() && self.pending.text.is_empty() {
+        if self.pause.is_some() && self.pending.text.is_empty() {
             self.resume(now, ResumeCause::NoWords, shared);
         }
     }

@@ -20,6 +20,8 @@ impl Turn {
             return;
         }
         let text = self.pending.text.clone();
+        // What took the turn back was nothing: until the answer is over, only words do so again.
+        self.words_only = self.taken_back.take().is_some_and(|taken_back| taken_back == text);
         self.commit_pending(now, shared);
         if !self.keep_early(now, &text, shared) {
             self.generate(now, shared);

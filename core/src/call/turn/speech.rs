@@ -20,7 +20,10 @@ impl Turn {
         let start = self.dialogue.plan(item, text);
         let piece = Piece { item, start, end: start + text.len(), protected };
         match &mut self.pause {
-            Some(pause) => pause.rest.push(piece),
+            Some(pause) => {
+                pause.planned.get_or_insert(item);
+                pause.rest.push(piece);
+            }
             None => self.utter(now, piece, shared),
         }
     }
@@ -93,6 +96,7 @@ impl Turn {
     pub(super) fn utterance_finished(&mut self, now: Instant, shared: &mut Shared) {
         self.awaits_sound = false;
         self.utterance_began = None;
+        self.greets = false;
         self.words_only = false;
         self.dialogue.cut();
         if let Some(then) = self.after_speech.take() {
@@ -100,7 +104,7 @@ impl Turn {
         } else if self.on_hold {
             self.become_listening(now, shared);
         } else if self.caller_speaks.is_some() {
-            self.become_hearing(shared);
+            self.become_hearing(now, shared);
         } else if self.awaits_final || !self.pending.text.is_empty() {
             self.become_endpointing(now, shared);
         } else {
@@ -155,6 +159,7 @@ impl Turn {
         }
         self.awaits_sound = false;
         self.utterance_began = None;
+        self.greets = false;
         self.words_only = false;
         for item in self.dialogue.cut() {
             self.tell_entry(now, item, shared);

@@ -70,7 +70,13 @@ pub(super) fn progress(now: Instant, progress: &Progress, speech: &str) -> Strin
 pub(super) fn incident(input: &Input) -> (String, String) {
     let (name, detail) = match input {
         Input::Control(Control::HangUp) => ("operator", "hangs up".to_owned()),
+        Input::Control(Control::Hold) => ("operator", "puts the caller on hold".to_owned()),
+        Input::Control(Control::Reject { cause }) => ("operator", format!("refuses, {}", self::cause(*cause))),
+        Input::Control(Control::Resume) => ("operator", "ends the hold".to_owned()),
         Input::Control(Control::Say { text, .. }) => ("operator", format!("lets the agent say {text:?}")),
+        Input::Control(Control::Transfer { brief, target }) => {
+            ("operator", format!("transfers to {target}, {brief:?}"))
+        }
         Input::Control(control) => ("operator", phrase(control)),
         Input::Dtmf(digit) => ("caller", format!("presses {}", digit.as_char())),
         Input::LegEnded { cause } => ("carrier", format!("the leg has ended, {}", self::cause(*cause))),

@@ -1,0 +1,523 @@
+//! Tasks: wishes to call somebody, now or later.
+//!
+//! An attempt is begun in the commit that begins its call and over in the one that settles it, and nothing is dialled before
+//! the former. So each attempt dials at most once whatever crashes, and a task whose call was lost with its engine comes to
+//! its end with that call: it has failed, and is not tried again, because nobody knows what the called party has heard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::webhooks::{from_value, to_value};
+use crate::call::CallRecord;
+use crate::call::record::{CallStatus, EndReason};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{AgentId, CallId, TaskId, TenantId};
+use crate::provider::Store;
+use crate::provider::store::{Batch, Expect, Order, Put, Query, Record, RecordKey};
+use crate::provider::telephony::E164;
+use crate::runtime::Runtime;
+use crate::time::{Timestamp, duration_ms};
+
+/// The record kind of tasks.
+pub const TASK: &str = "task";
+
+/// The record kind of the keys that tasks were created by.
+pub const TASK_KEY: &str = "task_key";
+
+/// The record kind of a tenant's queue: one record, due when the next of its tasks is.
+pub const TASK_QUEUE: &str = "task_queue";
+
+/// The one record of its kind and tenant.
+const QUEUE_ID: &str = "queue";
+
+/// Attempts at a task at most.
+pub const ATTEMPTS_MAX: u32 = 100;
+
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// How soon a task is tried again for which there was no slot.
+const NO_SLOT_DELAY: Duration = Duration::from_secs(2);
+
+/// A dispatched task whose call has not begun is dispatched anew after this; should the call begin yet, it is refused.
+const CLAIM: Duration = Duration::from_secs(10);
+
+/// How often a commit is tried that others keep overtaking.
+const CONFLICTS_MAX: u32 = 8;
+
+/// Milliseconds that one step of priority outweighs: more than any timestamp.
+const PRIORITY_STEP: i64 = 1 << 44;
+
+/// A wish to call somebody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NewTask {
+    /// Who calls.
+    pub agent: AgentId,
+    /// How often it is tried at most, 1 to [`ATTEMPTS_MAX`]. Only a call that nobody answered is tried again.
+    pub attempts_max: u32,
+    /// The number shown.
+    pub from: E164,
+    /// The higher, the sooner: among the tenant's tasks that are due.
+    pub priority: i16,
+    /// From an attempt's end to the next attempt.
+    #[serde(with = "duration_ms", rename = "retry_delay_ms")]
+    pub retry_delay: Duration,
+    /// Not before this; `None` is at once.
+    pub scheduled_at: Option<Timestamp>,
+    /// The number called.
+    pub to: E164,
+    /// Namespaces for the agent's templates, in place of the agent's own of the same name.
+    pub variables: Map<String, Value>,
+}
+
+impl NewTask {
+    /// One attempt, at once.
+    pub fn new(agent: AgentId, from: E164, to: E164) -> Self {
+        Self {
+            agent,
+            attempts_max: 1,
+            from,
+            priority: 0,
+            retry_delay: Duration::from_secs(300),
+            scheduled_at: None,
+            to,
+            variables: Map::new(),
+        }
+    }
+}
+
+/// A task as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// What was tried so far.
+    pub attempts: Vec<Attempt>,
+    /// How often it may still be tried.
+    pub attempts_left: u32,
+    /// Unix microseconds.
+    pub created_at: Timestamp,
+    /// When it may be dialled, if it is pending.
+    pub due_at: Option<Timestamp>,
+    /// Why it was given up without a call; see the attempts for calls.
+    pub failure: Option<TaskFailure>,
+    /// The task.
+    pub id: TaskId,
+    /// What it was created by.
+    pub key: String,
+    /// The call that is about to be the next attempt.
+    pub next_call: Option<CallId>,
+    /// How it stands.
+    pub status: TaskStatus,
+    /// What is wished.
+    #[serde(flatten)]
+    pub wish: NewTask,
+}
+
+/// One attempt at a task.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When the call began.
+    pub at: Timestamp,
+    /// The call.
+    pub call: CallId,
+    /// How the call ended, once it has.
+    pub reason: Option<EndReason>,
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// Called off.
+    Cancelled,
+    /// The called party was talked to.
+    Completed,
+    /// Given up.
+    Failed,
+    /// The call goes on.
+    InProgress,
+    /// To be called.
+    Pending,
+}
+
+impl TaskStatus {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::InProgress => "in_progress",
+            Self::Pending => "pending",
+        }
+    }
+}
+
+/// Why a task was given up without a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TaskFailure {
+    /// The agent is switched off.
+    AgentInactive,
+    /// There is no such agent.
+    AgentMissing,
+    /// The agent's active hours never come.
+    AgentNeverOpen,
+    /// The agent's templates cannot be filled.
+    AgentUnusable,
+}
+
+/// A tenant's queue.
+#[derive(Default, Serialize, Deserialize)]
+struct Queue {
+    /// When a task of it was dialled last.
+    dialled_at: Timestamp,
+}
+
+/// The tasks of all tenants.
+#[derive(Clone)]
+pub struct Tasks {
+    runtime: Arc<dyn Runtime>,
+    store: Arc<dyn Store>,
+}
+
+impl Tasks {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>) -> Self {
+        Self { runtime, store }
+    }
+
+    /// Wishes a call. The same `key` wishes it once, however often it is called: the first task is returned.
+    ///
+    /// `ConfigInvalid` for an empty key or one longer than [`KEY_BYTES_MAX`], and for a number of attempts out of range.
+    pub async fn create(&self, tenant: TenantId, key: &str, wish: NewTask) -> Result<Task> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(invalid("a task's key has 1 to 256 bytes"));
+        }
+        check(&wish)?;
+        let now = self.runtime.wall_clock();
+        let due_at = wish.scheduled_at.unwrap_or(now);
+        let task = Task {
+            attempts: Vec::new(),
+            attempts_left: wish.attempts_max,
+            created_at: now,
+            due_at: Some(due_at),
+            failure: None,
+            id: TaskId::generate(&*self.runtime),
+            key: key.to_owned(),
+            next_call: None,
+            status: TaskStatus::Pending,
+            wish,
+        };
+        for _ in 0..CONFLICTS_MAX {
+            let of_key = RecordKey::new(tenant, TASK_KEY, key);
+            if let Some(record) = self.store.get(of_key.clone()).await? {
+                let id: TaskId = from_value(&record.body)?;
+                return self.get(tenant, id).await?.ok_or_else(no_such_task);
+            }
+            let mut batch = Batch::default();
+            batch.put(Put::new(of_key, Expect::Absent, to_value(&task.id)?));
+            batch.put(put(tenant, Expect::Absent, &task)?);
+            self.queue(&mut batch, tenant, due_at).await?;
+            match self.store.commit(batch).await {
+                Ok(_) => return Ok(task),
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// The task, if there is one.
+    pub async fn get(&self, tenant: TenantId, task: TaskId) -> Result<Option<Task>> {
+        Ok(self.load(tenant, task).await?.map(|(_, task)| task))
+    }
+
+    /// The tenant's tasks, newest first: of one status, of one agent, or all, `limit` of them behind the first `offset`.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        status: Option<TaskStatus>,
+        agent: Option<AgentId>,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Vec<Task>> {
+        let mut query = Query::new(Some(tenant), TASK).offset(offset).limit(limit);
+        if let Some(status) = status {
+            query = query.equal("status", status.as_str());
+        }
+        if let Some(agent) = agent {
+            query = query.equal("agent", agent.to_string());
+        }
+        let page = self.store.list(query).await?;
+        page.records.iter().map(|record| from_value(&record.body)).collect()
+    }
+
+    /// Changes a task that is pending.
+    ///
+    /// `NotFound` when there is none, `Conflict` when it is not pending any more, `ConfigInvalid` as for
+    /// [`Tasks::create`].
+    pub async fn update(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        change: impl Fn(&mut NewTask) + Send + Sync,
+    ) -> Result<Task> {
+        let now = self.runtime.wall_clock();
+        self.change(tenant, task, |task| {
+            require_pending(task)?;
+            change(&mut task.wish);
+            check(&task.wish)?;
+            task.attempts_left = task.wish.attempts_max;
+            task.due_at = Some(task.wish.scheduled_at.unwrap_or(now));
+            task.next_call = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Calls a pending task off.
+    ///
+    /// `NotFound` when there is none, `Conflict` when it is not pending any more.
+    pub async fn cancel(&self, tenant: TenantId, task: TaskId) -> Result<Task> {
+        self.change(tenant, task, |task| {
+            require_pending(task)?;
+            task.status = TaskStatus::Cancelled;
+            task.due_at = None;
+            task.next_call = None;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a task that is over pending again, with all its attempts to come.
+    ///
+    /// `NotFound` when there is none, `Conflict` while it is pending or in progress.
+    pub async fn reset(&self, tenant: TenantId, task: TaskId) -> Result<Task> {
+        let now = self.runtime.wall_clock();
+        self.change(tenant, task, |task| {
+            if matches!(task.status, TaskStatus::InProgress | TaskStatus::Pending) {
+                return Err(Error::new(ErrorKind::Conflict, "tasks.reset", "the task is not over"));
+            }
+            task.attempts_left = task.wish.attempts_max;
+            task.due_at = Some(now);
+            task.failure = None;
+            task.status = TaskStatus::Pending;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn change(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        change: impl Fn(&mut Task) -> Result<()> + Send + Sync,
+    ) -> Result<Task> {
+        for _ in 0..CONFLICTS_MAX {
+            let (row, mut task) = self.load(tenant, task).await?.ok_or_else(no_such_task)?;
+            change(&mut task)?;
+            let mut batch = Batch::default();
+            if let Some(due_at) = task.due_at {
+                self.queue(&mut batch, tenant, due_at).await?;
+            }
+            if self.write(batch, &row, &task).await? {
+                return Ok(task);
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Commits a task with `batch`; false when somebody else has written it meanwhile.
+    async fn write(&self, mut batch: Batch, row: &Record, task: &Task) -> Result<bool> {
+        batch.put(put(row.key.tenant, Expect::Revision(row.revision), task)?);
+        match self.store.commit(batch).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
+            result => result.map(|_| true),
+        }
+    }
+
+    async fn load(&self, tenant: TenantId, task: TaskId) -> Result<Option<(Record, Task)>> {
+        let Some(row) = self.store.get(RecordKey::new(tenant, TASK, task)).await? else { return Ok(None) };
+        let task = from_value(&row.body)?;
+        Ok(Some((row, task)))
+    }
+
+    /// Sees to it that the tenant's queue is looked at when a task of it is due. Always a write, so that whoever works on
+    /// the queue notices.
+    async fn queue(&self, batch: &mut Batch, tenant: TenantId, due_at: Timestamp) -> Result<()> {
+        let key = RecordKey::new(tenant, TASK_QUEUE, QUEUE_ID);
+        let row = self.store.get(key.clone()).await?;
+        let (expect, body) = match &row {
+            Some(row) => (Expect::Revision(row.revision), row.body.clone()),
+            None => (Expect::Absent, to_value(&Queue::default())?),
+        };
+        let due_at = row.and_then(|row| row.due_at).map_or(due_at, |before| before.min(due_at));
+        batch.put(Put::new(key, expect, body).due_at(due_at));
+        Ok(())
+    }
+}
+
+/// What the dispatcher does. It gives the queue back in the end, and so leaves it alone until then.
+impl Tasks {
+    /// The queues of tenants that have something to do, each for this dispatcher alone for a while; first those of which
+    /// nothing was dialled for longest.
+    pub(crate) async fn claim_queues(&self, limit: u32) -> Result<Vec<Record>> {
+        let mut queues = self.store.claim(TASK_QUEUE.to_owned(), self.runtime.wall_clock(), CLAIM, limit).await?;
+        queues.sort_by_cached_key(|row| {
+            from_value(&row.body).map_or(Timestamp::default(), |queue: Queue| queue.dialled_at)
+        });
+        Ok(queues)
+    }
+
+    /// The tenant's tasks that are due, the most urgent first.
+    pub(crate) async fn due(&self, tenant: TenantId, limit: u32) -> Result<Vec<(Record, Task)>> {
+        let now = self.runtime.wall_clock().as_unix_micros().saturating_add(1);
+        let query = Query::new(Some(tenant), TASK)
+            .equal("status", TaskStatus::Pending.as_str())
+            .range("due", None, Some(now.into()))
+            .order(Order::IndexAscending("rank".to_owned()))
+            .limit(limit);
+        let page = self.store.list(query).await?;
+        page.records.into_iter().map(|row| Ok((row.clone(), from_value(&row.body)?))).collect()
+    }
+
+    /// Gives a claimed queue back, to be looked at when the next of its tasks is due.
+    pub(crate) async fn release_queue(&self, queue: Record, has_dialled: bool) -> Result<()> {
+        let query = Query::new(Some(queue.key.tenant), TASK)
+            .equal("status", TaskStatus::Pending.as_str())
+            .order(Order::IndexAscending("due".to_owned()))
+            .limit(1);
+        let next = self.store.list(query).await?.records.into_iter().next();
+        let next: Option<Task> = next.map(|row| from_value(&row.body)).transpose()?;
+        let body = if has_dialled { to_value(&Queue { dialled_at: self.runtime.wall_clock() })? } else { queue.body };
+        let mut put = Put::new(queue.key, Expect::Revision(queue.revision), body);
+        put.due_at = next.and_then(|task| task.due_at);
+        let mut batch = Batch::default();
+        batch.put(put);
+        match self.store.commit(batch).await {
+            // Somebody has queued a task: the queue is due for it.
+            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
+            result => result.map(|_| ()),
+        }
+    }
+
+    /// Says that `call` will be the next attempt; false when the task has changed.
+    pub(crate) async fn assign(&self, row: &Record, task: &mut Task, call: CallId) -> Result<bool> {
+        task.next_call = Some(call);
+        task.due_at = Some(self.runtime.wall_clock() + CLAIM);
+        self.write(Batch::default(), row, task).await
+    }
+
+    /// Puts a pending task off.
+    pub(crate) async fn postpone(&self, row: &Record, task: &mut Task, due_at: Timestamp) -> Result<bool> {
+        task.next_call = None;
+        task.due_at = Some(due_at);
+        self.write(Batch::default(), row, task).await
+    }
+
+    /// Gives a pending task up.
+    pub(crate) async fn give_up(&self, row: &Record, task: &mut Task, failure: TaskFailure) -> Result<bool> {
+        task.status = TaskStatus::Failed;
+        task.failure = Some(failure);
+        task.due_at = None;
+        task.next_call = None;
+        self.write(Batch::default(), row, task).await
+    }
+}
+
+/// What calls do.
+impl Tasks {
+    /// Adds the beginning of an attempt to the batch that begins its call.
+    ///
+    /// `Conflict` when the task does not wait for this call any more: it must not be dialled.
+    pub(super) async fn begin(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<()> {
+        let Some(id) = record.task else { return Ok(()) };
+        let (row, mut task) = self.load(record.tenant, id).await?.ok_or_else(no_such_task)?;
+        if task.status != TaskStatus::Pending || task.next_call != Some(record.id) {
+            return Err(Error::new(ErrorKind::Conflict, "tasks.begin", "the task does not wait for this call"));
+        }
+        task.next_call = None;
+        task.due_at = None;
+        task.status = TaskStatus::InProgress;
+        task.attempts_left = task.attempts_left.saturating_sub(1);
+        task.attempts.push(Attempt { at: now, call: record.id, reason: None });
+        batch.put(put(record.tenant, Expect::Revision(row.revision), &task)?);
+        Ok(())
+    }
+
+    /// Adds the end of an attempt to the batch that settles its call.
+    pub(super) async fn end(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<()> {
+        let Some(id) = record.task else { return Ok(()) };
+        let Some((row, mut task)) = self.load(record.tenant, id).await? else { return Ok(()) };
+        let is_over_capacity = record.end_reason == Some(EndReason::OverCapacity);
+        match task.status {
+            TaskStatus::InProgress if task.attempts.last().is_some_and(|attempt| attempt.call == record.id) => {
+                if let Some(attempt) = task.attempts.last_mut() {
+                    attempt.reason = record.end_reason;
+                }
+            }
+            TaskStatus::Pending if task.next_call == Some(record.id) && !is_over_capacity => {
+                // It could not begin; that counts, or a task without credits would be tried for ever.
+                task.attempts_left = task.attempts_left.saturating_sub(1);
+                task.attempts.push(Attempt { at: now, call: record.id, reason: record.end_reason });
+            }
+            TaskStatus::Pending if task.next_call == Some(record.id) => {}
+            _ => return Ok(()),
+        }
+        task.next_call = None;
+        (task.status, task.due_at) = match record.end_reason {
+            _ if record.status == CallStatus::Completed => (TaskStatus::Completed, None),
+            _ if is_over_capacity => (TaskStatus::Pending, Some(now + NO_SLOT_DELAY)),
+            Some(EndReason::EngineLost | EndReason::OperatorHangUp) => (TaskStatus::Failed, None),
+            _ if record.answered_at.is_none() && task.attempts_left > 0 => {
+                (TaskStatus::Pending, Some(now + task.wish.retry_delay))
+            }
+            _ => (TaskStatus::Failed, None),
+        };
+        batch.put(put(record.tenant, Expect::Revision(row.revision), &task)?);
+        if let Some(due_at) = task.due_at {
+            self.queue(batch, record.tenant, due_at).await?;
+        }
+        Ok(())
+    }
+}
+
+fn put(tenant: TenantId, expect: Expect, task: &Task) -> Result<Put> {
+    let mut put = Put::new(RecordKey::new(tenant, TASK, task.id), expect, to_value(task)?)
+        .index("agent", task.wish.agent.to_string())
+        .index("status", task.status.as_str());
+    if let Some(due_at) = task.due_at {
+        let rank = due_at.as_unix_millis().clamp(0, PRIORITY_STEP - 1) - i64::from(task.wish.priority) * PRIORITY_STEP;
+        put = put.index("due", due_at.as_unix_micros()).index("rank", rank);
+    }
+    Ok(put)
+}
+
+fn check(wish: &NewTask) -> Result<()> {
+    if !(1..=ATTEMPTS_MAX).contains(&wish.attempts_max) {
+        return Err(invalid("a task has 1 to 100 attempts"));
+    }
+    Ok(())
+}
+
+fn require_pending(task: &Task) -> Result<()> {
+    if task.status != TaskStatus::Pending {
+        return Err(Error::new(ErrorKind::Conflict, "tasks.change", "the task is not pending any more"));
+    }
+    Ok(())
+}
+
+fn invalid(message: &str) -> Error {
+    Error::new(ErrorKind::ConfigInvalid, "tasks.create", message)
+}
+
+fn no_such_task() -> Error {
+    Error::new(ErrorKind::NotFound, "tasks.get", "there is no such task")
+}
+
+fn overtaken() -> Error {
+    Error::new(ErrorKind::Conflict, "tasks.commit", "the task was changed by others too often")
+}

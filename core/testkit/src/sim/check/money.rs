@@ -1,0 +1,69 @@
+//! Every millisecond of prepaid time is in one place, and the entries say how it came there.
+
+use std::collections::BTreeMap;
+
+use futures_util::FutureExt;
+use offhook::billing::ledger::{ENTRY, Entry};
+use offhook::billing::{Account, EntryKind};
+use offhook::ids::{CallId, TenantId};
+use offhook::provider::store::{Add, Batch, Query, Store};
+
+use super::Findings;
+use crate::sim::world::World;
+
+pub(super) fn check(world: &World, findings: &mut Findings) {
+    for tenant in &world.tenants {
+        check_tenant(world, *tenant, findings);
+    }
+}
+
+fn check_tenant(world: &World, tenant: TenantId, findings: &mut Findings) {
+    let entries = entries(world, tenant);
+    let mut sums: BTreeMap<Account, i64> = BTreeMap::new();
+    let mut by_call: BTreeMap<CallId, BTreeMap<EntryKind, Vec<i64>>> = BTreeMap::new();
+    for entry in &entries {
+        let (from, to) = entry.kind.accounts();
+        *sums.entry(from).or_default() -= entry.amount_ms;
+        *sums.entry(to).or_default() += entry.amount_ms;
+        if let Some(call) = entry.call {
+            by_call.entry(call).or_default().entry(entry.kind).or_default().push(entry.amount_ms);
+        }
+    }
+    for account in Account::ALL {
+        let (balance, sum) = (balance(world, tenant, account), sums.get(&account).copied().unwrap_or(0));
+        if balance != sum {
+            findings.add(None, format!("{account:?} stands at {balance} and its entries at {sum}"));
+        }
+        if balance < 0 && account != Account::Purchased {
+            findings.add(None, format!("{account:?} is overdrawn: {balance}"));
+        }
+    }
+    let held = balance(world, tenant, Account::Held);
+    if held != 0 {
+        findings.add(None, format!("{held} ms are held and no call is live"));
+    }
+    for (call, kinds) in by_call {
+        let amounts = |kind| kinds.get(&kind).map_or(&[][..], Vec::as_slice);
+        let (holds, settled, released) =
+            (amounts(EntryKind::Hold), amounts(EntryKind::Settle), amounts(EntryKind::Release));
+        let balanced = holds.iter().sum::<i64>() == settled.iter().chain(released).sum::<i64>();
+        if holds.len() != 1 || settled.len() != 1 || released.len() > 1 || !balanced {
+            let index = world.whose(&call.to_string());
+            findings.add(index, format!("held {holds:?}, settled {settled:?}, released {released:?}"));
+        }
+    }
+}
+
+fn entries(world: &World, tenant: TenantId) -> Vec<Entry> {
+    let page = world.store.list(Query::new(Some(tenant), ENTRY)).now_or_never();
+    let records = page.and_then(Result::ok).map(|page| page.records).unwrap_or_default();
+    records.into_iter().filter_map(|record| serde_json::from_value(record.body).ok()).collect()
+}
+
+fn balance(world: &World, tenant: TenantId, account: Account) -> i64 {
+    let counter = account.counter(tenant);
+    let mut batch = Batch::default();
+    batch.add(Add { counter: counter.clone(), delta: 0, floor: None, ceiling: None });
+    let committed = world.store.commit(batch).now_or_never().and_then(Result::ok);
+    committed.and_then(|committed| committed.counters.get(&counter).copied()).unwrap_or(0)
+}

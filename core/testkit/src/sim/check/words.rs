@@ -1,0 +1,148 @@
+//! The transcript and the model's history hold what the far end really heard, and what the caller really said.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use offhook::audio::FRAME_DURATION;
+use offhook::call::{CallRecord, Speaker};
+use offhook::time::Instant;
+
+use super::Findings;
+use crate::sim::world::{History, World};
+use crate::sim::{person, voice};
+
+/// What may be heard beyond what is accounted for when speech is cut: the frames between two marks, those sent ahead,
+/// the way there and the way back, and a tick.
+const UNACCOUNTED_MAX: Duration = Duration::from_millis(500);
+
+/// The part of an utterance that was heard.
+struct Heard {
+    /// The moment at which each word had been heard.
+    ends: Vec<Instant>,
+    utterance: u32,
+}
+
+pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &History, findings: &mut Findings) {
+    let heard = match heard(world, history) {
+        Ok(heard) => heard,
+        Err(problem) => {
+            findings.add(call, problem);
+            return;
+        }
+    };
+    // The journal of a crash is as old as its last entry that was written.
+    let unaccounted_max = if history.is_crashed { Duration::MAX } else { UNACCOUNTED_MAX };
+    check_agent(world, call, record, &heard, unaccounted_max, findings);
+    if record.functions.is_empty() {
+        // Otherwise several answers may be on their way to the caller at once.
+        check_history(world, call, history, &heard, findings);
+    }
+    // Keys stand between the words.
+    let mut said = words_of(record, Speaker::Caller);
+    said.retain(|word| person::call_of(word).is_some());
+    let is_complete =
+        if history.is_crashed { is_subsequence(&said, &history.recognised) } else { said == history.recognised };
+    if !is_complete {
+        findings.add(call, format!("the caller was understood as {:?} and stands as {said:?}", history.recognised));
+    }
+}
+
+/// What was heard, by utterance; fails when words came in another order than they were spoken.
+fn heard(world: &World, history: &History) -> Result<Vec<Heard>, String> {
+    let mut heard: Vec<Heard> = Vec::new();
+    let Some(caller) = &history.caller else { return Ok(heard) };
+    let frames_per_word = world.plan.frames_per_word;
+    let mut frames = 0;
+    for sound in caller.sounds() {
+        let Some(word) = voice::read(&sound.bytes) else { continue };
+        if heard.last().is_none_or(|last| last.utterance != word.utterance) {
+            if heard.iter().any(|earlier| earlier.utterance == word.utterance) {
+                return Err("an utterance was taken up again".to_owned());
+            }
+            heard.push(Heard { ends: Vec::new(), utterance: word.utterance });
+            frames = 0;
+        }
+        let Some(last) = heard.last_mut() else { continue };
+        if word.index as usize != last.ends.len() {
+            return Err(format!("word {} was heard after {} words", word.index, last.ends.len()));
+        }
+        frames += 1;
+        if frames == frames_per_word {
+            frames = 0;
+            last.ends.push(sound.end);
+        }
+    }
+    Ok(heard)
+}
+
+/// The transcript is what was heard of each utterance, in order, and little less where speech was cut.
+///
+/// What was cut may be said again, so that there is more than one way to divide the transcript among what was heard: one
+/// must fit.
+fn check_agent(
+    world: &World,
+    call: u32,
+    record: &CallRecord,
+    heard: &[Heard],
+    unaccounted_max: Duration,
+    findings: &mut Findings,
+) {
+    let transcript = words_of(record, Speaker::Agent);
+    let word = FRAME_DURATION * u32::try_from(world.plan.frames_per_word).unwrap_or(1);
+    let mut places = BTreeSet::from([0]);
+    for utterance in heard {
+        let words = world.said.words(utterance.utterance);
+        let spoken = &words[..utterance.ends.len().min(words.len())];
+        // What is unaccounted for is at the end.
+        let ends = &utterance.ends;
+        let since = |kept: usize| match (ends.get(kept), ends.last()) {
+            (Some(first), Some(last)) => last.saturating_since(*first) + word,
+            _ => Duration::ZERO,
+        };
+        let next: BTreeSet<usize> = places
+            .iter()
+            .flat_map(|place| {
+                let fitting = spoken.iter().zip(&transcript[*place..]).take_while(|(heard, written)| heard == written);
+                (0..=fitting.count()).filter(|kept| since(*kept) <= unaccounted_max).map(move |kept| place + kept)
+            })
+            .collect();
+        if next.is_empty() {
+            let place = places.last().copied().unwrap_or(0);
+            let expected = transcript[place..].first().copied().unwrap_or("its end");
+            findings.add(call, format!("heard {spoken:?} where the transcript goes on with \"{expected}\""));
+            return;
+        }
+        places = next;
+    }
+    if !places.contains(&transcript.len()) {
+        let place = places.last().copied().unwrap_or(0);
+        findings.add(call, format!("{:?} is in the transcript and was not heard", &transcript[place..]));
+    }
+}
+
+/// What the model is told that the agent said had been heard by then.
+fn check_history(world: &World, call: u32, history: &History, heard: &[Heard], findings: &mut Findings) {
+    let mut ends: BTreeMap<String, Instant> = BTreeMap::new();
+    for utterance in heard {
+        for (word, end) in world.said.words(utterance.utterance).into_iter().zip(&utterance.ends) {
+            ends.entry(word).or_insert(*end);
+        }
+    }
+    for asked in &history.asked {
+        let unheard = asked.said.iter().find(|word| ends.get(*word).is_none_or(|end| *end > asked.at));
+        if let Some(word) = unheard {
+            findings.add(call, format!("the model was told that \"{word}\" was heard"));
+            return;
+        }
+    }
+}
+
+fn words_of(record: &CallRecord, speaker: Speaker) -> Vec<&str> {
+    let entries = record.transcript.iter().filter(|entry| entry.speaker == speaker);
+    entries.flat_map(|entry| entry.text.split_whitespace()).collect()
+}
+
+fn is_subsequence(part: &[&str], whole: &[String]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|word| rest.any(|candidate| candidate == word))
+}

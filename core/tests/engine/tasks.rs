@@ -1,0 +1,291 @@
+//! Tasks: dialled when they are due, in order of urgency, and at most once an attempt whatever crashes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use offhook::call::CallRecord;
+use offhook::call::record::{CallStatus, EndReason};
+use offhook::engine::{Engine, Settings};
+use offhook::error::ErrorKind;
+use offhook::ids::{TaskId, TenantId};
+use offhook::provider::Store;
+use offhook::provider::store::Query;
+use offhook::provider::telephony::{E164, HangupCause};
+use offhook::runtime::Runtime;
+use offhook::service::calls::{CALL, StoredCall};
+use offhook::service::capacity::{Limits, WhenFull};
+use offhook::service::hours::{Hours, Weekday};
+use offhook::service::tasks::{NewTask, Task, TaskFailure, TaskStatus};
+use offhook::time::Timestamp;
+use offhook_testkit::carrier::Answering;
+use offhook_testkit::runtime::VirtualRuntime;
+
+use crate::world::{HOUR, World};
+
+const SILENCE: u8 = 0xff;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn number(last: u32) -> E164 {
+    format!("+6281{last:08}").parse().unwrap()
+}
+
+fn tenant(number: u8) -> TenantId {
+    TenantId::new(Timestamp::default(), [number; 10])
+}
+
+/// An engine whose agent is kept for three tenants with credit.
+async fn world(runtime: &VirtualRuntime, settings: Settings) -> World {
+    let mut world = World::new(Arc::new(runtime.clone()), &[]).await;
+    let agent = Arc::make_mut(&mut world.agent);
+    agent.policy.record = false;
+    agent.policy.reserve = secs(60);
+    world.engine = Engine::with_settings(world.providers.clone(), settings);
+    for number in 0..3 {
+        world.engine.credits().grant(tenant(number), HOUR, "start").await.unwrap();
+        world.engine.agents().put(tenant(number), &world.agent).await.unwrap();
+    }
+    world
+}
+
+/// So many calls at once.
+fn at_once(calls: u32) -> Settings {
+    let mut settings = Settings::default();
+    settings.calls_max = Some(calls);
+    settings
+}
+
+impl World {
+    fn wish(&self, to: E164) -> NewTask {
+        NewTask::new(self.agent.id, number(0), to)
+    }
+
+    async fn wished(&self, tenant: TenantId, key: &str, wish: NewTask) -> TaskId {
+        self.engine.tasks().create(tenant, key, wish).await.unwrap().id
+    }
+
+    async fn task(&self, tenant: TenantId, task: TaskId) -> Task {
+        self.engine.tasks().get(tenant, task).await.unwrap().unwrap()
+    }
+
+    /// All calls there ever were, in the order of their beginning.
+    async fn calls(&self) -> Vec<CallRecord> {
+        let page = self.store.list(Query::new(None, CALL)).await.unwrap();
+        let stored = page.records.into_iter().map(|row| serde_json::from_value::<StoredCall>(row.body).unwrap().record);
+        let mut calls: Vec<_> = stored.collect();
+        calls.sort_by_key(|call| (call.started_at, call.id));
+        calls
+    }
+}
+
+/// Lets whoever is called talk for `length`, one after the other, for ever.
+fn answer_all(world: &World, length: Duration) {
+    let (carrier, runtime) = (world.carrier.clone(), world.runtime.clone());
+    let answer = async move {
+        loop {
+            runtime.sleep_until(runtime.now() + Duration::from_millis(100)).await;
+            if let Some(callee) = carrier.take_dialled() {
+                callee.sound(SILENCE, length).await;
+                callee.hang_up(HangupCause::NORMAL_CLEARING);
+            }
+        }
+    };
+    world.runtime.spawn("callees", Box::pin(answer));
+}
+
+#[test]
+fn a_task_is_created_once_and_called_when_it_is_due() {
+    let runtime = VirtualRuntime::new(1);
+    runtime.block_on(async {
+        let world = world(&runtime, Settings::default()).await;
+        world.carrier.when_dialled(&number(1), Answering::After(secs(2)));
+        answer_all(&world, secs(3));
+        let mut wish = world.wish(number(1));
+        wish.scheduled_at = Some(runtime.wall_clock() + secs(60));
+        wish.variables.insert("patient".to_owned(), serde_json::json!({ "name": "Ayu" }));
+        let id = world.wished(tenant(0), "reminder-1", wish.clone()).await;
+        assert_eq!(world.wished(tenant(0), "reminder-1", wish.clone()).await, id);
+        world.wait(secs(59)).await;
+        assert_eq!((world.task(tenant(0), id).await.status, world.calls().await.len()), (TaskStatus::Pending, 0));
+        world.wait(secs(3)).await;
+        assert_eq!(world.task(tenant(0), id).await.status, TaskStatus::InProgress);
+        let refusal = world.engine.tasks().cancel(tenant(0), id).await.unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::Conflict);
+        world.wait(secs(20)).await;
+        let task = world.task(tenant(0), id).await;
+        let call = world.engine.calls().get(tenant(0), task.attempts[0].call).await.unwrap().unwrap();
+        assert_eq!((task.status, task.attempts.len(), call.record.task), (TaskStatus::Completed, 1, Some(id)));
+        assert_eq!(task.attempts[0].reason, Some(EndReason::CallerHangUp));
+        assert_eq!((call.record.status, call.record.to), (CallStatus::Completed, Some(number(1))));
+        assert_eq!(world.wished(tenant(0), "reminder-1", wish).await, id, "a key is never used again");
+        world.wait(secs(120)).await;
+        assert_eq!(world.calls().await.len(), 1);
+    });
+}
+
+#[test]
+fn who_does_not_answer_is_called_again_and_then_given_up() {
+    let runtime = VirtualRuntime::new(2);
+    runtime.block_on(async {
+        let world = world(&runtime, Settings::default()).await;
+        world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
+        let mut wish = world.wish(number(1));
+        (wish.attempts_max, wish.retry_delay) = (3, secs(600));
+        let id = world.wished(tenant(0), "k", wish).await;
+        world.wait(secs(3_600)).await;
+        let task = world.task(tenant(0), id).await;
+        let reasons: Vec<_> = task.attempts.iter().map(|attempt| attempt.reason.unwrap()).collect();
+        assert_eq!((task.status, reasons), (TaskStatus::Failed, vec![EndReason::Busy; 3]));
+        let gap = task.attempts[2].at.saturating_since(task.attempts[1].at);
+        assert!((secs(600)..secs(602)).contains(&gap), "{gap:?}");
+
+        world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
+        answer_all(&world, secs(1));
+        world.engine.tasks().reset(tenant(0), id).await.unwrap();
+        world.wait(secs(30)).await;
+        assert_eq!(world.task(tenant(0), id).await.status, TaskStatus::Completed);
+    });
+}
+
+#[test]
+fn urgent_tasks_go_first_and_tenants_take_turns() {
+    let runtime = VirtualRuntime::new(3);
+    runtime.block_on(async {
+        let world = world(&runtime, at_once(1)).await;
+        answer_all(&world, secs(1));
+        // Between two looks of the dispatcher, which therefore finds all of them due.
+        let due = runtime.wall_clock() + Duration::from_millis(10_100);
+        // Tenant, priority, seconds after the first moment.
+        let wishes = [(0, 0, 2), (0, 0, 1), (0, 5, 3), (0, -5, 0), (1, 0, 0), (1, 9, 4), (2, 0, 5)];
+        for (place, (owner, priority, after)) in wishes.into_iter().enumerate() {
+            let to = number(u32::try_from(place).unwrap() + 1);
+            world.carrier.when_dialled(&to, Answering::After(secs(1)));
+            let mut wish = world.wish(to);
+            (wish.priority, wish.scheduled_at) = (priority, Some(due + Duration::from_millis(after)));
+            world.wished(tenant(owner), &place.to_string(), wish).await;
+        }
+        world.wait(secs(120)).await;
+        let calls = world.calls().await;
+        assert!(calls.iter().all(|call| call.status == CallStatus::Completed), "{calls:?}");
+        for pair in calls.windows(2) {
+            assert!(pair[0].ended_at.unwrap() <= pair[1].started_at, "two at once");
+        }
+        let of = |owner: u8| -> Vec<_> {
+            let of_tenant = calls.iter().filter(|call| call.tenant == tenant(owner));
+            of_tenant.map(|call| call.to.clone().unwrap()).collect()
+        };
+        assert_eq!(of(0), [3, 2, 1, 4].map(number));
+        assert_eq!(of(1), [6, 5].map(number));
+        let first: std::collections::BTreeSet<_> = calls[..3].iter().map(|call| call.tenant).collect();
+        assert_eq!(first.len(), 3, "each tenant has had its turn before one has its second");
+    });
+}
+
+#[test]
+fn tasks_wait_for_slots_and_for_the_agents_hours() {
+    let runtime = VirtualRuntime::new(4);
+    runtime.block_on(async {
+        let mut world = world(&runtime, Settings::default()).await;
+        world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
+        answer_all(&world, secs(2));
+        let one = Limits { calls_max: Some(1), when_full: WhenFull::Reject };
+        world.engine.capacity().set_limits(tenant(0), &one).await.unwrap();
+        let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
+        let handle = world.engine.accept(tenant(0), world.agent.clone(), incoming).unwrap();
+        let waiting = world.wished(tenant(0), "waits", world.wish(number(1))).await;
+        caller.sound(SILENCE, secs(8)).await;
+        assert_eq!(world.task(tenant(0), waiting).await.status, TaskStatus::Pending);
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        handle.finished().await.unwrap();
+        world.wait(secs(10)).await;
+        assert_eq!(world.task(tenant(0), waiting).await.status, TaskStatus::Completed);
+        assert_eq!(world.calls().await.len(), 2, "nothing was tried while there was no slot");
+
+        // It is Thursday, 07:00 UTC.
+        let hours = Hours::new("UTC").unwrap();
+        let friday = hours.with_window([Weekday::Friday], "09:00".parse().unwrap(), "10:00".parse().unwrap()).unwrap();
+        Arc::make_mut(&mut world.agent).hours = Some(friday);
+        world.engine.agents().put(tenant(1), &world.agent).await.unwrap();
+        let id = world.wished(tenant(1), "friday", world.wish(number(1))).await;
+        world.wait(secs(26 * 3_600 - 60)).await;
+        let task = world.task(tenant(1), id).await;
+        assert_eq!(task.due_at.unwrap().to_string(), "2025-11-21T09:00:00.000Z");
+        world.wait(secs(120)).await;
+        assert_eq!(world.task(tenant(1), id).await.status, TaskStatus::Completed);
+    });
+}
+
+#[test]
+fn tasks_that_cannot_be_done_say_why() {
+    let runtime = VirtualRuntime::new(5);
+    runtime.block_on(async {
+        let mut world = world(&runtime, Settings::default()).await;
+        world.engine.agents().delete(tenant(0), world.agent.id).await.unwrap();
+        let missing = world.wished(tenant(0), "a", world.wish(number(1))).await;
+        let agent = Arc::make_mut(&mut world.agent);
+        agent.active = false;
+        world.engine.agents().put(tenant(1), &world.agent).await.unwrap();
+        let inactive = world.wished(tenant(1), "a", world.wish(number(1))).await;
+        let mut later = world.wish(number(1));
+        later.scheduled_at = Some(runtime.wall_clock() + secs(5));
+        let cancelled = world.wished(tenant(2), "a", later).await;
+        world.engine.tasks().cancel(tenant(2), cancelled).await.unwrap();
+        world.wait(secs(60)).await;
+        let failure = async |owner, id| world.task(tenant(owner), id).await.failure;
+        assert_eq!(failure(0, missing).await, Some(TaskFailure::AgentMissing));
+        assert_eq!(failure(1, inactive).await, Some(TaskFailure::AgentInactive));
+        assert_eq!(world.task(tenant(2), cancelled).await.status, TaskStatus::Cancelled);
+        assert!(world.calls().await.is_empty());
+        let listed = world.engine.tasks().list(tenant(1), Some(TaskStatus::Failed), Some(world.agent.id), 0, 10).await;
+        assert_eq!(listed.unwrap().iter().map(|task| task.id).collect::<Vec<_>>(), [inactive]);
+        let mut wish = world.wish(number(1));
+        wish.attempts_max = 0;
+        let refusal = world.engine.tasks().create(tenant(2), "b", wish).await.unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::ConfigInvalid);
+    });
+}
+
+#[test]
+fn no_crash_dials_a_task_twice_or_leaves_it_undone() {
+    // The engine dies at any time from before the dispatch until after the settlement.
+    for millis in (0..9_000).step_by(97) {
+        let runtime = VirtualRuntime::new(millis);
+        let (world, tasks) = runtime.block_on(async {
+            let world = world(&runtime, at_once(2)).await;
+            answer_all(&world, secs(2));
+            let mut tasks = Vec::new();
+            for place in 1..=4 {
+                world.carrier.when_dialled(&number(place), Answering::After(Duration::from_millis(900)));
+                let mut wish = world.wish(number(place));
+                wish.attempts_max = 3;
+                tasks.push(world.wished(tenant(0), &place.to_string(), wish).await);
+            }
+            world.wait(Duration::from_millis(millis)).await;
+            (world, tasks)
+        });
+        while world.carrier.take_dialled().is_some() {}
+        runtime.block_on(async {
+            let world = World { engine: Engine::with_settings(world.providers.clone(), at_once(2)), ..world };
+            answer_all(&world, secs(2));
+            world.wait(secs(600)).await;
+            let calls = world.calls().await;
+            for id in &tasks {
+                let task = world.task(tenant(0), *id).await;
+                let attempts: Vec<_> = calls.iter().filter(|call| call.task == Some(*id)).collect();
+                assert_eq!((attempts.len(), task.attempts.len()), (1, 1), "after {millis} ms: {task:?}");
+                assert_eq!(task.attempts[0].reason, attempts[0].end_reason);
+                let expected = match attempts[0].status {
+                    CallStatus::Completed => TaskStatus::Completed,
+                    _ => TaskStatus::Failed,
+                };
+                assert_eq!(task.status, expected, "after {millis} ms");
+                let is_lost = attempts[0].end_reason == Some(EndReason::EngineLost);
+                assert!(is_lost || task.status == TaskStatus::Completed, "after {millis} ms: {task:?}");
+            }
+            let balance = world.engine.credits().balance(tenant(0)).await.unwrap();
+            assert_eq!(balance.held_ms, 0);
+        });
+    }
+}

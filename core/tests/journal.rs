@@ -128,7 +128,7 @@ fn frequent_entries_take_some_bytes() {
 }
 
 #[test]
-fn a_minute_of_conversation_takes_two_kilobytes() {
+fn a_minute_of_conversation_takes_less_than_four_kilobytes() {
     let stage = machine::conversation(20);
     let minutes = stage.call.record().duration_ms as f64 / 60_000.0;
     let items = stage.journal().to_log();
@@ -139,12 +139,7 @@ fn a_minute_of_conversation_takes_two_kilobytes() {
     });
     let json: usize = inputs.map(|input| input.to_string().len() + 1).sum();
     let (bytes, json) = (bytes as f64 / minutes, json as f64 / minutes);
-    assert!(
-        bytes < 200.0 && json > 5.0 * bytes,
-        "{bytes:.0} bytes a minute, as JSON {json:.0}, {} items in {minutes:.2} min, start {}",
-        items.len(),
-        items[0].len()
-    );
+    assert!(bytes < 4_000.0 && json > 7.0 * bytes, "{bytes:.0} bytes a minute, {json:.0} as JSON");
 }
 
 #[test]
@@ -336,7 +331,7 @@ fn arguments_stay_what_they_are_for_the_call() {
 
 /// The words of at least four letters that people, the model and the prompts say, without those by which a call decides.
 fn words(journal: &Journal) -> BTreeSet<String> {
-    let deciding = ["five", "hello", "number", "please", "three", "what"];
+    let deciding = ["about", "could", "five", "good", "hello", "morning", "number", "please", "that", "three", "what"];
     let texts = journal.entries.iter().filter_map(|entry| match entry {
         Entry::Input { input: Input::Progress(_, progress), .. } => match progress {
             Progress::Final { text, .. } | Progress::Interim { text } => Some(text.clone()),

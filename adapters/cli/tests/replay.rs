@@ -94,7 +94,7 @@ fn a_call_that_is_not_what_it_was_is_named() {
 #[test]
 fn a_journal_may_be_cut_off() {
     let file = journal().to_file();
-    let (_folder, path) = kept(&file[..file.len() / 2]);
+    let (_folder, path) = kept(&file[..file.len() * 9 / 10]);
     let line = succeeds(&[path.to_str().unwrap()]);
     assert!(line.ends_with("identical so far; the journal ends before the call does\n"), "{line}");
 }
@@ -136,8 +136,8 @@ fn the_story_is_told_in_order_with_its_figures() {
     let story = succeeds(&[path.to_str().unwrap(), "--explain"]);
     for fact in [
         "    0.000 < start                inbound call",
-        "    0.000 > speak #4             \"Good morning.\"",
-        "    3.030 < listen #3            final \"What are your opening hours?\"",
+        "    0.000 > speak #5             \"Good morning.\"",
+        "    3.030 < listen #4            final \"What are your opening hours?\"",
         "    3.030 = endpoint             delay 300 ms, reason complete, waited 250 ms",
         "= timer                endpoint, due 3.080 (endpointing.delay_min 300 ms, endpointing.delay_max 1200 ms)",
         "* barge in             silent after 80 ms",
@@ -158,8 +158,7 @@ fn another_policy_shows_what_would_have_changed() {
     let text = succeeds(&[path, "--set", "endpointing.delay_min=700ms"]);
     for fact in [
         "with endpointing.delay_min=700ms, the call goes another way from entry",
-        "answered after   790 ms, ",
-        "1190 ms, ",
+        "answered after   1040, 2040 ms                1440, 2440 ms",
         "ended by         agent hang up",
     ] {
         assert!(text.contains(fact), "{fact}\n{text}");
@@ -167,12 +166,12 @@ fn another_policy_shows_what_would_have_changed() {
     assert!(text.lines().last().unwrap().contains("this is a model, not the call"), "{text}");
     let text = succeeds(&[path, "--set", "barge_in.enabled=false", "--set", "silence.timeout=20s"]);
     assert!(text.contains("interruptions    1                            0"), "{text}");
-    assert!(text.contains("+     4.") && text.contains("We are open from nine to five on weekdays.\n"), "{text}");
+    assert!(text.contains("+     3.820 agent  We are open from nine to five on weekdays.\n"), "{text}");
     assert!(text.contains("played on at the call's own pace"), "{text}");
     assert!(succeeds(&[path, "--set", "apology=What?"]).contains("would have changed nothing"));
     let json: Value =
         serde_json::from_str(&succeeds(&[path, "--json", "--set", "endpointing.delay_min=700ms"])).unwrap();
-    assert_eq!(json["now"]["turns"][0]["latency_ms"], 1_190);
+    assert_eq!(json["now"]["turns"][0]["latency_ms"], 1_440);
 }
 
 #[test]

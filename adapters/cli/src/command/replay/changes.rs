@@ -109,10 +109,10 @@ impl Changes {
              said; each command is answered as the next of its kind was, after the same delay"
         );
         if *imagined > 0 {
-            let _ = write!(caveat, "; {imagined} pieces of speech are played on at the call's own pace");
+            let _ = write!(caveat, "; speech that was cut off is played on at the call's own pace ({imagined})");
         }
         if *left_over > 0 {
-            let _ = write!(caveat, "; {left_over} recorded inputs are stale, for commands that never came to be");
+            let _ = write!(caveat, "; inputs for commands that never came to be are stale ({left_over})");
         }
         if !unanswered.is_empty() {
             let names: Vec<_> = unanswered.iter().copied().collect();

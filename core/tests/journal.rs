@@ -227,7 +227,7 @@ fn the_story_says_why() {
         "= timer                endpoint, due",
         "(endpointing.delay_min 300 ms, endpointing.delay_max 1200 ms)",
         "* barge in             silent after 80 ms",
-        "< speak #7             heard \"We are open from\"",
+        "heard \"We are open from\", 4 pieces until",
         "> speak #7             cancelled",
         "* transcript           2 agent \"We are open from\", cut",
         "> run_function #10     check_appointment {\"name\": \"Miller\"",
@@ -331,7 +331,8 @@ fn arguments_stay_what_they_are_for_the_call() {
 
 /// The words of at least four letters that people, the model and the prompts say, without those by which a call decides.
 fn words(journal: &Journal) -> BTreeSet<String> {
-    let deciding = ["about", "could", "five", "good", "hello", "morning", "number", "please", "that", "three", "what"];
+    let deciding =
+        ["about", "could", "five", "good", "hello", "morning", "number", "please", "that", "then", "three", "what"];
     let texts = journal.entries.iter().filter_map(|entry| match entry {
         Entry::Input { input: Input::Progress(_, progress), .. } => match progress {
             Progress::Final { text, .. } | Progress::Interim { text } => Some(text.clone()),
@@ -343,7 +344,8 @@ fn words(journal: &Journal) -> BTreeSet<String> {
         Entry::Input { input: Input::Control(Control::Transfer { brief, .. }), .. } => Some(brief.clone()),
         Entry::Input { input: Input::Completed(_, Outcome::Function(value)), .. } => Some(value.to_string()),
         Entry::Start { config, .. } => {
-            Some(format!("{:?} {} {}", config.greeting, config.system_prompt, config.policy.apology))
+            let greeting = config.greeting.clone().unwrap_or_default();
+            Some([greeting, config.system_prompt.clone(), config.policy.apology.clone()].join(" "))
         }
         _ => None,
     });

@@ -1,6 +1,6 @@
 //! A world: engine, providers, store, carriers and people, from its first call to the moment when nothing moves any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ pub(super) struct History {
     pub(super) id: Option<CallId>,
     /// The process died while it ran.
     pub(super) is_crashed: bool,
+    /// What the recogniser took for words before it was sure.
+    pub(super) guessed: BTreeSet<String>,
     /// The holder saw the end.
     pub(super) is_over: bool,
     /// What the recogniser understood.
@@ -175,10 +177,19 @@ impl World {
 
     /// Notes what the recogniser told the engine.
     pub(super) fn recognised(&self, output: &Result<SttEvent>) {
-        let Ok(SttEvent::Final { text, .. }) = output else { return };
+        let (text, is_final) = match output {
+            Ok(SttEvent::Final { text, .. }) => (text, true),
+            Ok(SttEvent::Interim { text }) => (text, false),
+            _ => return,
+        };
         let Some(call) = text.split_whitespace().next().and_then(person::call_of) else { return };
         if let Some(history) = self.calls().histories.get_mut(call as usize) {
-            history.recognised.extend(text.split_whitespace().map(str::to_owned));
+            let words = text.split_whitespace().map(str::to_owned);
+            if is_final {
+                history.recognised.extend(words);
+            } else {
+                history.guessed.extend(words);
+            }
         }
     }
 

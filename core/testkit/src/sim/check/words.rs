@@ -37,13 +37,25 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
         // Otherwise several answers may be on their way to the caller at once.
         check_history(world, call, history, &heard, findings);
     }
+    check_caller(call, record, history, findings);
+}
+
+/// What the recogniser settled stands in the transcript, in order, and nothing else but what it was never sure of.
+fn check_caller(call: u32, record: &CallRecord, history: &History, findings: &mut Findings) {
     // Keys stand between the words.
     let mut said = words_of(record, Speaker::Caller);
     said.retain(|word| person::call_of(word).is_some());
-    let is_complete =
-        if history.is_crashed { is_subsequence(&said, &history.recognised) } else { said == history.recognised };
-    if !is_complete {
-        findings.add(call, format!("the caller was understood as {:?} and stands as {said:?}", history.recognised));
+    let mut rest = said.iter().peekable();
+    for word in history.recognised.iter().map(String::as_str) {
+        while rest.next_if(|said| **said != word && history.guessed.contains(**said)).is_some() {}
+        // A crash takes the last words with it.
+        if rest.next_if(|said| **said == word).is_none() && !(history.is_crashed && rest.peek().is_none()) {
+            findings.add(call, format!("\"{word}\" of {:?} is missing from {said:?}", history.recognised));
+            return;
+        }
+    }
+    if let Some(word) = rest.find(|said| !history.guessed.contains(**said)) {
+        findings.add(call, format!("\"{word}\" of {said:?} was never recognised: {:?}", history.recognised));
     }
 }
 
@@ -140,9 +152,4 @@ fn check_history(world: &World, call: u32, history: &History, heard: &[Heard], f
 fn words_of(record: &CallRecord, speaker: Speaker) -> Vec<&str> {
     let entries = record.transcript.iter().filter(|entry| entry.speaker == speaker);
     entries.flat_map(|entry| entry.text.split_whitespace()).collect()
-}
-
-fn is_subsequence(part: &[&str], whole: &[String]) -> bool {
-    let mut rest = whole.iter();
-    part.iter().all(|word| rest.any(|candidate| candidate == word))
 }

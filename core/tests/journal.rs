@@ -7,7 +7,7 @@ use std::time::Duration;
 use offhook::call::record::EndReason;
 use offhook::call::{CallRecord, Input, Outcome, Policy, Progress};
 use offhook::journal::explain::explain;
-use offhook::journal::{Entry, Journal, MAGIC, Tail, Writer, replay, rerun};
+use offhook::journal::{Entry, Journal, MAGIC, Tail, Writer, redact, replay, rerun};
 use offhook::provider::llm::ToolCall;
 use offhook::provider::telephony::HangupCause;
 use offhook_testkit::machine::{self, Stage};
@@ -275,6 +275,44 @@ fn a_call_that_is_cut_short_leaves_inputs_over() {
     assert_eq!(short.record.talk_time_ms, 3_000);
 }
 
+#[test]
+fn a_redacted_journal_tells_the_same_call_without_its_words() {
+    let journal = call().journal();
+    let redacted = redact(&journal).unwrap();
+    assert_eq!(redacted.verify().unwrap().difference, None);
+    let story = |journal: &Journal| explain(journal.entries.clone()).unwrap();
+    let (was, now) = (story(&journal), story(&redacted));
+    let shape = |line: &offhook::journal::explain::Line| (line.at, line.side, line.name.clone(), line.command);
+    assert_eq!(was.iter().map(shape).collect::<Vec<_>>(), now.iter().map(shape).collect::<Vec<_>>());
+    let told = String::from_utf8_lossy(&redacted.to_file()).to_lowercase();
+    for word in ["miller", "tuesday", "saturdays", "weekdays", "opening", "62812", "telephone"] {
+        assert!(!told.contains(word), "{word}");
+    }
+    for word in ["check_appointment", "end_call", "\"name\"", "\"found\":true"] {
+        assert!(told.replace('\\', "").contains(word), "{word} should stay in {told}");
+    }
+    assert_eq!(redact(&redacted).unwrap().verify().unwrap().record.turns, journal.verify().unwrap().record.turns);
+}
+
+#[test]
+fn arguments_stay_what_they_are_for_the_call() {
+    for arguments in [
+        "{\"a\": [1.50, -20, 1e5, true, null, \"J\\u00f6rg \\\" x\\n\"], \"b\" : \"\"}",
+        "{\"a\": Miller",
+        "[]",
+        "\"",
+        "{\"a\": \"\\",
+    ] {
+        let mut stage = Stage::connected(policy());
+        stage.caller_says("Do I have an appointment?", SECOND, ms(400));
+        let name = "check_appointment".to_owned();
+        stage.model_says("", &[ToolCall { arguments: arguments.to_owned(), id: "t1".to_owned(), name }]);
+        let redacted = redact(&stage.journal()).unwrap();
+        let file = String::from_utf8_lossy(&redacted.to_file()).into_owned();
+        assert!(!file.contains("Miller") && !file.contains("rg ") && !file.contains("1.5"), "{file}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -299,6 +337,17 @@ proptest! {
         let other = rerun(&journal.entries, policy).unwrap();
         if other.diverged.is_some() {
             prop_assert!(other.record.end_reason.is_some());
+        }
+    }
+
+    #[test]
+    fn any_call_is_redacted_and_stays_the_same_call(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let journal = offhook_testkit::chaos::journal(&bytes);
+        let redacted = redact(&journal).unwrap();
+        prop_assert_eq!(redacted.verify().unwrap().difference, None);
+        let file = String::from_utf8_lossy(&redacted.to_file()).to_lowercase();
+        for word in ["tomorrow", "caf\u{e9}", "sorry", "somebody", "622150001000"] {
+            prop_assert!(!file.contains(word), "{}", word);
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Command {
     Call(CallArgs),
     /// Hear and read an agent hold a whole phone call on this machine
     Demo(DemoArgs),
+    /// Run a call again from its journal and check that it does what it did, to the byte
+    Replay(ReplayArgs),
     /// Fetch the speech models into your cache folder
     Setup,
     /// Simulate calls by the million, with faults, and check every invariant
@@ -99,6 +101,48 @@ pub struct SimulateArgs {
     pub keep: Option<PathBuf>,
 }
 
+/// `offhook replay`
+#[derive(Args, Clone, Debug)]
+pub struct ReplayArgs {
+    /// The journal's file, or a folder that a command kept, of which the latest call is taken
+    #[arg(value_name = "FILE|DIR")]
+    pub journal: PathBuf,
+
+    /// Tell the call line by line: what came in (<), why it decided what it did (=), what it did (>) and told (*)
+    #[arg(long, conflicts_with_all = ["redact", "set"])]
+    pub explain: bool,
+
+    /// Print JSON on one line
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write the journal to this new file without what people said and who they are; it replays all the same
+    #[arg(long, value_name = "OUT", conflicts_with = "set")]
+    pub redact: Option<PathBuf>,
+
+    /// Show what would have changed under another policy, such as endpointing.delay_min=400ms; may be repeated
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<Setting>,
+}
+
+/// A policy's path and its new value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Setting {
+    /// Dotted.
+    pub path: String,
+    /// As it was written.
+    pub value: String,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (path, value) = text.split_once('=').ok_or("not of the form PATH=VALUE")?;
+        Ok(Self { path: path.trim().to_owned(), value: value.trim().to_owned() })
+    }
+}
+
 /// What every command with a call takes.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -164,7 +208,7 @@ where
     match error.kind() {
         DisplayHelp | DisplayVersion => Ok(Err(text.ansi().to_string())),
         DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::usage("say what to do: call, demo, setup or simulate (--help says more)"))
+            Err(Failure::usage("say what to do: call, demo, replay, setup or simulate (--help says more)"))
         }
         _ => Err(Failure::usage(first_paragraph(&text.to_string()))),
     }
@@ -234,6 +278,9 @@ mod tests {
         assert!(refused(&["demo", "--listen", "nowhere"]).contains("--listen"));
         assert!(refused(&["call", "x", "--brief", "--llm", "openai:m"]).contains("--brief"));
         assert!(refused(&["dance"]).contains("dance"));
+        assert!(refused(&["replay"]).contains("FILE|DIR"));
+        assert!(refused(&["replay", "x", "--set", "silence"]).contains("PATH=VALUE"));
+        assert!(refused(&["replay", "x", "--explain", "--redact", "y"]).contains("--redact"));
         assert!(refused(&[]).contains("demo"));
     }
 

@@ -67,6 +67,7 @@ fn execute(cli: Cli) -> Outcome<()> {
         match cli.command {
             Command::Call(args) => command::call::run(args).await,
             Command::Demo(args) => command::demo::run(args).await,
+            Command::Replay(args) => command::replay::run(args).await,
             Command::Setup => command::setup::run().await,
             Command::Simulate(args) => command::simulate::run(&args),
         }

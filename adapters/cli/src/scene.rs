@@ -26,6 +26,7 @@ use crate::blocking;
 use crate::caller::script::Habits;
 use crate::caller::{Caller, CallersView, Item};
 use crate::clinic;
+use crate::command::replay::EXTENSION;
 use crate::failure::{Failure, Outcome};
 use crate::live::Live;
 use crate::peers::{Peers, ReceivedWebhook, SECRET_FILE};
@@ -243,7 +244,7 @@ impl Scene {
 
     async fn export(&self, call: CallId) -> Outcome<Files> {
         let folder = self.stage.folder.clone();
-        let journal = folder.join("journals").join(self.tenant.to_string()).join(format!("{call}.offhook"));
+        let journal = folder.join("journals").join(self.tenant.to_string()).join(format!("{call}.{EXTENSION}"));
         self.stage.export_journal(self.tenant, call, &journal).await?;
         Ok(Files { database: folder.join(DATABASE), journal, webhooks: self.webhooks.clone(), folder })
     }

@@ -37,6 +37,7 @@ pub use config::{Admission, CallConfig, Offer};
 pub use decision::{Decision, DecisionKind, EarlyStep, EndpointReason, InterruptionVerdict, ResumeCause};
 pub use dialogue::{Speaker, TranscriptEntry};
 pub use input::{ConsultEvent, Control, Failure, Input, Outcome, Progress};
+pub(crate) use lexicon::deciding_words;
 pub use output::{CallEvent, CallEventKind, Command, CommandId, Output, Phase};
 pub use policy::Policy;
 pub use record::{CallRecord, LedgerSummary};

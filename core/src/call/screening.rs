@@ -37,6 +37,11 @@ const ASSISTANT_PHRASES: [&str; 7] = [
     "why you're calling",
 ];
 
+/// All phrases that tell who it is.
+pub(super) fn phrases() -> impl Iterator<Item = &'static str> {
+    MACHINE_PHRASES.into_iter().chain(ASSISTANT_PHRASES)
+}
+
 /// Listens to whoever picked up, until it is clear who that is and what to do.
 #[derive(Debug)]
 pub(super) struct Screener {

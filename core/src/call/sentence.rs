@@ -6,6 +6,9 @@ const PENDING_BYTES_MAX: usize = 400;
 /// Shorter pieces wait for more, in bytes: a synthesiser needs some words to sound natural.
 const SENTENCE_BYTES_MIN: usize = 8;
 
+/// Words that end in a full stop and no sentence.
+pub(super) const TITLES: [&str; 8] = ["dr", "mr", "mrs", "ms", "no", "prof", "st", "vs"];
+
 /// The length of the first piece of `text` that can be spoken now, if there is one.
 ///
 /// A sentence ends at `.`, `!`, `?` or a line break, and is known to end only once white space follows.
@@ -43,10 +46,9 @@ pub(super) fn is_complete(text: &str) -> bool {
 /// `Dr.`, `Mr.`, `e.g.`, `3.`: a short last word in front of the full stop.
 fn is_abbreviated(text: &str) -> bool {
     let word = text.trim_end_matches('.').rsplit(char::is_whitespace).next().unwrap_or_default();
-    let titles = ["dr", "mr", "mrs", "ms", "prof", "st", "no", "vs"];
     word.contains('.')
         || (word.len() <= 2 && word.bytes().all(|byte| byte.is_ascii_digit()))
-        || titles.iter().any(|title| word.eq_ignore_ascii_case(title)) && word.starts_with(char::is_uppercase)
+        || TITLES.iter().any(|title| word.eq_ignore_ascii_case(title)) && word.starts_with(char::is_uppercase)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Entry, Runner};
@@ -14,9 +15,10 @@ use crate::error::Result;
 use crate::time::Instant;
 
 /// One line of a call's story.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
     /// Since the call's start.
+    #[serde(rename = "at_ms", with = "crate::time::duration_ms")]
     pub at: Duration,
     /// The entry of the journal that it belongs to.
     pub entry: usize,
@@ -30,8 +32,9 @@ pub struct Line {
     pub detail: String,
 }
 
-/// What kind of line.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// What kind of line it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// A command was started or cancelled.
     Command,

@@ -8,6 +8,7 @@ mod chain;
 mod codec;
 pub mod explain;
 mod file;
+mod redact;
 mod rerun;
 mod verify;
 mod writer;
@@ -16,6 +17,7 @@ use bytes::Bytes;
 
 use self::chain::Chain;
 pub use self::file::MAGIC;
+pub use self::redact::redact;
 pub use self::rerun::{Rerun, rerun};
 pub use self::verify::{Difference, Verdict};
 pub use self::writer::Writer;

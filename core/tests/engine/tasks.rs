@@ -130,7 +130,7 @@ fn who_does_not_answer_is_called_again_and_then_given_up() {
     let runtime = VirtualRuntime::new(2);
     runtime.block_on(async {
         let world = world(&runtime, Settings::default()).await;
-        world.carrier.when_dialled(&number(1), Answering::Refuses(HangupCause::USER_BUSY));
+        world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
         let mut wish = world.wish(number(1));
         (wish.attempts_max, wish.retry_delay) = (3, secs(600));
         let id = world.wished(tenant(0), "k", wish).await;

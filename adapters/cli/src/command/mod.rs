@@ -2,5 +2,6 @@
 
 pub mod call;
 pub mod demo;
+pub mod replay;
 pub mod setup;
 pub mod simulate;

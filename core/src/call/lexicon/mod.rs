@@ -6,7 +6,9 @@
 mod english;
 mod indonesian;
 
-use super::sentence;
+use std::collections::BTreeMap;
+
+use super::{screening, sentence};
 
 /// A number of fewer digits, told digit by digit, is not taken for finished. Telephone numbers with their area have as
 /// many or more.
@@ -181,6 +183,34 @@ fn consists_of<'a>(words: &[String], phrases: impl Iterator<Item = &'a str>) -> 
 /// Whether a list holds a word.
 fn holds(list: &str, word: &str) -> bool {
     list.split(SEPARATOR).any(|known| known == word)
+}
+
+/// All words that can decide something in a call, of every language, and what may stand for each: itself, but for the words
+/// of digits, which another one of their length stands for.
+pub(crate) fn deciding_words() -> BTreeMap<String, String> {
+    let lexicons = [&ANY, &english::LEXICON, &indonesian::LEXICON];
+    let lists = lexicons.iter().flat_map(|lexicon| {
+        [
+            lexicon.answers,
+            lexicon.dangling,
+            lexicon.digit_signs,
+            lexicon.fillers,
+            lexicon.greetings,
+            lexicon.introductions,
+            lexicon.leaning,
+            lexicon.numbers,
+            lexicon.references,
+        ]
+    });
+    let phrases = lists.flat_map(|list| list.split(SEPARATOR)).chain(screening::phrases()).chain(sentence::TITLES);
+    let mut deciding: BTreeMap<_, _> = phrases.flat_map(words).map(|word| (word.clone(), word)).collect();
+    for lexicon in lexicons {
+        for word in lexicon.digits.split(SEPARATOR) {
+            let like = lexicon.digits.split(SEPARATOR).find(|other| other.len() == word.len()).unwrap_or(word);
+            deciding.insert(word.to_owned(), like.to_owned());
+        }
+    }
+    deciding
 }
 
 /// The words of a text in lower case, without punctuation. `Uh-huh` is two.

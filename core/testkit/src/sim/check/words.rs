@@ -7,13 +7,17 @@ use offhook::audio::FRAME_DURATION;
 use offhook::call::{CallRecord, Speaker};
 use offhook::time::Instant;
 
-use super::Findings;
+use super::{Findings, Invariant};
+use crate::fates::Family;
 use crate::sim::world::{History, World};
 use crate::sim::{person, voice};
 
-/// What may be heard beyond what is accounted for when speech is cut: the frames between two marks, those sent ahead,
-/// the way there and the way back, and a tick.
-const UNACCOUNTED_MAX: Duration = Duration::from_millis(500);
+/// What may be heard beyond what is accounted for when speech is cut, beside the way there and back: the frames between
+/// two marks, and a tick.
+const UNACCOUNTED_MAX: Duration = Duration::from_millis(120);
+
+/// The same when marks are lost: as long as an engine waits for them, and what is sent ahead.
+const UNMARKED_MAX: Duration = Duration::from_millis(1_200);
 
 /// The part of an utterance that was heard.
 struct Heard {
@@ -26,12 +30,18 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
     let heard = match heard(world, history) {
         Ok(heard) => heard,
         Err(problem) => {
-            findings.add(call, problem);
+            findings.add(Invariant::Heard, call, problem);
             return;
         }
     };
-    // The journal of a crash is as old as its last entry that was written.
-    let unaccounted_max = if history.is_crashed { Duration::MAX } else { UNACCOUNTED_MAX };
+    let unaccounted_max = if history.is_crashed {
+        // The journal of a crash is as old as the last entry that was written.
+        Duration::MAX
+    } else if world.plan.families.contains(&Family::Media) {
+        UNMARKED_MAX
+    } else {
+        UNACCOUNTED_MAX + history.caller.as_ref().map_or(Duration::ZERO, |caller| caller.latency() * 2)
+    };
     check_agent(world, call, record, &heard, unaccounted_max, findings);
     if record.functions.is_empty() {
         // Otherwise several answers may be on their way to the caller at once.
@@ -50,12 +60,20 @@ fn check_caller(call: u32, record: &CallRecord, history: &History, findings: &mu
         while rest.next_if(|said| **said != word && history.guessed.contains(**said)).is_some() {}
         // A crash takes the last words with it.
         if rest.next_if(|said| **said == word).is_none() && !(history.is_crashed && rest.peek().is_none()) {
-            findings.add(call, format!("\"{word}\" of {:?} is missing from {said:?}", history.recognised));
+            findings.add(
+                Invariant::Heard,
+                call,
+                format!("\"{word}\" of {:?} is missing from {said:?}", history.recognised),
+            );
             return;
         }
     }
     if let Some(word) = rest.find(|said| !history.guessed.contains(**said)) {
-        findings.add(call, format!("\"{word}\" of {said:?} was never recognised: {:?}", history.recognised));
+        findings.add(
+            Invariant::Heard,
+            call,
+            format!("\"{word}\" of {said:?} was never recognised: {:?}", history.recognised),
+        );
     }
 }
 
@@ -121,14 +139,22 @@ fn check_agent(
         if next.is_empty() {
             let place = places.last().copied().unwrap_or(0);
             let expected = transcript[place..].first().copied().unwrap_or("its end");
-            findings.add(call, format!("heard {spoken:?} where the transcript goes on with \"{expected}\""));
+            findings.add(
+                Invariant::Heard,
+                call,
+                format!("heard {spoken:?} where the transcript goes on with \"{expected}\""),
+            );
             return;
         }
         places = next;
     }
     if !places.contains(&transcript.len()) {
         let place = places.last().copied().unwrap_or(0);
-        findings.add(call, format!("{:?} is in the transcript and was not heard", &transcript[place..]));
+        findings.add(
+            Invariant::Heard,
+            call,
+            format!("{:?} is in the transcript and was not heard", &transcript[place..]),
+        );
     }
 }
 
@@ -143,7 +169,7 @@ fn check_history(world: &World, call: u32, history: &History, heard: &[Heard], f
     for asked in &history.asked {
         let unheard = asked.said.iter().find(|word| ends.get(*word).is_none_or(|end| *end > asked.at));
         if let Some(word) = unheard {
-            findings.add(call, format!("the model was told that \"{word}\" was heard"));
+            findings.add(Invariant::Heard, call, format!("the model was told that \"{word}\" was heard"));
             return;
         }
     }

@@ -109,6 +109,7 @@ impl Call {
         self.screener = None;
         self.shared.timers.clear_all();
         self.enter(Phase::Ending);
+        self.held = false;
         self.abandon_transfer();
         // Whether a cancelled reservation came about is found out, and undone, by the settlement.
         for role in SET_UP {

@@ -7,6 +7,8 @@ mod capacity;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod remote;
+#[cfg(test)]
 mod runtimes;
 #[cfg(test)]
 mod tasks;

@@ -124,7 +124,8 @@ impl Call {
                 self.finish(cause, operator, EndReason::Rejected);
             }
             Control::Reject { .. } => {}
-            Control::Resume => self.resume(),
+            Control::Resume if self.phase == Phase::Connected => self.resume(),
+            Control::Resume => {}
             Control::Say { text, interruptible } if self.phase == Phase::Connected && !self.is_bridged() => {
                 let text = &text[..text.floor_char_boundary(SAY_BYTES_MAX)];
                 self.turn.say(self.now, text, interruptible, &mut self.shared);

@@ -393,6 +393,22 @@ proptest! {
     }
 
     #[test]
+    fn a_damaged_journal_breaks_nothing(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        let mut items: Vec<Vec<u8>> = call().journal().to_log().iter().map(|item| item.to_vec()).collect();
+        for (index, byte) in changes {
+            let item = index.get(&items).len();
+            let number = index.index(items.len());
+            let place = usize::from(byte) % item;
+            items[number][place] = items[number][place].wrapping_add(byte | 1);
+        }
+        if let Ok(journal) = Journal::from_log(&items) {
+            prop_assert_eq!(&Journal::from_file(&journal.to_file()).unwrap().entries, &journal.entries);
+            let _ = (journal.verify(), explain(journal.entries.clone()), redact(&journal));
+            let _ = rerun(&journal.entries, policy());
+        }
+    }
+
+    #[test]
     fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut items = Stage::new(machine::config(Policy::default()), machine::inbound()).journal().to_log();
         items.push(bytes.clone().into());

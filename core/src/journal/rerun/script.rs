@@ -137,7 +137,8 @@ impl Scripts {
             return (answers, false);
         }
         let from = answers.last().map_or(begin, |answer| answer.at);
-        let at = |end: usize| from + self.pace * u32::try_from(end.saturating_sub(heard)).unwrap_or(u32::MAX);
+        let bytes = |end: usize| u32::try_from(end.saturating_sub(heard)).unwrap_or(u32::MAX);
+        let at = |end: usize| from + self.pace.saturating_mul(bytes(end));
         let ends = text.char_indices().filter(|(end, character)| *end > heard && character.is_whitespace());
         let words = ends.map(|(text_end, _)| (text_end, Input::Progress(to_nobody, Progress::Heard { text_end })));
         let rest = words.chain([(text.len(), Input::Completed(to_nobody, Outcome::Done))]);
@@ -189,8 +190,8 @@ fn habits(scripts: &mut BTreeMap<CommandId, Script>) -> (Duration, Duration) {
         leads.push(lead);
         free = script.answers.last().map_or(free, |answer| answer.at);
         if let Some(ended) = script.ended() {
-            time += ended.saturating_since(playing);
-            bytes += u32::try_from(script.text.len()).unwrap_or(u32::MAX);
+            time = time.saturating_add(ended.saturating_since(playing));
+            bytes = u32::try_from(script.text.len()).map_or(u32::MAX, |length| length.saturating_add(bytes));
         }
     }
     leads.sort_unstable();

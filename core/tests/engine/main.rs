@@ -15,4 +15,6 @@ mod tasks;
 #[cfg(test)]
 mod transfers;
 #[cfg(test)]
+mod turns;
+#[cfg(test)]
 mod world;

@@ -1,6 +1,6 @@
 //! A world: engine, providers, store, carriers and people, from its first call to the moment when nothing moves any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +78,8 @@ pub(super) struct History {
     pub(super) is_crashed: bool,
     /// The holder saw the end.
     pub(super) is_over: bool,
+    /// What the recogniser seemed to understand, without marks.
+    pub(super) guessed: BTreeSet<String>,
     /// What the recogniser understood.
     pub(super) recognised: Vec<String>,
     /// Words of the model so far.
@@ -175,10 +177,15 @@ impl World {
 
     /// Notes what the recogniser told the engine.
     pub(super) fn recognised(&self, output: &Result<SttEvent>) {
-        let Ok(SttEvent::Final { text, .. }) = output else { return };
+        let Ok(SttEvent::Final { text, .. } | SttEvent::Interim { text }) = output else { return };
         let Some(call) = text.split_whitespace().next().and_then(person::call_of) else { return };
         if let Some(history) = self.calls().histories.get_mut(call as usize) {
-            history.recognised.extend(text.split_whitespace().map(str::to_owned));
+            let words = text.split_whitespace().map(str::to_owned);
+            if matches!(output, Ok(SttEvent::Final { .. })) {
+                history.recognised.extend(words);
+            } else {
+                history.guessed.extend(words.map(|word| word.trim_end_matches(['.', '!', '?', ',']).to_owned()));
+            }
         }
     }
 

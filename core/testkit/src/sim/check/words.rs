@@ -39,9 +39,14 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
     }
     // Keys stand between the words.
     let mut said = words_of(record, Speaker::Caller);
-    said.retain(|word| person::call_of(word).is_some());
-    let is_complete =
-        if history.is_crashed { is_subsequence(&said, &history.recognised) } else { said == history.recognised };
+    let settled = |word: &str| history.recognised.iter().any(|recognised| bare(recognised) == bare(word));
+    // Words that were never settled may stand for want of better ones.
+    said.retain(|word| person::call_of(word).is_some() && (settled(word) || !history.guessed.contains(bare(word))));
+    let is_complete = if history.is_crashed {
+        is_subsequence(&said, &history.recognised)
+    } else {
+        said.iter().map(|word| bare(word)).eq(history.recognised.iter().map(|word| bare(word)))
+    };
     if !is_complete {
         findings.add(call, format!("the caller was understood as {:?} and stands as {said:?}", history.recognised));
     }
@@ -142,7 +147,12 @@ fn words_of(record: &CallRecord, speaker: Speaker) -> Vec<&str> {
     entries.flat_map(|entry| entry.text.split_whitespace()).collect()
 }
 
+/// A word without the mark behind it, which a later transcript may set.
+fn bare(word: &str) -> &str {
+    word.trim_end_matches(|character: char| character.is_ascii_punctuation())
+}
+
 fn is_subsequence(part: &[&str], whole: &[String]) -> bool {
     let mut rest = whole.iter();
-    part.iter().all(|word| rest.any(|candidate| candidate == word))
+    part.iter().all(|word| rest.any(|candidate| bare(candidate) == bare(word)))
 }

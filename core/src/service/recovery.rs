@@ -145,7 +145,9 @@ impl Recovery {
             if call.is_ended() || is_told {
                 return Ok(call.record());
             }
-            if call.record().duration_ms < stored.record.duration_ms {
+            let record = call.record();
+            let misses_answer = record.answered_at.is_none() && stored.record.answered_at.is_some();
+            if misses_answer || record.duration_ms < stored.record.duration_ms {
                 return Err(unusable("the journal is behind the stored record"));
             }
             let (at, input) = (lived_until.max(last), Input::EngineLost);

@@ -180,6 +180,7 @@ impl Carrier {
             ear: Mutex::new(Ear::default()),
             events,
             fates: self.fates.clone(),
+            latency: self.fates.takes(Wait::Line, call),
             runtime: self.runtime.clone(),
             up,
         });
@@ -297,6 +298,11 @@ impl Caller {
     /// How many frames reached the far end so far, played or about to be, and when the last of them ends.
     pub fn played(&self) -> (usize, Instant) {
         self.line.ear().played()
+    }
+
+    /// How long sound and orders take on their way, in each direction.
+    pub fn latency(&self) -> Duration {
+        self.line.latency
     }
 
     /// Waits, or until the leg is over; then false.

@@ -38,7 +38,7 @@ pub fn run(args: &SimulateArgs) -> Outcome<()> {
     let seed = args.seed.unwrap_or_else(fresh_seed);
     let families = args.faults.families.iter().copied().collect();
     let simulation = Simulation { calls: args.calls, families, mutation: None, seed };
-    let threads = args.threads.map_or_else(available_threads, usize::from);
+    let threads = args.threads.map_or_else(available_threads, |threads| usize::from(threads.get()));
     let view = if args.quiet { Output::Nowhere } else { Output::Stderr };
     view.line(format_args!("seed {seed}, {} calls, {threads} threads, faults: {}", args.calls, args.faults));
     let started = Instant::now();
@@ -58,7 +58,7 @@ pub fn run(args: &SimulateArgs) -> Outcome<()> {
     } else {
         print_table(&summary);
     }
-    let Some((world, violation)) = failures.first() else { return Ok(()) };
+    let Some((world, violation)) = failures.first_key_value() else { return Ok(()) };
     view.line(format_args!("world {world} fails: {violation}; making it smaller"));
     if let Some(reproduction) = sim::shrink(simulation.plan(*world)) {
         let folder = args.keep.clone().unwrap_or_else(|| PathBuf::from("."));

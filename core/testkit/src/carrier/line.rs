@@ -14,7 +14,7 @@ use offhook::runtime::Runtime;
 use offhook::time::Instant;
 
 use super::{FORMAT, lock};
-use crate::fates::{Fates, Fault, Wait};
+use crate::fates::{Fates, Fault};
 
 /// Latest that a late mark comes: within the grace that an engine gives to acknowledgements.
 const MARK_LATE_MS_MAX: u64 = 400;
@@ -27,6 +27,8 @@ pub(super) struct Line {
     pub(super) ear: Mutex<Ear>,
     pub(super) events: async_channel::Sender<MediaEvent>,
     pub(super) fates: Fates,
+    /// Of sound and orders, in each direction.
+    pub(super) latency: Duration,
     pub(super) runtime: Arc<dyn Runtime>,
     /// Closed when the leg is over.
     pub(super) up: async_channel::Receiver<Infallible>,
@@ -102,7 +104,6 @@ pub(super) struct Player {
     /// When the socket breaks.
     breaks_at: Option<Instant>,
     commands: async_channel::Receiver<MediaCommand>,
-    latency: Duration,
     line: Arc<Line>,
     /// By the moment of their acknowledgement, then in order.
     marks: BTreeMap<(Instant, u64), u64>,
@@ -118,8 +119,7 @@ impl Player {
         over: async_channel::Sender<Infallible>,
         breaks_at: Option<Instant>,
     ) -> Self {
-        let latency = line.fates.takes(Wait::Line, line.call);
-        Self { breaks_at, commands, latency, line, marks: BTreeMap::new(), marks_made: 0, _over: over }
+        Self { breaks_at, commands, line, marks: BTreeMap::new(), marks_made: 0, _over: over }
     }
 
     pub(super) async fn run(mut self) {
@@ -158,7 +158,7 @@ impl Player {
 
     fn take(&mut self, command: MediaCommand) {
         let now = self.line.runtime.now();
-        let arrival = now + self.latency;
+        let arrival = now + self.line.latency;
         let (line, fates) = (self.line.clone(), &self.line.fates);
         match command {
             MediaCommand::Audio(bytes) => {
@@ -170,12 +170,12 @@ impl Player {
                 line.ear().clear(arrival);
                 // What is forgotten is acknowledged as if it had been played.
                 for mark in std::mem::take(&mut self.marks).into_values() {
-                    self.mark_at(arrival + self.latency, mark);
+                    self.mark_at(arrival + self.line.latency, mark);
                 }
             }
             MediaCommand::Mark(mark) => {
                 let played = line.ear().played().1.max(arrival);
-                self.promise(played + self.latency, mark);
+                self.promise(played + self.line.latency, mark);
             }
             _ => {}
         }

@@ -7,11 +7,32 @@ mod words;
 
 use super::world::World;
 
+/// What must hold of every call, whatever goes wrong.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Invariant {
+    /// Everything comes to its end in bounded time.
+    BoundedEnd,
+    /// Every command is done or cancelled, and nothing is begun after the end.
+    Commands,
+    /// The transcript and the model's history hold what was heard, and what was said.
+    Heard,
+    /// A call reaches exactly one terminal state.
+    OneEnd,
+    /// The journal gives the same outputs again.
+    Replay,
+    /// Every event is delivered, in order, with the same bytes at every attempt.
+    Reports,
+    /// A call is settled once, and every millisecond of prepaid time is accounted for.
+    Settlement,
+}
+
 /// What does not hold.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Violation {
     /// Of which call; `None` for the world as a whole.
     pub call: Option<u32>,
+    /// What should.
+    pub invariant: Invariant,
     /// In plain words.
     pub problem: String,
 }
@@ -19,8 +40,8 @@ pub struct Violation {
 impl std::fmt::Display for Violation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.call {
-            Some(call) => write!(f, "call {call}: {}", self.problem),
-            None => f.write_str(&self.problem),
+            Some(call) => write!(f, "{:?}, call {call}: {}", self.invariant, self.problem),
+            None => write!(f, "{:?}: {}", self.invariant, self.problem),
         }
     }
 }
@@ -44,7 +65,7 @@ pub(super) fn check(world: &World) -> Findings {
 }
 
 impl Findings {
-    fn add(&mut self, call: impl Into<Option<u32>>, problem: impl Into<String>) {
-        self.violations.push(Violation { call: call.into(), problem: problem.into() });
+    pub(super) fn add(&mut self, invariant: Invariant, call: impl Into<Option<u32>>, problem: impl Into<String>) {
+        self.violations.push(Violation { call: call.into(), invariant, problem: problem.into() });
     }
 }

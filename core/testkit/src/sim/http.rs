@@ -12,8 +12,8 @@ use offhook::provider::{HttpTransport, ProviderInfo};
 use offhook::runtime::Runtime;
 
 use super::paced::pause;
-use super::world::World;
-use crate::fates::{Fates, Fault, Wait};
+use super::world::{UUID_BYTES, World};
+use crate::fates::{Fault, Wait};
 
 /// Where the function is.
 pub(super) const FUNCTION_URL: &str = "https://customer.example/look_up";
@@ -55,12 +55,8 @@ impl Inbox {
     }
 
     fn take(&self, request: &HttpRequest, is_accepted: bool) {
-        let header = |name: &str| {
-            let found = request.headers.iter().find(|(key, _)| key == name);
-            found.map(|(_, value)| value.clone()).unwrap_or_default()
-        };
         let (id, signature, timestamp) =
-            (header("webhook-id"), header("webhook-signature"), header("webhook-timestamp"));
+            (header(request, "webhook-id"), header(request, "webhook-signature"), header(request, "webhook-timestamp"));
         let mut received = self.received();
         let received = &mut *received;
         let message = received.messages.entry(id.clone()).or_insert_with(|| Message {
@@ -87,22 +83,24 @@ impl HttpTransport for Http {
     }
 
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse> {
-        let (fates, nobody) = (&self.world.fates, Fates::NOBODY);
+        // The ids of functions' requests and of webhooks both begin with the call's.
+        let call = self.world.whose(header(&request, "webhook-id").get(..UUID_BYTES).unwrap_or_default());
+        let fates = &self.world.fates;
         let failed = |kind, message: &str| Err(Error::new(kind, "http.send", message));
-        pause(&*self.runtime, fates.takes(Wait::Http, nobody)).await;
-        if fates.strikes(Fault::HttpBroken, nobody) {
+        pause(&*self.runtime, fates.takes(Wait::Http, call)).await;
+        if fates.strikes(Fault::HttpBroken, call) {
             return failed(ErrorKind::Unavailable, "the peer cannot be reached");
         }
-        if fates.strikes(Fault::HttpStalls, nobody) {
+        if fates.strikes(Fault::HttpStalls, call) {
             pause(&*self.runtime, request.timeout).await;
             return failed(ErrorKind::TimedOut, "the peer does not answer");
         }
-        let is_failure = fates.strikes(Fault::HttpFails, nobody);
+        let is_failure = fates.strikes(Fault::HttpFails, call);
         let is_webhook = request.url == WEBHOOK_URL;
         if is_webhook {
             self.world.inbox.take(&request, !is_failure);
         }
-        if fates.strikes(Fault::HttpAnswerLost, nobody) {
+        if fates.strikes(Fault::HttpAnswerLost, call) {
             pause(&*self.runtime, request.timeout).await;
             return failed(ErrorKind::TimedOut, "the peer's answer was lost");
         }
@@ -117,4 +115,9 @@ impl HttpTransport for Http {
             status,
         })
     }
+}
+
+fn header(request: &HttpRequest, name: &str) -> String {
+    let found = request.headers.iter().find(|(key, _)| key == name);
+    found.map(|(_, value)| value.clone()).unwrap_or_default()
 }

@@ -14,6 +14,7 @@ mod plan;
 mod recogniser;
 mod shrink;
 mod store;
+mod stubborn;
 mod synthesiser;
 mod voice;
 mod world;
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-pub use self::check::Violation;
+pub use self::check::{Invariant, Violation};
 pub use self::plan::{Act, CALLS_PER_WORLD, CallPlan, Direction, Mutation, Operator, Plan};
 pub use self::shrink::{Reproduction, shrink};
 use self::world::World;
@@ -81,7 +82,9 @@ pub fn run(plan: Plan) -> Report {
     };
     let stuck = world.live();
     let mut findings = check::check(&world);
-    findings.violations.extend(stuck.map(|problem| Violation { call: None, problem }));
+    if let Some(problem) = stuck {
+        findings.add(Invariant::BoundedEnd, None, problem);
+    }
     findings.violations.sort();
     let mut causes: BTreeMap<String, u64> = BTreeMap::new();
     let mut digest = Sha256::new();
@@ -112,7 +115,7 @@ pub fn run(plan: Plan) -> Report {
 
 impl Report {
     fn failed(problem: String) -> Self {
-        let violations = vec![Violation { call: None, problem }];
+        let violations = vec![Violation { call: None, invariant: Invariant::BoundedEnd, problem }];
         Self { causes: BTreeMap::new(), digest: [0; 32], faults: Vec::new(), journals: BTreeMap::new(), violations }
     }
 }

@@ -13,6 +13,7 @@ use offhook::runtime::Runtime;
 use offhook::time::Instant;
 
 use super::paced::pause;
+use super::person;
 use super::voice::{self, Sound, Word};
 use super::world::World;
 use crate::fates::{Fates, Fault, Wait};
@@ -141,17 +142,17 @@ impl Session {
         let Some((end, _)) = self.last_sound.take() else { return };
         self.put(now, Ok(SttEvent::EndOfSpeech { at: lasting(end) }));
         let fates = self.world.fates.clone();
-        if fates.strikes(Fault::RecogniserBreaksOff, Fates::NOBODY) {
+        if fates.strikes(Fault::RecogniserBreaksOff, self.call()) {
             self.put(now, Err(broken()));
             self.close();
             return;
         }
-        if fates.strikes(Fault::RecogniserEnds, Fates::NOBODY) {
+        if fates.strikes(Fault::RecogniserEnds, self.call()) {
             self.close();
             return;
         }
-        let mut delay = fates.takes(Wait::Recogniser, Fates::NOBODY);
-        if fates.strikes(Fault::RecogniserLate, Fates::NOBODY) {
+        let mut delay = fates.takes(Wait::Recogniser, self.call());
+        if fates.strikes(Fault::RecogniserLate, self.call()) {
             delay += LATE;
         }
         self.settle(now + delay);
@@ -159,14 +160,14 @@ impl Session {
 
     /// Yields what was heard so far as a final transcript.
     fn settle(&mut self, at: Instant) {
-        let fates = self.world.fates.clone();
+        let (call, fates) = (self.call(), self.world.fates.clone());
         let text = self.text();
         self.words.clear();
-        if fates.strikes(Fault::RecogniserLoses, Fates::NOBODY) {
+        if fates.strikes(Fault::RecogniserLoses, call) {
             return;
         }
         let end = lasting(self.samples);
-        let times = if fates.strikes(Fault::RecogniserRepeats, Fates::NOBODY) { 2 } else { 1 };
+        let times = if fates.strikes(Fault::RecogniserRepeats, call) { 2 } else { 1 };
         for _ in 0..times {
             self.put(at, Ok(SttEvent::Final { text: text.clone(), language: None, start: end, end }));
         }
@@ -202,6 +203,12 @@ impl Session {
         };
         self.outputs_made += 1;
         self.outputs.insert((at, self.outputs_made), output);
+    }
+
+    /// Whose words these are, or will be.
+    fn call(&self) -> u32 {
+        let word = self.words.first().and_then(|word| self.world.said.word(*word));
+        word.and_then(|word| person::call_of(&word)).unwrap_or(Fates::NOBODY)
     }
 
     fn text(&self) -> String {

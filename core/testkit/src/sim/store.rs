@@ -15,7 +15,7 @@ use offhook::time::Timestamp;
 
 use super::paced::pause;
 use super::plan::Mutation;
-use super::world::World;
+use super::world::{UUID_BYTES, World};
 use crate::fates::{Fates, Fault, Wait};
 
 /// How long a slow store takes.
@@ -79,9 +79,6 @@ impl SimulatedStore {
         whose.min().unwrap_or(Fates::NOBODY)
     }
 }
-
-/// A UUID as text.
-const UUID_BYTES: usize = 36;
 
 #[async_trait]
 impl Store for SimulatedStore {

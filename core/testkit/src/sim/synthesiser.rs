@@ -36,7 +36,7 @@ impl TextToSpeech for Synthesiser {
         TtsCapabilities { alignment: true, rates_hz: vec![8_000], voices: Vec::new() }
     }
 
-    async fn synthesize(&self, _options: TtsOptions, input: BoxStream<'static, TtsInput>) -> Result<TtsEvents> {
+    async fn synthesize(&self, options: TtsOptions, input: BoxStream<'static, TtsInput>) -> Result<TtsEvents> {
         let text = input
             .filter_map(|input| async move {
                 match input {
@@ -46,31 +46,33 @@ impl TextToSpeech for Synthesiser {
             })
             .collect::<String>()
             .await;
+        // Every agent has a voice of its own, named by its call.
+        let call = options.voice.and_then(|voice| voice.parse().ok()).unwrap_or(Fates::NOBODY);
         let fates = &self.world.fates;
-        if fates.strikes(Fault::VoiceRefuses, Fates::NOBODY) {
+        if fates.strikes(Fault::VoiceRefuses, call) {
             return Err(broken());
         }
-        pause(&*self.runtime, fates.takes(Wait::VoiceFirst, Fates::NOBODY)).await;
-        Ok(paced(self.runtime.clone(), self.events(&text)))
+        pause(&*self.runtime, fates.takes(Wait::VoiceFirst, call)).await;
+        Ok(paced(self.runtime.clone(), self.events(call, &text)))
     }
 }
 
 impl Synthesiser {
-    fn events(&self, text: &str) -> Vec<(Duration, Result<TtsEvent>)> {
+    fn events(&self, call: u32, text: &str) -> Vec<(Duration, Result<TtsEvent>)> {
         let fates = &self.world.fates;
         let frames = self.world.plan.frames_per_word;
         let utterance = self.world.said.add(text.split_whitespace().map(str::to_owned).collect());
         let mut events = Vec::new();
-        if fates.strikes(Fault::VoiceMute, Fates::NOBODY) {
+        if fates.strikes(Fault::VoiceMute, call) {
             return events;
         }
-        let breaks_off = fates.strikes(Fault::VoiceBreaksOff, Fates::NOBODY);
-        let stalls = fates.strikes(Fault::VoiceStalls, Fates::NOBODY);
+        let breaks_off = fates.strikes(Fault::VoiceBreaksOff, call);
+        let stalls = fates.strikes(Fault::VoiceStalls, call);
         let premature = self.world.plan.mutation == Some(Mutation::KeepUnplayed);
         let mut at = Duration::ZERO;
         let ends: Vec<usize> = word_ends(text).collect();
         for (piece, ends) in ends.chunks(WORDS_PER_PIECE).enumerate() {
-            let mut delay = fates.takes(Wait::VoiceNext, Fates::NOBODY);
+            let mut delay = fates.takes(Wait::VoiceNext, call);
             let is_second = piece == 1 || ends.len() < WORDS_PER_PIECE;
             if breaks_off && is_second {
                 events.push((delay, Err(broken())));

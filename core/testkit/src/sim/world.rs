@@ -25,9 +25,10 @@ use offhook::time::{Instant, Timestamp};
 use super::http::{FUNCTION_URL, Http, Inbox, WEBHOOK_URL};
 use super::model::{FUNCTION, Model};
 use super::person;
-use super::plan::{CallPlan, Direction, Operator, Plan};
+use super::plan::{CallPlan, Direction, Mutation, Operator, Plan};
 use super::recogniser::Recogniser;
 use super::store::SimulatedStore;
+use super::stubborn::Stubborn;
 use super::synthesiser::Synthesiser;
 use super::voice::Said;
 use crate::carrier::{Caller, Carrier};
@@ -36,7 +37,7 @@ use crate::runtime::{Limits, Stop, VirtualRuntime};
 use crate::script::MemoryBlob;
 
 /// A world that is not at rest by then is stuck: longer than any call, hold, lease and back-off in it.
-const LIFE_MAX: Duration = Duration::from_secs(4 * 3_600);
+const LIFE_MAX: Duration = Duration::from_secs(2 * 3_600);
 
 /// How often the world looks whether it is at rest.
 const REST_INTERVAL: Duration = Duration::from_secs(2);
@@ -48,6 +49,9 @@ const OUR_NUMBER: &str = "+622150001000";
 const SETUP_ATTEMPTS_MAX: u32 = 20;
 const TOPIC_CLOCK: u64 = 3;
 const TOPIC_CRASH: u64 = 4;
+
+/// A UUID as text.
+pub(super) const UUID_BYTES: usize = 36;
 
 /// What outlives a crash, and what everybody in a world knows.
 pub(super) struct World {
@@ -76,10 +80,10 @@ pub(super) struct History {
     pub(super) id: Option<CallId>,
     /// The process died while it ran.
     pub(super) is_crashed: bool,
+    /// What the recogniser took for words before it was sure, without marks.
+    pub(super) guessed: BTreeSet<String>,
     /// The holder saw the end.
     pub(super) is_over: bool,
-    /// What the recogniser seemed to understand, without marks.
-    pub(super) guessed: BTreeSet<String>,
     /// What the recogniser understood.
     pub(super) recognised: Vec<String>,
     /// Words of the model so far.
@@ -177,12 +181,16 @@ impl World {
 
     /// Notes what the recogniser told the engine.
     pub(super) fn recognised(&self, output: &Result<SttEvent>) {
-        let Ok(SttEvent::Final { text, .. } | SttEvent::Interim { text }) = output else { return };
+        let (text, is_final) = match output {
+            Ok(SttEvent::Final { text, .. }) => (text, true),
+            Ok(SttEvent::Interim { text }) => (text, false),
+            _ => return,
+        };
         let Some(call) = text.split_whitespace().next().and_then(person::call_of) else { return };
         if let Some(history) = self.calls().histories.get_mut(call as usize) {
-            let words = text.split_whitespace().map(str::to_owned);
-            if matches!(output, Ok(SttEvent::Final { .. })) {
-                history.recognised.extend(words);
+            let words = text.split_whitespace();
+            if is_final {
+                history.recognised.extend(words.map(str::to_owned));
             } else {
                 history.guessed.extend(words.map(|word| word.trim_end_matches(['.', '!', '?', ',']).to_owned()));
             }
@@ -230,7 +238,12 @@ impl Stage {
             runtime: shared.clone(),
             store: Arc::new(SimulatedStore { runtime: shared.clone(), world: world.clone() }),
             stt: Arc::new(Recogniser { runtime: shared.clone(), world: world.clone() }),
-            telephony: Arc::new(carrier.clone()),
+            telephony: match world.plan.mutation {
+                Some(Mutation::SwallowCancel) => {
+                    Arc::new(Stubborn { carrier: carrier.clone(), runtime: shared.clone() })
+                }
+                _ => Arc::new(carrier.clone()),
+            },
             tts: Arc::new(Synthesiser { runtime: shared, world: world.clone() }),
         });
         Self { carrier, engine, runtime, world }
@@ -373,6 +386,7 @@ fn agent(plan: &CallPlan, now: Timestamp) -> Agent {
     let mut agent = Agent::new(AgentId::new(now, [8; 10]), "Ada", "You hold the call {{call.id}}");
     agent.greeting = plan.greets.then(|| "Good day, this is Ada at your service.".to_owned());
     agent.policy = plan.policy.clone();
+    agent.voice = Some(plan.index.to_string());
     agent.functions.push(Function {
         secret: Secret::new("function secret"),
         timeout: Duration::from_secs(5),

@@ -5,11 +5,12 @@ use futures_util::FutureExt;
 use offhook::call::record::EndReason;
 use offhook::call::{CallEventKind, CallRecord};
 use offhook::ids::TenantId;
-use offhook::journal::{self, Journal, Tail};
+use offhook::journal::{self, Difference, Journal, Tail};
 use offhook::provider::store::{LIMIT_MAX, RecordKey, Store};
 use offhook::service::calls::{CALL, StoredCall};
 
-use super::{Findings, Violation, words};
+use super::{Findings, Invariant, words};
+use crate::fates::Family;
 use crate::machine::Stage;
 use crate::sim::plan::CallPlan;
 use crate::sim::world::{History, World};
@@ -24,7 +25,7 @@ pub(in crate::sim) struct Ending {
 pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
     let Some(history) = world.with_history(plan.index, std::mem::take) else { return };
     let Some(id) = history.id else {
-        findings.add(plan.index, "the call was never begun");
+        findings.add(Invariant::OneEnd, plan.index, "the call was never begun");
         return;
     };
     let tenant = world.tenants[plan.tenant];
@@ -34,18 +35,19 @@ pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
         Some(stored) => check_record(plan.index, stored, &history, findings),
         // It was never committed that it began, so nothing was held and nobody was told.
         None if history.is_crashed || was_never_stored(&history) => {}
-        None => findings.add(plan.index, "the call is not in the store"),
+        None => findings.add(Invariant::OneEnd, plan.index, "the call is not in the store"),
     }
     if !history.is_crashed {
         check_events(plan.index, stored.as_ref(), &history, findings);
     }
-    let replay = replay(plan.index, &journal, &history, findings);
+    let store_fails = world.plan.families.contains(&Family::Store);
+    let replay = replay(plan.index, &journal, &history, store_fails, findings);
     if let Some(stored) = &stored {
         words::check(world, plan.index, &stored.record, &history, findings);
         if let Some(stage) = replay
             && stage.call.record() != stored.record
         {
-            findings.add(plan.index, "the replayed record is not the stored one");
+            findings.add(Invariant::Replay, plan.index, "the replayed record is not the stored one");
         }
     }
     findings.ends.push(Ending { call: plan.index, journal, stored });
@@ -66,43 +68,48 @@ fn check_record(call: u32, stored: &StoredCall, history: &History, findings: &mu
         || record.hangup_cause.is_none()
         || record.hangup_party.is_none()
     {
-        findings.add(call, format!("no terminal state: {}", record.status));
+        findings.add(Invariant::OneEnd, call, format!("no terminal state: {}", record.status));
     }
     if record.talk_time_ms > record.duration_ms {
-        findings.add(call, "talk time exceeds duration");
+        findings.add(Invariant::Settlement, call, "talk time exceeds duration");
     }
     let Some(ledger) = stored.ledger else {
-        findings.add(call, "the call was not settled");
+        findings.add(Invariant::Settlement, call, "the call was not settled");
         return;
     };
     let talk_ms = i64::try_from(record.talk_time_ms).unwrap_or(i64::MAX);
     if ledger.settled_ms != talk_ms.min(ledger.held_ms) || ledger.held_ms != stored.held_ms {
-        findings.add(call, format!("settled {} ms of {} held for {talk_ms} talked", ledger.settled_ms, ledger.held_ms));
+        findings.add(
+            Invariant::Settlement,
+            call,
+            format!("settled {} ms of {} held for {talk_ms} talked", ledger.settled_ms, ledger.held_ms),
+        );
     }
     let talks_too_long = talk_ms > ledger.held_ms && !history.is_crashed;
     if talks_too_long {
-        findings.add(call, format!("talked {talk_ms} ms and held {}", ledger.held_ms));
+        findings.add(Invariant::Settlement, call, format!("talked {talk_ms} ms and held {}", ledger.held_ms));
     }
 }
 
 fn check_events(call: u32, stored: Option<&StoredCall>, history: &History, findings: &mut Findings) {
     let ends = history.events.iter().filter(|event| matches!(event.kind, CallEventKind::Ended { .. })).count();
     let Some(CallEventKind::Ended { record, ledger }) = history.events.last().map(|event| &event.kind) else {
-        findings.add(call, "the last event is not the end");
+        findings.add(Invariant::OneEnd, call, "the last event is not the end");
         return;
     };
     if ends != 1 {
-        findings.add(call, format!("{ends} ends"));
+        findings.add(Invariant::OneEnd, call, format!("{ends} ends"));
     }
     let Some(stored) = stored else { return };
     if **record != stored.record {
         findings.add(
+            Invariant::OneEnd,
             call,
             format!("the holder was told another record than was stored: {}", difference(record, &stored.record)),
         );
     }
     if ledger.is_some() && *ledger != stored.ledger {
-        findings.add(call, "the holder was told another settlement than was stored");
+        findings.add(Invariant::Settlement, call, "the holder was told another settlement than was stored");
     }
 }
 
@@ -116,44 +123,54 @@ fn difference(told: &CallRecord, stored: &CallRecord) -> String {
 }
 
 /// Runs the journal again; `None` when it is not whole, which only a failing store or a crash may bring about.
-fn replay(call: u32, journal: &[Bytes], history: &History, findings: &mut Findings) -> Option<Stage> {
+fn replay(
+    call: u32,
+    journal: &[Bytes],
+    history: &History,
+    store_fails: bool,
+    findings: &mut Findings,
+) -> Option<Stage> {
     if journal.is_empty() {
         return None;
     }
     let journal = match Journal::from_log(journal) {
         Ok(journal) => journal,
         Err(error) => {
-            findings.add(call, format!("the journal cannot be read: {error}"));
+            findings.add(Invariant::Replay, call, format!("the journal cannot be read: {error}"));
             return None;
         }
     };
     if journal.tail != Tail::Clean {
-        findings.add(call, format!("the journal ends {:?}", journal.tail));
+        findings.add(Invariant::Replay, call, format!("the journal ends {:?}", journal.tail));
     }
     match journal.verify() {
-        Ok(verdict) => findings.violations.extend(verdict.difference.map(|difference| Violation {
-            call: Some(call),
-            problem: format!("the replay differs from entry {} on: {:?}", difference.index, difference.entry),
-        })),
-        Err(error) => findings.add(call, format!("the journal cannot be replayed: {error}")),
+        Ok(verdict) => {
+            if let Some(Difference { index, entry, .. }) = verdict.difference {
+                findings.add(Invariant::Replay, call, format!("the replay differs from entry {index} on: {entry:?}"));
+            }
+        }
+        Err(error) => findings.add(Invariant::Replay, call, format!("the journal cannot be replayed: {error}")),
     }
     let stage = match Stage::replay(journal.entries) {
         Ok(stage) => stage,
         Err(problem) => {
-            findings.add(call, problem);
+            findings.add(Invariant::Replay, call, problem);
             return None;
         }
     };
     if !stage.call.is_ended() {
+        if !history.is_crashed && !store_fails {
+            findings.add(Invariant::Replay, call, "the journal does not hold the call's end");
+        }
         return None;
     }
     for problem in stage.check() {
-        findings.add(call, problem);
+        findings.add(Invariant::Commands, call, problem);
     }
     let seen = history.events.len().min(stage.events.len());
     if !history.is_crashed && stage.events[stage.events.len() - seen..] != history.events[history.events.len() - seen..]
     {
-        findings.add(call, "the replay tells other events than the call did");
+        findings.add(Invariant::Replay, call, "the replay tells other events than the call did");
     }
     Some(stage)
 }

@@ -6,10 +6,13 @@ use futures_util::FutureExt;
 use offhook::billing::ledger::{ENTRY, Entry};
 use offhook::billing::{Account, EntryKind};
 use offhook::ids::{CallId, TenantId};
-use offhook::provider::store::{Add, Batch, Query, Store};
+use offhook::provider::store::{Add, Batch, CounterKey, Query, Store};
 
-use super::Findings;
+use super::{Findings, Invariant};
 use crate::sim::world::World;
+
+/// The counter of a tenant's live calls.
+const CALLS_LIVE: &str = "calls_live";
 
 pub(super) fn check(world: &World, findings: &mut Findings) {
     for tenant in &world.tenants {
@@ -32,15 +35,23 @@ fn check_tenant(world: &World, tenant: TenantId, findings: &mut Findings) {
     for account in Account::ALL {
         let (balance, sum) = (balance(world, tenant, account), sums.get(&account).copied().unwrap_or(0));
         if balance != sum {
-            findings.add(None, format!("{account:?} stands at {balance} and its entries at {sum}"));
+            findings.add(
+                Invariant::Settlement,
+                None,
+                format!("{account:?} stands at {balance} and its entries at {sum}"),
+            );
         }
         if balance < 0 && account != Account::Purchased {
-            findings.add(None, format!("{account:?} is overdrawn: {balance}"));
+            findings.add(Invariant::Settlement, None, format!("{account:?} is overdrawn: {balance}"));
         }
     }
     let held = balance(world, tenant, Account::Held);
     if held != 0 {
-        findings.add(None, format!("{held} ms are held and no call is live"));
+        findings.add(Invariant::Settlement, None, format!("{held} ms are held and no call is live"));
+    }
+    let live = counter(world, CounterKey::new(tenant, CALLS_LIVE));
+    if live != 0 {
+        findings.add(Invariant::Settlement, None, format!("{live} slots are taken and no call is live"));
     }
     for (call, kinds) in by_call {
         let amounts = |kind| kinds.get(&kind).map_or(&[][..], Vec::as_slice);
@@ -49,7 +60,11 @@ fn check_tenant(world: &World, tenant: TenantId, findings: &mut Findings) {
         let balanced = holds.iter().sum::<i64>() == settled.iter().chain(released).sum::<i64>();
         if holds.len() != 1 || settled.len() != 1 || released.len() > 1 || !balanced {
             let index = world.whose(&call.to_string());
-            findings.add(index, format!("held {holds:?}, settled {settled:?}, released {released:?}"));
+            findings.add(
+                Invariant::Settlement,
+                index,
+                format!("held {holds:?}, settled {settled:?}, released {released:?}"),
+            );
         }
     }
 }
@@ -61,7 +76,10 @@ fn entries(world: &World, tenant: TenantId) -> Vec<Entry> {
 }
 
 fn balance(world: &World, tenant: TenantId, account: Account) -> i64 {
-    let counter = account.counter(tenant);
+    counter(world, account.counter(tenant))
+}
+
+fn counter(world: &World, counter: CounterKey) -> i64 {
     let mut batch = Batch::default();
     batch.add(Add { counter: counter.clone(), delta: 0, floor: None, ceiling: None });
     let committed = world.store.commit(batch).now_or_never().and_then(Result::ok);

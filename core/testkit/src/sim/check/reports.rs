@@ -9,7 +9,7 @@ use offhook::service::webhooks::{DELIVERY, Delivery, DeliveryState, ENDPOINT, En
 use offhook::signing::{Secret, standard};
 use offhook::time::Timestamp;
 
-use super::Findings;
+use super::{Findings, Invariant};
 use crate::sim::http::Message;
 use crate::sim::world::World;
 
@@ -21,15 +21,15 @@ pub(super) fn check(world: &World, findings: &mut Findings) {
         for (id, delivery) in deliveries(world, *tenant) {
             let call = world.whose(&delivery.call.to_string());
             if delivery.state != DeliveryState::Delivered {
-                findings.add(call, format!("{} is {:?}", delivery.event.as_str(), delivery.state));
+                findings.add(Invariant::Reports, call, format!("{} is {:?}", delivery.event.as_str(), delivery.state));
             }
             match world.inbox.received().messages.get(&id) {
                 Some(message) if message.is_accepted => {
                     if message.body != delivery.body.as_bytes() {
-                        findings.add(call, "a webhook has another body than was stored");
+                        findings.add(Invariant::Reports, call, "a webhook has another body than was stored");
                     }
                 }
-                _ => findings.add(call, format!("{} was never accepted", delivery.event.as_str())),
+                _ => findings.add(Invariant::Reports, call, format!("{} was never accepted", delivery.event.as_str())),
             }
             delivered.entry(call).or_default().push(delivery.event);
         }
@@ -43,10 +43,10 @@ fn check_messages(world: &World, secrets: &[Secret], findings: &mut Findings) {
     for (id, message) in &received.messages {
         let call = world.whose(id.split(':').next().unwrap_or_default());
         if !message.is_steady {
-            findings.add(call, "a webhook changed between two attempts");
+            findings.add(Invariant::Reports, call, "a webhook changed between two attempts");
         }
         if !is_signed(id, message, secrets) {
-            findings.add(call, "the signature of a webhook does not hold");
+            findings.add(Invariant::Reports, call, "the signature of a webhook does not hold");
         }
     }
     let mut last: BTreeMap<&str, usize> = BTreeMap::new();
@@ -57,7 +57,7 @@ fn check_messages(world: &World, secrets: &[Secret], findings: &mut Findings) {
         let place = EventName::ORDER.iter().position(|event| event.as_str().replace('.', "_") == name).unwrap_or(0);
         if last.insert(stream, place).is_some_and(|before| before >= place) {
             let call = world.whose(stream.split(':').next().unwrap_or_default());
-            findings.add(call, format!("{name} was delivered out of order"));
+            findings.add(Invariant::Reports, call, format!("{name} was delivered out of order"));
         }
     }
 }
@@ -71,7 +71,7 @@ fn check_completeness(delivered: &BTreeMap<u32, Vec<EventName>>, findings: &mut 
         let mut expected = EventName::ORDER.to_vec();
         expected.retain(|event| *event != EventName::CallAnswered || record.answered_at.is_some());
         if told != expected {
-            findings.add(call, format!("told {told:?} and not {expected:?}"));
+            findings.add(Invariant::Reports, call, format!("told {told:?} and not {expected:?}"));
         }
     }
 }

@@ -7,13 +7,17 @@ use offhook::audio::FRAME_DURATION;
 use offhook::call::{CallRecord, Speaker};
 use offhook::time::Instant;
 
-use super::Findings;
+use super::{Findings, Invariant};
+use crate::fates::Family;
 use crate::sim::world::{History, World};
 use crate::sim::{person, voice};
 
-/// What may be heard beyond what is accounted for when speech is cut: the frames between two marks, those sent ahead,
-/// the way there and the way back, and a tick.
-const UNACCOUNTED_MAX: Duration = Duration::from_millis(500);
+/// What may be heard beyond what is accounted for when speech is cut, beside the way there and back: the frames between
+/// two marks, and a tick.
+const UNACCOUNTED_MAX: Duration = Duration::from_millis(120);
+
+/// The same when marks are lost: as long as an engine waits for them, and what is sent ahead.
+const UNMARKED_MAX: Duration = Duration::from_millis(1_200);
 
 /// The part of an utterance that was heard.
 struct Heard {
@@ -26,29 +30,50 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
     let heard = match heard(world, history) {
         Ok(heard) => heard,
         Err(problem) => {
-            findings.add(call, problem);
+            findings.add(Invariant::Heard, call, problem);
             return;
         }
     };
-    // The journal of a crash is as old as its last entry that was written.
-    let unaccounted_max = if history.is_crashed { Duration::MAX } else { UNACCOUNTED_MAX };
+    let unaccounted_max = if history.is_crashed {
+        // The journal of a crash is as old as the last entry that was written.
+        Duration::MAX
+    } else if world.plan.families.contains(&Family::Media) {
+        UNMARKED_MAX
+    } else {
+        UNACCOUNTED_MAX + history.caller.as_ref().map_or(Duration::ZERO, |caller| caller.latency() * 2)
+    };
     check_agent(world, call, record, &heard, unaccounted_max, findings);
     if record.functions.is_empty() {
         // Otherwise several answers may be on their way to the caller at once.
         check_history(world, call, history, &heard, findings);
     }
+    check_caller(call, record, history, findings);
+}
+
+/// What the recogniser settled stands in the transcript, in order, and nothing else but what it was never sure of.
+fn check_caller(call: u32, record: &CallRecord, history: &History, findings: &mut Findings) {
     // Keys stand between the words.
     let mut said = words_of(record, Speaker::Caller);
-    let settled = |word: &str| history.recognised.iter().any(|recognised| bare(recognised) == bare(word));
-    // Words that were never settled may stand for want of better ones.
-    said.retain(|word| person::call_of(word).is_some() && (settled(word) || !history.guessed.contains(bare(word))));
-    let is_complete = if history.is_crashed {
-        is_subsequence(&said, &history.recognised)
-    } else {
-        said.iter().map(|word| bare(word)).eq(history.recognised.iter().map(|word| bare(word)))
-    };
-    if !is_complete {
-        findings.add(call, format!("the caller was understood as {:?} and stands as {said:?}", history.recognised));
+    said.retain(|word| person::call_of(word).is_some());
+    let mut rest = said.iter().peekable();
+    for word in history.recognised.iter().map(|word| bare(word)) {
+        while rest.next_if(|said| bare(said) != word && history.guessed.contains(bare(said))).is_some() {}
+        // A crash takes the last words with it.
+        if rest.next_if(|said| bare(said) == word).is_none() && !(history.is_crashed && rest.peek().is_none()) {
+            findings.add(
+                Invariant::Heard,
+                call,
+                format!("\"{word}\" of {:?} is missing from {said:?}", history.recognised),
+            );
+            return;
+        }
+    }
+    if let Some(word) = rest.find(|said| !history.guessed.contains(bare(said))) {
+        findings.add(
+            Invariant::Heard,
+            call,
+            format!("\"{word}\" of {said:?} was never recognised: {:?}", history.recognised),
+        );
     }
 }
 
@@ -114,14 +139,22 @@ fn check_agent(
         if next.is_empty() {
             let place = places.last().copied().unwrap_or(0);
             let expected = transcript[place..].first().copied().unwrap_or("its end");
-            findings.add(call, format!("heard {spoken:?} where the transcript goes on with \"{expected}\""));
+            findings.add(
+                Invariant::Heard,
+                call,
+                format!("heard {spoken:?} where the transcript goes on with \"{expected}\""),
+            );
             return;
         }
         places = next;
     }
     if !places.contains(&transcript.len()) {
         let place = places.last().copied().unwrap_or(0);
-        findings.add(call, format!("{:?} is in the transcript and was not heard", &transcript[place..]));
+        findings.add(
+            Invariant::Heard,
+            call,
+            format!("{:?} is in the transcript and was not heard", &transcript[place..]),
+        );
     }
 }
 
@@ -136,7 +169,7 @@ fn check_history(world: &World, call: u32, history: &History, heard: &[Heard], f
     for asked in &history.asked {
         let unheard = asked.said.iter().find(|word| ends.get(*word).is_none_or(|end| *end > asked.at));
         if let Some(word) = unheard {
-            findings.add(call, format!("the model was told that \"{word}\" was heard"));
+            findings.add(Invariant::Heard, call, format!("the model was told that \"{word}\" was heard"));
             return;
         }
     }
@@ -150,9 +183,4 @@ fn words_of(record: &CallRecord, speaker: Speaker) -> Vec<&str> {
 /// A word without the mark behind it, which a later transcript may set.
 fn bare(word: &str) -> &str {
     word.trim_end_matches(|character: char| character.is_ascii_punctuation())
-}
-
-fn is_subsequence(part: &[&str], whole: &[String]) -> bool {
-    let mut rest = whole.iter();
-    part.iter().all(|word| rest.any(|candidate| bare(candidate) == bare(word)))
 }

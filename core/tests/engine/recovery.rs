@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use offhook::billing::ledger::ENTRY;
-use offhook::call::CallRecord;
 use offhook::call::record::{CallStatus, EndReason, HangupParty};
-use offhook::engine::{CallHandle, Engine, LEASE};
+use offhook::call::{CallRecord, Input};
+use offhook::engine::{CallHandle, Engine, LEASE, Providers};
 use offhook::ids::CallId;
-use offhook::journal::{self, Journal};
+use offhook::journal::{self, Entry, Journal};
 use offhook::provider::Store;
-use offhook::provider::store::Query;
+use offhook::provider::store::{Query, RecordKey};
 use offhook::provider::telephony::{E164, HangupCause};
-use offhook::service::calls::StoredCall;
+use offhook::service::calls::{CALL, StoredCall};
 use offhook::service::webhooks::DeliveryState;
 use offhook_testkit::carrier::{Answering, Caller};
 use offhook_testkit::runtime::VirtualRuntime;
@@ -39,12 +39,17 @@ async fn converse(caller: &Caller) {
 }
 
 async fn stored(world: &World, call: CallId) -> StoredCall {
-    world.engine.calls().get(world.tenant, call).await.unwrap().unwrap()
+    let row = world.store.get(RecordKey::new(world.tenant, CALL, call)).await.unwrap().unwrap();
+    serde_json::from_value(row.body).unwrap()
+}
+
+async fn entries(world: &World, call: CallId) -> Vec<Entry> {
+    let log = world.store.read_log(journal::log_key(world.tenant, call), 0, 1_000).await.unwrap();
+    Journal::from_log(&log).unwrap().entries
 }
 
 async fn replayed(world: &World, call: CallId) -> CallRecord {
-    let log = world.store.read_log(journal::log_key(world.tenant, call), 0, 1_000).await.unwrap();
-    journal::replay(Journal::from_log(&log).unwrap().entries).unwrap().call.record()
+    journal::replay(entries(world, call).await).unwrap().call.record()
 }
 
 /// The call is settled once for its talk, nothing is held, and its events were delivered in order.
@@ -225,6 +230,30 @@ fn an_engine_that_comes_back_finds_its_call_settled_and_ends_it() {
 }
 
 #[test]
+fn an_engine_that_comes_back_before_the_settlement_does_not_get_its_call_back() {
+    with_reach(async |world, reach| {
+        let (handle, caller) = long_call(&world, secs(8)).await;
+        let id = handle.id();
+        let holder = async || stored(&world, id).await.lease.map(|lease| lease.holder);
+        let first = holder().await;
+        reach.cut(true);
+        let slow = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 200));
+        let _other = Engine::new(Providers { store: slow.clone(), ..world.providers.clone() });
+        let story = async {
+            while holder().await == first {
+                world.wait(Duration::from_millis(5)).await;
+            }
+            slow.cut(true);
+            assert!(holder().await.is_some(), "it is still to be settled");
+            reach.cut(false);
+            world.wait(secs(12)).await;
+            assert_eq!(check_settled(&world, id).await.end_reason, Some(EndReason::EngineLost));
+        };
+        futures_util::join!(caller.sound(SILENCE, secs(60)), story);
+    });
+}
+
+#[test]
 fn an_engine_alone_keeps_its_call_through_an_outage_of_the_store() {
     with_reach(async |world, reach| {
         let (handle, caller) = long_call(&world, secs(5)).await;
@@ -305,6 +334,8 @@ fn an_engine_that_dies_while_it_recovers_is_recovered_from() {
             let record = check_settled(&world, call).await;
             assert_eq!(record.end_reason, Some(EndReason::EngineLost), "after {millis} ms");
             assert_eq!(replayed(&world, call).await, record, "after {millis} ms");
+            let is_told = |entry: &&Entry| matches!(entry, Entry::Input { input: Input::EngineLost, .. });
+            assert_eq!(entries(&world, call).await.iter().filter(is_told).count(), 1, "after {millis} ms");
         });
     }
 }

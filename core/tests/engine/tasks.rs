@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use offhook::call::CallRecord;
 use offhook::call::record::{CallStatus, EndReason};
-use offhook::engine::{Engine, Settings};
+use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::ErrorKind;
 use offhook::ids::{TaskId, TenantId};
 use offhook::provider::Store;
@@ -292,6 +292,33 @@ fn no_crash_dials_a_task_twice_or_leaves_it_undone() {
             assert_eq!(balance.held_ms, 0);
         });
     }
+}
+
+#[test]
+fn a_task_that_is_put_off_while_its_call_begins_is_not_dialled() {
+    let runtime = VirtualRuntime::new(9);
+    runtime.block_on(async {
+        // This engine dials nothing, the slow one does.
+        let world = world(&runtime, at_once(0)).await;
+        let store = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 200));
+        let slow = Engine::with_settings(Providers { store, ..world.providers.clone() }, at_once(1));
+        world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
+        answer_all(&world, secs(1));
+        let id = world.wished(tenant(0), "k", world.wish(number(1))).await;
+        while world.task(tenant(0), id).await.next_call.is_none() {
+            world.wait(Duration::from_millis(5)).await;
+        }
+        let later = runtime.wall_clock() + secs(3_600);
+        world.engine.tasks().update(tenant(0), id, |wish| wish.scheduled_at = Some(later)).await.unwrap();
+        world.wait(secs(3_500)).await;
+        assert!(world.calls().await.iter().all(|call| call.answered_at.is_none()));
+        let task = world.task(tenant(0), id).await;
+        assert_eq!((task.status, task.attempts.len()), (TaskStatus::Pending, 0));
+        world.wait(secs(200)).await;
+        let task = world.task(tenant(0), id).await;
+        assert_eq!((task.status, task.attempts.len()), (TaskStatus::Completed, 1));
+        drop(slow);
+    });
 }
 
 #[test]

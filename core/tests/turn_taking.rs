@@ -198,6 +198,9 @@ mod endpointing {
         stops(&mut stage);
         stage.wait(ms(2_500));
         assert_eq!(asked(&stage), "When are you open");
+        settled(&mut stage, "When are you open?");
+        assert_eq!(asked(&stage), "When are you open", "they are not asked twice");
+        assert_eq!(said(&stage).len(), 2);
         stage.finish_and_check().unwrap();
 
         let mut stage = Stage::connected(Policy::default());
@@ -233,9 +236,14 @@ mod endpointing {
         interim(&mut stage, "When are");
         stage.wait(ms(1_500));
         assert!(stage.speaking().is_empty(), "nobody asks whether the caller is there");
-        settled(&mut stage, "When are you open?");
-        stage.wait(Duration::from_secs(4));
-        assert_eq!(asked(&stage), "When are you open?");
+        settled(&mut stage, "When are you open on Monday and");
+        stage.wait(SECOND);
+        interim(&mut stage, "on");
+        stage.wait(SECOND);
+        assert!(stage.find("generate").is_none());
+        settled(&mut stage, "on Tuesday?");
+        stage.wait(ms(300));
+        assert_eq!(asked(&stage), "When are you open on Monday and on Tuesday?");
         stage.finish_and_check().unwrap();
     }
 
@@ -331,6 +339,22 @@ mod barge_in {
         stage.play();
         assert!(stage.find("generate").is_none(), "nobody answers a nod");
         assert_eq!(said(&stage)[2..], [(Speaker::Agent, ANSWER.to_owned()), (Speaker::Caller, "Uh-huh.".to_owned())]);
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
+    fn agreement_that_is_known_at_once_costs_no_wait_for_its_transcript() {
+        let mut stage = speaking(Policy::default(), "We are open from");
+        starts(&mut stage);
+        stage.wait(ms(200));
+        interim(&mut stage, "uh huh");
+        stops(&mut stage);
+        assert_eq!(stage.speaking(), ["nine to five on weekdays."]);
+        stage.wait(ms(300));
+        settled(&mut stage, "Uh-huh.");
+        stage.play();
+        assert!(stage.find("generate").is_none());
+        assert_eq!(said(&stage).last().unwrap(), &(Speaker::Caller, "Uh-huh.".to_owned()));
         stage.finish_and_check().unwrap();
     }
 
@@ -453,6 +477,21 @@ mod barge_in {
         stage.complete("speak", Outcome::Done);
         stage.wait(ms(0));
         assert!(stage.speaking().is_empty());
+        stage.finish_and_check().unwrap();
+    }
+
+    #[test]
+    fn what_was_said_over_a_disclosure_interrupts_what_follows_it() {
+        let policy = barge_in(|barge_in| barge_in.protected = vec!["calls are recorded".to_owned()]);
+        let mut stage = Stage::connected(policy);
+        stage.caller_says("Hello?", SECOND, ms(400));
+        stage.model_says("Our calls are recorded. How can I help you today?", &[]);
+        stage.progress("speak", Progress::Playing);
+        utters(&mut stage, "I would like to book.", ms(400));
+        assert_eq!(stage.speaking().len(), 2);
+        stage.complete("speak", Outcome::Done);
+        assert!(stage.speaking().is_empty());
+        assert_eq!(asked(&stage), "I would like to book.");
         stage.finish_and_check().unwrap();
     }
 

@@ -39,6 +39,8 @@ const PLAYING: u8 = 9;
 const SPEECH_ENDED: u8 = 10;
 const SPEECH_STARTED: u8 = 11;
 const TEXT: u8 = 12;
+const FINISHED: u8 = 13;
+const USAGE: u8 = 14;
 
 /// What an entry says, apart from its time.
 #[derive(Clone, Copy)]
@@ -168,9 +170,18 @@ fn put_progress(bytes: &mut Vec<u8>, at: Instant, progress: &Progress, before: &
             put_text(bytes, text, before);
             FINAL
         }
+        Progress::Generated(LlmEvent::Finished { reason }) => {
+            put_json(bytes, reason);
+            FINISHED
+        }
         Progress::Generated(LlmEvent::Text(text)) => {
             bytes.extend_from_slice(text.as_bytes());
             TEXT
+        }
+        Progress::Generated(LlmEvent::Usage { input_tokens, output_tokens }) => {
+            put_number(bytes, *input_tokens);
+            put_number(bytes, *output_tokens);
+            USAGE
         }
         Progress::Heard { text_end } => {
             put_number(bytes, *text_end as u64);
@@ -213,6 +224,7 @@ fn take_entry(kind: u8, at: Instant, bytes: &mut Reader<'_>, before: &mut String
             let id = bytes.id()?;
             bytes.finish(Input::Completed(id, Outcome::Done))?
         }
+        FINISHED => Input::Progress(bytes.id()?, Progress::Generated(LlmEvent::Finished { reason: bytes.json()? })),
         FUNCTION => Input::Completed(bytes.id()?, Outcome::Function(bytes.json()?)),
         FINAL => Input::Progress(bytes.id()?, Progress::Final { language: None, text: bytes.shared_text(before)? }),
         HEARD => {
@@ -234,6 +246,11 @@ fn take_entry(kind: u8, at: Instant, bytes: &mut Reader<'_>, before: &mut String
             bytes.finish(Input::Progress(id, Progress::SpeechStarted { at: spoken }))?
         }
         TEXT => Input::Progress(bytes.id()?, Progress::Generated(LlmEvent::Text(bytes.text()?.to_owned()))),
+        USAGE => {
+            let (id, input_tokens, output_tokens) = (bytes.id()?, bytes.number()?, bytes.number()?);
+            let usage = LlmEvent::Usage { input_tokens, output_tokens };
+            bytes.finish(Input::Progress(id, Progress::Generated(usage)))?
+        }
         _ => return Err(unreadable()),
     };
     Ok(Entry::Input { at, input })

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Entry, Runner};
-use crate::call::{Command, CommandId, Decision, Input, Output, Policy};
+use crate::call::{Command, CommandId, Decision, Input, Output, Policy, Progress};
 use crate::error::Result;
+use crate::provider::llm::LlmEvent;
 use crate::time::Instant;
 
 /// One line of a call's story.
@@ -98,18 +99,32 @@ pub fn explain(entries: impl IntoIterator<Item = Entry>) -> Result<Vec<Line>> {
 struct Teller {
     at: Duration,
     entry: usize,
+    /// Up to where each piece of speech was heard.
+    heard: BTreeMap<CommandId, usize>,
     lines: Vec<Line>,
     /// What is known of each command: its name, and what it says if it speaks.
     known: BTreeMap<CommandId, (&'static str, String)>,
     /// Its fields are the figures that timers go by.
     policy: Value,
+    /// The line that grows.
+    run: Option<Run>,
+}
+
+/// Pieces that make one line.
+struct Run {
+    command: CommandId,
+    line: usize,
+    pieces: usize,
+    text: String,
+    verb: &'static str,
 }
 
 impl Teller {
     fn new(policy: &Policy) -> Self {
         // Numbers, texts and maps with text keys: this cannot fail.
         let policy = serde_json::to_value(policy).unwrap_or_default();
-        Self { at: Duration::ZERO, entry: 0, lines: Vec::new(), known: BTreeMap::new(), policy }
+        let (heard, known) = (BTreeMap::new(), BTreeMap::new());
+        Self { at: Duration::ZERO, entry: 0, heard, lines: Vec::new(), known, policy, run: None }
     }
 
     fn tell(&mut self, side: Side, name: impl Into<String>, command: Option<CommandId>, detail: String) {
@@ -129,18 +144,50 @@ impl Teller {
         let (id, detail) = match input {
             Input::Completed(id, outcome) => (*id, words::outcome(outcome)),
             Input::Failed(id, failure) => (*id, words::failure(failure)),
-            Input::Progress(id, progress) => {
-                let speech = self.known.get(id).map_or("", |(_, text)| text.as_str());
-                (*id, words::progress(now, progress, speech))
-            }
+            Input::Progress(id, Progress::Generated(LlmEvent::Text(text))) => return self.piece(*id, "says", text),
+            Input::Progress(id, Progress::Heard { text_end }) => return self.heard(*id, *text_end),
+            Input::Progress(id, progress) => (*id, words::progress(now, progress)),
             input => {
                 let (name, detail) = words::incident(input);
                 self.tell(Side::Input, name, None, detail);
                 return;
             }
         };
-        let name = self.known.get(&id).map_or("unknown", |(name, _)| name);
-        self.tell(Side::Input, name, Some(id), detail);
+        self.tell(Side::Input, self.name(id), Some(id), detail);
+    }
+
+    /// The caller has heard speech up to there.
+    fn heard(&mut self, id: CommandId, text_end: usize) {
+        let Some((_, text)) = self.known.get(&id) else { return };
+        let end = text.floor_char_boundary(text_end);
+        let begin = self.heard.insert(id, end).unwrap_or_default();
+        let words = text.get(begin..end).unwrap_or_default().to_owned();
+        self.piece(id, "heard", &words);
+    }
+
+    /// What comes in many small pieces goes into one line for as long as nothing comes between.
+    fn piece(&mut self, id: CommandId, verb: &'static str, text: &str) {
+        let goes_on = |run: &Run| run.command == id && run.verb == verb && run.line + 1 == self.lines.len();
+        let mut run = match self.run.take().filter(goes_on) {
+            Some(run) => run,
+            None => {
+                self.tell(Side::Input, self.name(id), Some(id), String::new());
+                Run { command: id, line: self.lines.len() - 1, pieces: 0, text: String::new(), verb }
+            }
+        };
+        run.pieces += 1;
+        run.text.push_str(text);
+        if let Some(line) = self.lines.get_mut(run.line) {
+            line.detail = match run.pieces {
+                1 => format!("{verb} {:?}", run.text),
+                pieces => format!("{verb} {:?}, {pieces} pieces until {:.3}", run.text, self.at.as_secs_f64()),
+            };
+        }
+        self.run = Some(run);
+    }
+
+    fn name(&self, id: CommandId) -> &'static str {
+        self.known.get(&id).map_or("unknown", |(name, _)| name)
     }
 
     fn decisions(&mut self, decisions: &[Decision]) {
@@ -154,8 +201,7 @@ impl Teller {
         for output in outputs {
             match output {
                 Output::Cancel(id) => {
-                    let name = self.known.get(id).map_or("unknown", |(name, _)| name);
-                    self.tell(Side::Command, name, Some(*id), "cancelled".to_owned());
+                    self.tell(Side::Command, self.name(*id), Some(*id), "cancelled".to_owned());
                 }
                 Output::Event(event) => {
                     let (name, detail) = words::event(&event.kind);

@@ -44,57 +44,82 @@ pub struct Rerun {
 ///
 /// `Rejected` for entries without a start, or with a second one.
 pub fn rerun(entries: &[Entry], policy: Policy) -> Result<Rerun> {
-    let Some(Entry::Start { at, config, offer }) = entries.first().cloned() else {
-        return Err(rejected("the journal does not begin with a start"));
+    let mut path = Path::new(entries, policy)?;
+    let Some(outputs) = path.follow(entries)? else {
+        let record = path.now.call.record();
+        let (imagined, left_over, unanswered) = Default::default();
+        return Ok(Rerun { diverged: None, entries: path.given, imagined, left_over, record, unanswered });
     };
-    let mut changed = config.clone();
-    changed.policy = policy;
-    let first = Entry::Start { at, config: changed, offer };
-    let mut was = Runner::start(entries.first().cloned())?;
-    let mut now = Runner::start(Some(first.clone()))?;
-    let mut given = vec![first];
-    let (mut told_was, mut told_now) = (was.outputs(), now.outputs());
-    let (mut index, mut common) = (0, 0);
-    let mut cancelled = BTreeSet::new();
-    while told_was == told_now {
-        cancelled.extend(told_now.iter().filter_map(|output| match output {
-            Output::Cancel(id) => Some(*id),
-            _ => None,
-        }));
-        let Some(entry) = entries.get(index + 1) else {
-            let record = now.call.record();
-            let (imagined, left_over, unanswered) = Default::default();
-            return Ok(Rerun { diverged: None, entries: given, imagined, left_over, record, unanswered });
-        };
-        // A timer that the other policy has set earlier does not wait for what woke the real call.
-        if let Some(deadline) = earlier(&was, &now, entry.at()) {
-            now.step(Entry::Timeout { at: deadline })?;
-            given.push(Entry::Timeout { at: deadline });
-            (told_was, told_now) = (Vec::new(), now.outputs());
-            common = index + 1;
-            continue;
-        }
-        index += 1;
-        common = index;
-        if !matches!(entry, Entry::End { .. }) {
-            given.push(entry.clone());
-        }
-        was.step(entry.clone())?;
-        now.step(entry.clone())?;
-        (told_was, told_now) = (was.outputs(), now.outputs());
-    }
-    let mut world = World::new(entries, index, common, &cancelled, given)?;
-    world.watch(&told_now);
-    world.run(&mut now)?;
-    let left_over = world.missed + world.scripts.left_over(common);
+    let mut call = path.now;
+    let mut world = World::new(entries, path.index, path.common, &path.cancelled, path.given)?;
+    world.watch(&outputs);
+    world.run(&mut call)?;
+    let left_over = world.missed + world.scripts.left_over(path.common);
     let World { given: entries, imagined, unanswered, .. } = world;
-    Ok(Rerun { diverged: Some(index), entries, imagined, left_over, record: now.call.record(), unanswered })
+    Ok(Rerun { diverged: Some(path.index), entries, imagined, left_over, record: call.call.record(), unanswered })
 }
 
-/// When a timer of the changed call runs out before `until` that the real call does not have.
-fn earlier(was: &Runner, now: &Runner, until: Instant) -> Option<Instant> {
-    let (deadline, timer) = now.call.poll_timeout()?;
-    (deadline < until && was.call.poll_timeout() != Some((deadline, timer))).then_some(deadline)
+/// The stretch in which the call under both policies puts out the same.
+struct Path {
+    cancelled: BTreeSet<CommandId>,
+    /// The entries whose outputs are the same.
+    common: usize,
+    given: Vec<Entry>,
+    /// The last entry that was given.
+    index: usize,
+    now: Runner,
+    was: Runner,
+}
+
+impl Path {
+    fn new(entries: &[Entry], policy: Policy) -> Result<Self> {
+        let Some(Entry::Start { at, mut config, offer }) = entries.first().cloned() else {
+            return Err(rejected("the journal does not begin with a start"));
+        };
+        let was = Runner::start(entries.first().cloned())?;
+        config.policy = policy;
+        let first = Entry::Start { at, config, offer };
+        let now = Runner::start(Some(first.clone()))?;
+        Ok(Self { cancelled: BTreeSet::new(), common: 0, given: vec![first], index: 0, now, was })
+    }
+
+    /// Goes on to the first outputs that are other ones, and returns those; `None` when there are none.
+    fn follow(&mut self, entries: &[Entry]) -> Result<Option<Vec<Output>>> {
+        loop {
+            let (was, now) = (self.was.outputs(), self.now.outputs());
+            if was != now {
+                return Ok(Some(now));
+            }
+            self.cancelled.extend(now.iter().filter_map(cancelled));
+            self.common = self.index + 1;
+            let Some(entry) = entries.get(self.common) else { return Ok(None) };
+            // A timer that the other policy has set earlier does not wait for what woke the real call.
+            if let Some(at) = self.earlier(entry.at()) {
+                self.given.push(Entry::Timeout { at });
+                self.now.step(Entry::Timeout { at })?;
+                continue;
+            }
+            self.index = self.common;
+            if !matches!(entry, Entry::End { .. }) {
+                self.given.push(entry.clone());
+            }
+            self.was.step(entry.clone())?;
+            self.now.step(entry.clone())?;
+        }
+    }
+
+    /// When a timer of the changed call runs out before `until` that the real call does not have.
+    fn earlier(&self, until: Instant) -> Option<Instant> {
+        let (deadline, timer) = self.now.call.poll_timeout()?;
+        (deadline < until && self.was.call.poll_timeout() != Some((deadline, timer))).then_some(deadline)
+    }
+}
+
+fn cancelled(output: &Output) -> Option<CommandId> {
+    match output {
+        Output::Cancel(id) => Some(*id),
+        _ => None,
+    }
 }
 
 /// The world around a call that has left the path of its journal.

@@ -10,7 +10,7 @@ use offhook::call::{
 use offhook::ids::{AgentId, CallId, TenantId};
 use offhook::journal::{self, Entry, Journal, Tail};
 use offhook::provider::llm::{FinishReason, LlmEvent, Message, ToolCall};
-use offhook::provider::telephony::LegId;
+use offhook::provider::telephony::{HangupCause, LegId};
 use offhook::time::{Instant, Timestamp};
 
 use crate::hearing::Hearing;
@@ -69,6 +69,21 @@ pub fn inbound() -> Offer {
 /// A call that goes out.
 pub fn outbound() -> Offer {
     Offer::Outbound { from: "+622150001000".parse().expect("a number"), to: "+628123456789".parse().expect("a number") }
+}
+
+/// A conversation of so many turns as providers report one: transcripts that grow word by word, answers that come in
+/// tokens, speech that is heard word by word. Each turn takes about 12 s. It ends with the caller.
+pub fn conversation(turns: usize) -> Stage {
+    let mut stage = Stage::connected(Policy { duration_max: Duration::from_secs(86_400), ..Policy::default() });
+    for _ in 0..turns {
+        stage.wait(Duration::from_millis(800));
+        stage.hear("And could you tell me on which days of the week the doctor sees children after school?");
+        stage.wait(Duration::from_millis(500));
+        stage.answer("On Mondays and Thursdays, from three until six. Shall I make an appointment for you?");
+    }
+    stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING });
+    stage.tear_down();
+    stage
 }
 
 impl Stage {
@@ -219,6 +234,35 @@ impl Stage {
             self.complete("finalize", Outcome::Done);
         }
         self.progress("listen", Progress::Final { language: None, text: text.to_owned() });
+    }
+
+    /// The caller says something, a word every 300 ms, and the recogniser tells each.
+    pub fn hear(&mut self, text: &str) {
+        self.progress("listen", Progress::SpeechStarted { at: self.now - Duration::from_millis(60) });
+        for end in word_ends(text) {
+            self.wait(Duration::from_millis(300));
+            self.progress("listen", Progress::Interim { text: text[..end].to_owned() });
+        }
+        self.progress("listen", Progress::SpeechEnded { at: self.now - Duration::from_millis(40) });
+        self.wait(Duration::from_millis(200));
+        self.progress("listen", Progress::Final { language: None, text: text.to_owned() });
+    }
+
+    /// The model answers in tokens, and the answer is heard, a word every 300 ms.
+    pub fn answer(&mut self, text: &str) {
+        for token in text.split_inclusive(' ') {
+            self.progress("generate", Progress::Generated(LlmEvent::Text(token.to_owned())));
+            self.wait(Duration::from_millis(15));
+        }
+        self.progress("generate", Progress::Generated(LlmEvent::Finished { reason: FinishReason::Stop }));
+        while let Some(text) = self.speaking().first().map(|text| (*text).to_owned()) {
+            self.progress("speak", Progress::Playing);
+            for text_end in word_ends(&text) {
+                self.wait(Duration::from_millis(300));
+                self.progress("speak", Progress::Heard { text_end });
+            }
+            self.complete("speak", Outcome::Done);
+        }
     }
 
     /// The model answers with text, and with tool calls if there are any.
@@ -437,6 +481,10 @@ impl Stage {
             _ => None,
         })
     }
+}
+
+fn word_ends(text: &str) -> impl Iterator<Item = usize> {
+    text.match_indices(' ').map(|(end, _)| end).chain([text.len()])
 }
 
 /// Models refuse a message that calls tools unless exactly their results follow it.

@@ -30,12 +30,27 @@ const SPEECH_DBFS: f32 = -40.0;
 #[derive(Clone, Debug, Default)]
 pub struct ToneSpeech {
     failures: Arc<AtomicU32>,
+    spoken: Arc<Mutex<Vec<Manner>>>,
+}
+
+/// How a piece of speech was to be spoken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Manner {
+    /// BCP 47.
+    pub language: String,
+    /// The synthesiser's name of a voice.
+    pub voice: Option<String>,
 }
 
 impl ToneSpeech {
     /// Breaks off in the middle of the first pieces, so many of them.
     pub fn failing(times: u32) -> Self {
-        Self { failures: Arc::new(AtomicU32::new(times)) }
+        Self { failures: Arc::new(AtomicU32::new(times)), ..Self::default() }
+    }
+
+    /// How each piece so far was to be spoken.
+    pub fn spoken(&self) -> Vec<Manner> {
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -50,6 +65,8 @@ impl TextToSpeech for ToneSpeech {
     }
 
     async fn synthesize(&self, options: TtsOptions, input: BoxStream<'static, TtsInput>) -> Result<TtsEvents> {
+        let manner = Manner { language: options.language, voice: options.voice };
+        self.spoken.lock().unwrap_or_else(PoisonError::into_inner).push(manner);
         let samples = usize::try_from(u64::from(options.rate_hz) * CHARACTER_DURATION.as_millis() as u64 / 1_000)
             .unwrap_or(usize::MAX);
         let fails = self.failures.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
@@ -67,13 +84,28 @@ impl TextToSpeech for ToneSpeech {
 /// A recogniser that tells sound from silence and takes its words from a list.
 #[derive(Clone, Debug, Default)]
 pub struct CueRecogniser {
+    languages: Arc<Mutex<Vec<String>>>,
     lines: Arc<Mutex<VecDeque<String>>>,
+    turn_end: Option<f32>,
 }
 
 impl CueRecogniser {
     /// Will understand these, one for each stretch of sound.
     pub fn new(lines: &[&str]) -> Self {
-        Self { lines: Arc::new(Mutex::new(lines.iter().map(|line| (*line).to_owned()).collect())) }
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        Self { lines: Arc::new(Mutex::new(lines)), ..Self::default() }
+    }
+
+    /// Is so sure of the end of each turn.
+    #[must_use]
+    pub fn judging(mut self, probability: f32) -> Self {
+        self.turn_end = Some(probability);
+        self
+    }
+
+    /// The languages in which it was to listen, in turn.
+    pub fn languages(&self) -> Vec<String> {
+        self.languages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn next_line(&self) -> String {
@@ -92,6 +124,7 @@ impl SpeechToText for CueRecogniser {
     }
 
     async fn transcribe(&self, options: SttOptions, input: BoxStream<'static, SttInput>) -> Result<SttEvents> {
+        self.languages.lock().unwrap_or_else(PoisonError::into_inner).push(options.language.clone());
         let ear = Ear { at: Duration::ZERO, last_sound: None, began: None };
         let recogniser = self.clone();
         let input = input.map(Some).chain(stream::iter([None]));
@@ -134,10 +167,9 @@ impl Ear {
         let (Some(start), Some(end)) = (self.began.take(), self.last_sound.take()) else {
             return vec![];
         };
-        vec![
-            SttEvent::EndOfSpeech { at: end },
-            SttEvent::Final { language: None, text: recogniser.next_line(), start, end },
-        ]
+        let settled = SttEvent::Final { language: None, text: recogniser.next_line(), start, end };
+        let turn_end = recogniser.turn_end.map(|probability| SttEvent::EndOfTurn { probability });
+        [SttEvent::EndOfSpeech { at: end }, settled].into_iter().chain(turn_end).collect()
     }
 }
 

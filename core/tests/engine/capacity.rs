@@ -3,18 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::future::join_all;
 use offhook::call::record::{CallStatus, EndReason};
 use offhook::call::{CallEventKind, CallRecord};
 use offhook::engine::{CallHandle, Engine, Settings};
-use offhook::error::Result;
 use offhook::ids::TenantId;
-use offhook::provider::store::{Batch, Committed, LogKey, Page, Query, Record, RecordKey};
 use offhook::provider::telephony::HangupCause;
-use offhook::provider::{ProviderInfo, Store};
-use offhook::runtime::Runtime;
 use offhook::service::agents::Agent;
 use offhook::service::capacity::{Limits, Occupancy, WhenFull};
 use offhook::service::hours::{Hours, Weekday};
@@ -23,6 +17,7 @@ use offhook_testkit::carrier::Caller;
 use offhook_testkit::runtime::VirtualRuntime;
 use proptest::prelude::*;
 
+use crate::remote::Remote;
 use crate::world::{HOUR, World};
 
 const SILENCE: u8 = 0xff;
@@ -224,58 +219,6 @@ fn an_agent_that_is_off_or_at_home_takes_no_call_and_costs_nothing() {
     });
 }
 
-/// A store that takes a random while for each operation, so that they come in any order.
-struct Slow {
-    runtime: VirtualRuntime,
-    store: Arc<dyn Store>,
-}
-
-impl Slow {
-    async fn wait(&self) {
-        let mut random = [0; 1];
-        self.runtime.fill_random(&mut random);
-        self.runtime.sleep(Duration::from_millis(u64::from(random[0] % 16))).await;
-    }
-}
-
-#[async_trait]
-impl Store for Slow {
-    fn info(&self) -> ProviderInfo {
-        self.store.info()
-    }
-
-    async fn get(&self, key: RecordKey) -> Result<Option<Record>> {
-        self.wait().await;
-        self.store.get(key).await
-    }
-
-    async fn list(&self, query: Query) -> Result<Page> {
-        self.wait().await;
-        self.store.list(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Committed> {
-        self.wait().await;
-        let result = self.store.commit(batch).await;
-        self.wait().await;
-        result
-    }
-
-    async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>> {
-        self.wait().await;
-        self.store.claim(kind, now, lease, limit).await
-    }
-
-    async fn append(&self, log: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
-        self.wait().await;
-        self.store.append(log, seq, entries).await
-    }
-
-    async fn read_log(&self, log: LogKey, seq: u64, limit: u32) -> Result<Vec<Bytes>> {
-        self.store.read_log(log, seq, limit).await
-    }
-}
-
 /// How many of the calls went on at the busiest moment.
 fn most_at_once<'a>(records: impl Iterator<Item = &'a CallRecord>) -> i32 {
     let mut changes = Vec::new();
@@ -314,7 +257,7 @@ proptest! {
             settings.calls_max = Some(all);
             settings.limits = limits(each, queue(depth, secs(3)));
             let mut world = world(&runtime, settings.clone()).await;
-            world.providers.store = Arc::new(Slow { runtime: runtime.clone(), store: world.store.clone() });
+            world.providers.store = Arc::new(Remote::new(Arc::new(runtime.clone()), world.store.clone(), 15));
             world.engine = Engine::with_settings(world.providers.clone(), settings);
             world.engine.capacity().set_limits(tenant(2), &limits(each, WhenFull::Reject)).await.unwrap();
             let calls = calls.iter().map(async |(number, after, length)| {

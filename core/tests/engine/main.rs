@@ -7,10 +7,14 @@ mod capacity;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
+mod remote;
+#[cfg(test)]
 mod runtimes;
 #[cfg(test)]
 mod tasks;
 #[cfg(test)]
 mod transfers;
+#[cfg(test)]
+mod turns;
 #[cfg(test)]
 mod world;

@@ -1,28 +1,24 @@
 //! Engines that stop without a word, and engines that only seem to have: each call has one end and one bill.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use offhook::billing::ledger::ENTRY;
 use offhook::call::CallRecord;
 use offhook::call::record::{CallStatus, EndReason, HangupParty};
 use offhook::engine::{CallHandle, Engine, LEASE};
-use offhook::error::{Error, ErrorKind, Result};
 use offhook::ids::CallId;
 use offhook::journal::{self, Journal};
-use offhook::memory::MemoryStore;
-use offhook::provider::store::{Batch, Committed, LogKey, Page, Query, Record, RecordKey};
+use offhook::provider::Store;
+use offhook::provider::store::Query;
 use offhook::provider::telephony::{E164, HangupCause};
-use offhook::provider::{ProviderInfo, Store};
 use offhook::service::calls::StoredCall;
 use offhook::service::webhooks::DeliveryState;
-use offhook::time::Timestamp;
 use offhook_testkit::carrier::{Answering, Caller};
 use offhook_testkit::runtime::VirtualRuntime;
 
+use crate::remote::Remote;
 use crate::world::{HOUR, World};
 
 const SPEECH: u8 = 0x80;
@@ -185,62 +181,12 @@ fn a_journal_that_cannot_be_read_gives_way_to_the_stored_record() {
     });
 }
 
-/// A store that can be out of reach for one engine.
-struct Reach {
-    is_cut: AtomicBool,
-    store: Arc<MemoryStore>,
-}
-
-impl Reach {
-    fn store(&self) -> Result<&MemoryStore> {
-        if self.is_cut.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Unavailable, "store", "out of reach"));
-        }
-        Ok(&self.store)
-    }
-
-    fn cut(&self, is_cut: bool) {
-        self.is_cut.store(is_cut, Ordering::Relaxed);
-    }
-}
-
-#[async_trait]
-impl Store for Reach {
-    fn info(&self) -> ProviderInfo {
-        self.store.info()
-    }
-
-    async fn get(&self, key: RecordKey) -> Result<Option<Record>> {
-        self.store()?.get(key).await
-    }
-
-    async fn list(&self, query: Query) -> Result<Page> {
-        self.store()?.list(query).await
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<Committed> {
-        self.store()?.commit(batch).await
-    }
-
-    async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>> {
-        self.store()?.claim(kind, now, lease, limit).await
-    }
-
-    async fn append(&self, log: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
-        self.store()?.append(log, seq, entries).await
-    }
-
-    async fn read_log(&self, log: LogKey, seq: u64, limit: u32) -> Result<Vec<Bytes>> {
-        self.store()?.read_log(log, seq, limit).await
-    }
-}
-
 /// A story with an engine whose store can be cut off.
-fn with_reach<F: Future<Output = ()>>(story: impl FnOnce(World, Arc<Reach>) -> F) {
+fn with_reach<F: Future<Output = ()>>(story: impl FnOnce(World, Arc<Remote>) -> F) {
     let runtime = VirtualRuntime::new(12);
     runtime.block_on(async {
         let mut world = World::new(Arc::new(runtime.clone()), &["What are your opening hours?"]).await;
-        let reach = Arc::new(Reach { is_cut: AtomicBool::new(false), store: world.store.clone() });
+        let reach = Arc::new(Remote::new(Arc::new(runtime.clone()), world.store.clone(), 0));
         world.providers.store = reach.clone();
         world.engine = Engine::new(world.providers.clone());
         Arc::make_mut(&mut world.agent).policy.silence.timeout = secs(300);
@@ -332,4 +278,33 @@ fn many_engines_settle_an_orphan_once() {
         let balance = others[0].credits().balance(world.tenant).await.unwrap();
         assert_eq!(balance.available_ms + balance.used_ms, i64::try_from(HOUR.as_millis()).unwrap());
     });
+}
+
+#[test]
+fn an_engine_that_dies_while_it_recovers_is_recovered_from() {
+    for millis in (0..120).step_by(2) {
+        let runtime = VirtualRuntime::new(millis);
+        let remote = |world: &World| Arc::new(Remote::new(Arc::new(runtime.clone()), world.store.clone(), 9));
+        let (mut world, call) = runtime.block_on(async {
+            let mut world = World::new(Arc::new(runtime.clone()), &["What are your opening hours?"]).await;
+            world.providers.store = remote(&world);
+            world.engine = Engine::new(world.providers.clone());
+            let (handle, caller) = world.ring();
+            converse(&caller).await;
+            (world, handle.id())
+        });
+        runtime.block_on(async {
+            world.wait(secs(60)).await;
+            world.engine = Engine::new(world.providers.clone());
+            world.wait(Duration::from_millis(millis)).await;
+        });
+        runtime.block_on(async {
+            world.wait(secs(60)).await;
+            world.engine = Engine::new(world.providers.clone());
+            world.wait(secs(5)).await;
+            let record = check_settled(&world, call).await;
+            assert_eq!(record.end_reason, Some(EndReason::EngineLost), "after {millis} ms");
+            assert_eq!(replayed(&world, call).await, record, "after {millis} ms");
+        });
+    }
 }

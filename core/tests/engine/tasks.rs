@@ -20,6 +20,7 @@ use offhook::time::Timestamp;
 use offhook_testkit::carrier::Answering;
 use offhook_testkit::runtime::VirtualRuntime;
 
+use crate::remote::Remote;
 use crate::world::{HOUR, World};
 
 const SILENCE: u8 = 0xff;
@@ -80,15 +81,18 @@ impl World {
     }
 }
 
-/// Lets whoever is called talk for `length`, one after the other, for ever.
+/// Lets whoever is called talk for `length`, for ever.
 fn answer_all(world: &World, length: Duration) {
     let (carrier, runtime) = (world.carrier.clone(), world.runtime.clone());
     let answer = async move {
         loop {
             runtime.sleep_until(runtime.now() + Duration::from_millis(100)).await;
-            if let Some(callee) = carrier.take_dialled() {
-                callee.sound(SILENCE, length).await;
-                callee.hang_up(HangupCause::NORMAL_CLEARING);
+            while let Some(callee) = carrier.take_dialled() {
+                let talk = async move {
+                    callee.sound(SILENCE, length).await;
+                    callee.hang_up(HangupCause::NORMAL_CLEARING);
+                };
+                runtime.spawn("callee", Box::pin(talk));
             }
         }
     };
@@ -269,7 +273,7 @@ fn no_crash_dials_a_task_twice_or_leaves_it_undone() {
         runtime.block_on(async {
             let world = World { engine: Engine::with_settings(world.providers.clone(), at_once(2)), ..world };
             answer_all(&world, secs(2));
-            world.wait(secs(600)).await;
+            world.wait(secs(90)).await;
             let calls = world.calls().await;
             for id in &tasks {
                 let task = world.task(tenant(0), *id).await;
@@ -288,4 +292,33 @@ fn no_crash_dials_a_task_twice_or_leaves_it_undone() {
             assert_eq!(balance.held_ms, 0);
         });
     }
+}
+
+#[test]
+fn engines_that_share_a_store_share_the_tasks() {
+    const TASKS: u32 = 40;
+    let runtime = VirtualRuntime::new(8);
+    runtime.block_on(async {
+        let world = world(&runtime, at_once(10)).await;
+        let engine = |_| {
+            let mut providers = world.providers.clone();
+            providers.store = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 40));
+            Engine::with_settings(providers, at_once(10))
+        };
+        let _engines: Vec<_> = (0..3).map(engine).collect();
+        answer_all(&world, secs(1));
+        let mut ids = Vec::new();
+        for place in 1..=TASKS {
+            world.carrier.when_dialled(&number(place), Answering::After(secs(1)));
+            ids.push(world.wished(tenant(0), &place.to_string(), world.wish(number(place))).await);
+            world.wait(Duration::from_millis(130)).await;
+        }
+        world.wait(secs(600)).await;
+        let begun: Vec<_> = world.calls().await.into_iter().filter(|call| call.answered_at.is_some()).collect();
+        assert_eq!(begun.len(), TASKS as usize);
+        for id in ids {
+            assert_eq!(begun.iter().filter(|call| call.task == Some(id)).count(), 1);
+            assert_eq!(world.task(tenant(0), id).await.status, TaskStatus::Completed);
+        }
+    });
 }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use offhook::journal::explain::explain;
+use offhook::journal::explain::{Side, explain};
 use offhook::journal::{Difference, Entry, Journal, Tail, Verdict, redact, rerun};
 use serde_json::{Value, json};
 
@@ -109,8 +109,9 @@ fn judge(journal: &Journal, verdict: &Verdict) -> Outcome<String> {
 
 fn in_words(difference: &Difference, journal: &Journal) -> Outcome<String> {
     let lines = explain(journal.entries.iter().take(difference.index + 1).cloned())?;
-    let line = lines.iter().find(|line| line.entry == difference.index);
-    let what = line.map_or("a timeout".to_owned(), |line| format!("{} {}", line.name, line.detail));
+    let own = lines.iter().find(|line| line.entry == difference.index && line.side != Side::Event);
+    let line = own.or_else(|| lines.iter().rfind(|line| line.side == Side::Input));
+    let what = line.map_or(String::new(), |line| format!("{} {}", line.name, line.detail));
     let (index, at) = (difference.index, difference.at.as_secs_f64());
     Ok(format!("entry {index} at {at:.3} s is answered otherwise than it was: {what}"))
 }

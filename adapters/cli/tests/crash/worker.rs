@@ -177,7 +177,7 @@ impl World {
     /// Lets everybody who is called pick up, or not.
     fn answer_all(&self) {
         let carrier = self.carrier.clone();
-        carrier.when_dialled(&number(0), Answering::Refuses(HangupCause::USER_BUSY));
+        carrier.when_dialled(&number(0), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
         carrier.when_dialled(&number(1), Answering::After(Duration::from_millis(100)));
         tokio::spawn(async move {
             loop {

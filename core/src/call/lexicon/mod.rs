@@ -220,6 +220,19 @@ pub(super) fn words(text: &str) -> Vec<String> {
     words.map(|word| word.to_lowercase().replace('\u{2019}', "'")).collect()
 }
 
+/// What follows in `text` after about these words, or all of it when it does not begin with most of them.
+pub(super) fn beyond<'a>(text: &'a str, taken: &[String]) -> &'a str {
+    let mut rest = text.trim_start();
+    let mut begin = Vec::new();
+    while begin.len() < taken.len() && !rest.is_empty() {
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        begin.extend(words(&rest[..end]));
+        rest = rest[end..].trim_start();
+    }
+    let same = begin.iter().zip(taken).filter(|(word, taken)| word == taken).count();
+    if same * 4 >= taken.len() * 3 { rest } else { text }
+}
+
 /// The first subtag of a BCP 47 tag, which names the language itself.
 pub(super) fn primary(language: &str) -> String {
     language.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase()
@@ -305,6 +318,17 @@ mod tests {
         assert_eq!(lexicon.ending("812.", true), Dictating);
         assert_eq!(lexicon.ending("12.", true), Complete);
         assert_eq!(lexicon.ending("812.", false), Complete);
+    }
+
+    #[test]
+    fn a_late_transcript_adds_only_what_was_not_taken() {
+        let taken = words("when are you open");
+        assert_eq!(beyond("When are you open?", &taken), "");
+        assert_eq!(beyond("When are you open on Sunday?", &taken), "on Sunday?");
+        assert_eq!(beyond("When were you open today?", &taken), "today?");
+        assert_eq!(beyond("And your address?", &taken), "And your address?");
+        assert_eq!(beyond("When", &taken), "When");
+        assert_eq!(beyond("", &taken), "");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The caller's side of a turn: speaking, pausing, being done.
 
 use super::{AfterSpeech, CALLER_TEXT_BYTES_MAX, State, Turn, clamp, join};
-use crate::call::lexicon::words;
+use crate::call::lexicon::{self, words};
 use crate::call::output::CallEventKind;
 use crate::call::record::EndReason;
 use crate::call::shared::Shared;
@@ -13,6 +13,7 @@ const LANGUAGE_BYTES_MAX: usize = 64;
 
 impl Turn {
     pub(super) fn caller_starts(&mut self, now: Instant, at: Instant, shared: &mut Shared) {
+        self.is_soundless = false;
         if self.caller_speaks.is_none() {
             self.caller_speaks = Some(at);
             self.caller_began = Some(at);
@@ -53,14 +54,19 @@ impl Turn {
         self.interims_seen = true;
         self.weigh_words(now, shared);
         match self.state {
-            State::Endpointing => self.consider_early(now, shared),
+            State::Endpointing if self.awaits_final => self.consider_early(now, shared),
+            State::Endpointing | State::Listening => self.heard_by_words(now, shared),
             State::Hearing => self.await_words(now, shared),
-            // Words are speech, also where the detector of sound hears none.
-            State::Listening if !self.pending.interim.is_empty() && !self.is_echo(&words(&self.pending.interim)) => {
-                self.caller_starts(now, now, shared);
-                self.await_words(now, shared);
-            }
-            State::Listening | State::Speaking | State::Thinking => {}
+            State::Speaking | State::Thinking => {}
+        }
+    }
+
+    /// Words are speech, also where the detector of sound hears none; then their transcript is its end.
+    fn heard_by_words(&mut self, now: Instant, shared: &mut Shared) {
+        if !self.pending.interim.is_empty() && !self.is_echo(&words(&self.pending.interim)) {
+            self.caller_starts(now, now, shared);
+            self.is_soundless = true;
+            self.await_words(now, shared);
         }
     }
 
@@ -75,13 +81,23 @@ impl Turn {
     /// Takes unsettled words for settled: better than none.
     pub(super) fn settle_interim(&mut self, now: Instant, shared: &mut Shared) {
         let interim = std::mem::take(&mut self.pending.interim);
-        if !interim.is_empty() && !self.is_echo(&words(&interim)) {
+        let taken = words(&interim);
+        if !taken.is_empty() && !self.is_echo(&taken) {
             self.append_pending(now, &interim, shared);
+            self.taken_unsettled = self.listen.map(|listen| (listen, taken));
+        }
+    }
+
+    /// What a transcript says beyond the words that were taken unsettled because it did not come.
+    fn beyond_taken<'a>(&mut self, text: &'a str) -> &'a str {
+        match self.taken_unsettled.take() {
+            Some((listen, taken)) if Some(listen) == self.listen => lexicon::beyond(text, &taken),
+            _ => text,
         }
     }
 
     /// Words have come: an interruption may be one, or may turn out to have been one.
-    fn weigh_words(&mut self, now: Instant, shared: &mut Shared) {
+    pub(super) fn weigh_words(&mut self, now: Instant, shared: &mut Shared) {
         if self.pause.is_some() {
             let words = words(&self.pending_words());
             let enough = words.len() >= usize::try_from(self.words_needed(shared).max(1)).unwrap_or(usize::MAX);
@@ -98,7 +114,7 @@ impl Turn {
             self.awaits_final = false;
         }
         self.pending.interim.clear();
-        let text = clamp(text.trim(), CALLER_TEXT_BYTES_MAX);
+        let text = self.beyond_taken(clamp(text.trim(), CALLER_TEXT_BYTES_MAX));
         let is_echo = self.is_echo(&words(text));
         if is_echo {
             self.echo.note();
@@ -145,7 +161,11 @@ impl Turn {
             }
             State::Hearing | State::Speaking | State::Thinking => {
                 self.weigh_words(now, shared);
-                if self.state == State::Hearing {
+                if self.state == State::Hearing && self.is_soundless {
+                    self.caller_stops(now, now, shared);
+                    self.awaits_final = false;
+                    self.await_endpoint(now, shared);
+                } else if self.state == State::Hearing {
                     self.await_words(now, shared);
                 }
             }
@@ -169,8 +189,9 @@ impl Turn {
     /// Words that the recogniser tells after the end of the call.
     pub(super) fn append_last_words(&mut self, now: Instant, text: &str, shared: &mut Shared) {
         self.pending.interim.clear();
+        let text = self.beyond_taken(text.trim());
         if !self.is_echo(&words(text)) {
-            self.append_pending(now, text.trim(), shared);
+            self.append_pending(now, text, shared);
         }
     }
 

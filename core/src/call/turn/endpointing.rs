@@ -36,7 +36,7 @@ impl Turn {
     /// Decides when the caller's turn is over, from what is known now.
     pub(super) fn await_endpoint(&mut self, now: Instant, shared: &mut Shared) {
         let stopped = self.caller_stopped.unwrap_or(now);
-        if self.awaits_final {
+        if self.awaits_final && !self.resume_if_it_seems_nothing(now, shared) {
             let policy = &shared.config.policy;
             shared.timers.set(Timer::Endpoint, stopped + policy.endpointing.delay_min);
             shared.timers.set(Timer::Transcript, (stopped + policy.endpointing.transcript_timeout).max(now));
@@ -44,6 +44,8 @@ impl Turn {
                 shared.timers.set(Timer::Resume, (stopped + policy.barge_in.resume_timeout).max(now));
             }
             self.consider_early(now, shared);
+        }
+        if self.awaits_final || self.state != State::Endpointing {
             return;
         }
         for timer in [Timer::Endpoint, Timer::Resume, Timer::Transcript] {

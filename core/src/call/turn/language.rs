@@ -23,7 +23,7 @@ impl Turn {
     /// The caller has said `text` in a language: follow, if the policy does and it is more than a word or two.
     pub(super) fn caller_speaks_in(&mut self, now: Instant, language: &str, text: &str, shared: &mut Shared) {
         let policy = &shared.config.policy.languages;
-        if !policy.follow || primary(language) == primary(self.language(shared)) {
+        if !policy.follow || policy.allowed.is_empty() || primary(language) == primary(self.language(shared)) {
             return;
         }
         let count = u32::try_from(words(text).len()).unwrap_or(u32::MAX);

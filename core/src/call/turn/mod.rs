@@ -116,6 +116,8 @@ pub(super) struct Turn {
     /// When the caller last began to speak.
     caller_began: Option<Instant>,
     caller_stopped: Option<Instant>,
+    /// The caller speaks by words alone: no sound was detected.
+    is_soundless: bool,
     /// Speech has ended whose transcript has not come.
     awaits_final: bool,
     pending: Pending,
@@ -142,6 +144,8 @@ pub(super) struct Turn {
     after_speech: Option<AfterSpeech>,
     /// The line is on hold: nothing is heard, and nothing is begun but what [`Turn::say`] is told.
     on_hold: bool,
+    /// Words of that recognition that were taken without its settling them.
+    taken_unsettled: Option<(CommandId, Vec<String>)>,
     /// The turn that a sound before its answer took back.
     taken_back: Option<String>,
     /// Functions that keys have called.
@@ -167,6 +171,7 @@ impl Turn {
             caller_speaks: None,
             caller_began: None,
             caller_stopped: None,
+            is_soundless: false,
             awaits_final: false,
             pending: Pending::default(),
             answer: None,
@@ -185,6 +190,7 @@ impl Turn {
             awaits_sound: false,
             after_speech: None,
             on_hold: false,
+            taken_unsettled: None,
             taken_back: None,
             keys_told: 0,
             words_only: false,

@@ -17,7 +17,7 @@ pub(super) struct Pause {
     pub(super) failed: bool,
     /// The model finished meanwhile, with these calls.
     pub(super) finished: Option<(usize, Vec<ToolCall>)>,
-    after_speech: Option<AfterSpeech>,
+    pub(super) after_speech: Option<AfterSpeech>,
     /// The first utterance for which more was planned meanwhile.
     pub(super) planned: Option<usize>,
     /// Not heard to its end.
@@ -113,6 +113,17 @@ impl Turn {
         false
     }
 
+    /// Goes on if the words so far are mere agreement: a nod needs no transcript.
+    pub(super) fn resume_if_it_seems_nothing(&mut self, now: Instant, shared: &mut Shared) -> bool {
+        let seems_nothing = self.pause.is_some()
+            && self.pending.text.is_empty()
+            && self.is_backchannel(&words(&self.pending.interim), shared);
+        if seems_nothing {
+            self.resume(now, ResumeCause::Filler, shared);
+        }
+        seems_nothing
+    }
+
     /// No words came in time, after the sound or in it.
     pub(super) fn resume_timed_out(&mut self, now: Instant, shared: &mut Shared) {
         if self.pause.is_some() && self.pending.text.is_empty() {
@@ -149,7 +160,9 @@ impl Turn {
             self.answered(now, item, tool_calls, shared);
         } else if pause.failed {
             self.apologise(now, shared);
-        } else if self.answer.is_none() && !self.functions.are_running() {
+        } else if self.functions.are_running() {
+            self.await_filler(now, shared);
+        } else if self.answer.is_none() {
             self.finish_resumed(now, shared);
         }
     }

@@ -80,6 +80,7 @@ impl Turn {
             shared.timers.set(Timer::Speech, now + shared.config.policy.speech_timeout);
             if speech.piece.protected {
                 self.watch_overlap(now, shared);
+                self.weigh_words(now, shared);
             }
             return;
         }
@@ -154,7 +155,8 @@ impl Turn {
         for speech in std::mem::take(&mut self.speech) {
             shared.outbox.cancel(speech.command);
         }
-        if self.pause.take().is_some() {
+        if let Some(pause) = self.pause.take() {
+            self.after_speech = pause.after_speech;
             shared.timers.clear(Timer::Resume);
         }
         self.awaits_sound = false;

@@ -47,17 +47,15 @@ pub(super) fn failure(failure: &Failure) -> String {
     format!("failed, {}, {retry}: {}", name_of(&failure.kind), failure.message)
 }
 
-pub(super) fn progress(now: Instant, progress: &Progress, speech: &str) -> String {
+pub(super) fn progress(now: Instant, progress: &Progress) -> String {
     let ago = |at: &Instant| format!("{} ms ago", now.saturating_since(*at).as_millis());
     match progress {
         Progress::Final { text, .. } => format!("final {text:?}"),
-        Progress::Generated(LlmEvent::Text(text)) => format!("says {text:?}"),
         Progress::Generated(LlmEvent::ToolCall(call)) => format!("calls {}", tool_call(call)),
         Progress::Generated(LlmEvent::Finished { reason }) => format!("finished, {}", name_of(reason)),
         Progress::Generated(LlmEvent::Usage { input_tokens, output_tokens }) => {
             format!("{input_tokens} tokens read, {output_tokens} written")
         }
-        Progress::Heard { text_end } => format!("heard {:?}", &speech[..speech.floor_char_boundary(*text_end)]),
         Progress::Interim { text } => format!("interim {text:?}"),
         Progress::Playing => "first sound".to_owned(),
         Progress::SpeechEnded { at } => format!("the caller stopped {}", ago(at)),

@@ -80,7 +80,7 @@ pub(super) struct History {
     pub(super) id: Option<CallId>,
     /// The process died while it ran.
     pub(super) is_crashed: bool,
-    /// What the recogniser took for words before it was sure.
+    /// What the recogniser took for words before it was sure, without marks.
     pub(super) guessed: BTreeSet<String>,
     /// The holder saw the end.
     pub(super) is_over: bool,
@@ -188,11 +188,11 @@ impl World {
         };
         let Some(call) = text.split_whitespace().next().and_then(person::call_of) else { return };
         if let Some(history) = self.calls().histories.get_mut(call as usize) {
-            let words = text.split_whitespace().map(str::to_owned);
+            let words = text.split_whitespace();
             if is_final {
-                history.recognised.extend(words);
+                history.recognised.extend(words.map(str::to_owned));
             } else {
-                history.guessed.extend(words);
+                history.guessed.extend(words.map(|word| word.trim_end_matches(['.', '!', '?', ',']).to_owned()));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::args::Setting;
 use crate::failure::Outcome;
 
 /// The real call and the other one.
-pub struct Changes {
+pub(super) struct Changes {
     /// What was first done otherwise: what it was, and what it would have been.
     first: (Option<Line>, Option<Line>),
     other: Rerun,
@@ -28,7 +28,7 @@ enum Said<'a> {
 
 impl Changes {
     /// Of the call of `entries`.
-    pub fn new(entries: &[Entry], other: Rerun) -> Outcome<Self> {
+    pub(super) fn new(entries: &[Entry], other: Rerun) -> Outcome<Self> {
         let real = replay(entries.iter().cloned())?.call.record();
         let told = |entries: &[Entry]| -> Outcome<Vec<Line>> {
             let lines = explain(entries.iter().cloned())?;
@@ -41,7 +41,7 @@ impl Changes {
     }
 
     /// One line of JSON.
-    pub fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         let call = |record: &CallRecord| {
             json!({
                 "barge_ins": record.barge_ins,
@@ -64,7 +64,7 @@ impl Changes {
     }
 
     /// Some lines for people. The last says what to believe.
-    pub fn to_text(&self, settings: &[Setting]) -> String {
+    pub(super) fn to_text(&self, settings: &[Setting]) -> String {
         let settings: Vec<_> = settings.iter().map(|set| format!("{}={}", set.path, set.value)).collect();
         let Some(diverged) = self.other.diverged else {
             return format!("{} would have changed nothing", settings.join(" "));
@@ -109,10 +109,10 @@ impl Changes {
              said; each command is answered as the next of its kind was, after the same delay"
         );
         if *imagined > 0 {
-            let _ = write!(caveat, "; {imagined} pieces of speech are played on at the call's own pace");
+            let _ = write!(caveat, "; speech that was cut off is played on at the call's own pace ({imagined})");
         }
         if *left_over > 0 {
-            let _ = write!(caveat, "; {left_over} recorded inputs are stale, for commands that never came to be");
+            let _ = write!(caveat, "; inputs for commands that never came to be are stale ({left_over})");
         }
         if !unanswered.is_empty() {
             let names: Vec<_> = unanswered.iter().copied().collect();

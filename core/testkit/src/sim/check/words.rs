@@ -56,10 +56,10 @@ fn check_caller(call: u32, record: &CallRecord, history: &History, findings: &mu
     let mut said = words_of(record, Speaker::Caller);
     said.retain(|word| person::call_of(word).is_some());
     let mut rest = said.iter().peekable();
-    for word in history.recognised.iter().map(String::as_str) {
-        while rest.next_if(|said| **said != word && history.guessed.contains(**said)).is_some() {}
+    for word in history.recognised.iter().map(|word| bare(word)) {
+        while rest.next_if(|said| bare(said) != word && history.guessed.contains(bare(said))).is_some() {}
         // A crash takes the last words with it.
-        if rest.next_if(|said| **said == word).is_none() && !(history.is_crashed && rest.peek().is_none()) {
+        if rest.next_if(|said| bare(said) == word).is_none() && !(history.is_crashed && rest.peek().is_none()) {
             findings.add(
                 Invariant::Heard,
                 call,
@@ -68,7 +68,7 @@ fn check_caller(call: u32, record: &CallRecord, history: &History, findings: &mu
             return;
         }
     }
-    if let Some(word) = rest.find(|said| !history.guessed.contains(**said)) {
+    if let Some(word) = rest.find(|said| !history.guessed.contains(bare(said))) {
         findings.add(
             Invariant::Heard,
             call,
@@ -178,4 +178,9 @@ fn check_history(world: &World, call: u32, history: &History, heard: &[Heard], f
 fn words_of(record: &CallRecord, speaker: Speaker) -> Vec<&str> {
     let entries = record.transcript.iter().filter(|entry| entry.speaker == speaker);
     entries.flat_map(|entry| entry.text.split_whitespace()).collect()
+}
+
+/// A word without the mark behind it, which a later transcript may set.
+fn bare(word: &str) -> &str {
+    word.trim_end_matches(|character: char| character.is_ascii_punctuation())
 }

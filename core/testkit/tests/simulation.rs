@@ -1,4 +1,5 @@
 //! Simulated worlds keep every invariant, are the same every time, and fail when an invariant is broken on purpose.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use offhook_testkit::fates::Family;
 use offhook_testkit::sim::{self, Invariant, Mutation, Reproduction, Simulation, Tally};

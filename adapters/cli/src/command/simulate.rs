@@ -1,12 +1,12 @@
 //! `offhook simulate`: calls by the million in virtual time, each held to every invariant.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use offhook::journal::Journal;
 use offhook_testkit::fates::Family;
 use offhook_testkit::sim::{self, Reproduction, Simulation, Tally};
 use serde::Serialize;
@@ -159,19 +159,17 @@ fn described(reproduction: &Reproduction) -> String {
     text
 }
 
-/// Writes the world and the journals of its calls.
+/// Writes what a failing world needs, and beside it the journal of each call, as `offhook replay` takes it.
 fn write(folder: &Path, seed: u64, world: u64, reproduction: &Reproduction) -> Outcome<PathBuf> {
-    let path = folder.join(format!("world-{seed}-{world}.txt"));
-    let failed = |error| Failure::new(format_args!("cannot write {}: {error}", path.display()));
-    let mut file = std::fs::File::create(&path).map_err(failed)?;
-    write!(file, "{}", described(reproduction)).map_err(failed)?;
+    let save = |name: String, bytes: &[u8]| {
+        let path = folder.join(name);
+        let failed = |error| Failure::new(format_args!("cannot write {}: {error}", path.display()));
+        std::fs::write(&path, bytes).map_err(failed).map(|()| path.clone())
+    };
     for (call, journal) in &reproduction.report.journals {
-        writeln!(file, "\njournal of call {call}").map_err(failed)?;
-        for entry in journal {
-            file.write_all(entry).and_then(|()| writeln!(file)).map_err(failed)?;
-        }
+        save(format!("world-{seed}-{world}-call-{call}.journal"), &Journal::file_of(journal))?;
     }
-    Ok(path)
+    save(format!("world-{seed}-{world}.txt"), described(reproduction).as_bytes())
 }
 
 fn per_second(calls: u64, elapsed: Duration) -> u64 {

@@ -99,6 +99,8 @@ impl Ear {
     }
 }
 
+type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Plays what a leg is sent, in real time, as a carrier does.
 pub(super) struct Player {
     /// When the socket breaks.
@@ -123,7 +125,7 @@ impl Player {
     }
 
     pub(super) async fn run(mut self) {
-        let mut alarm: Option<(Instant, Pin<Box<dyn Future<Output = ()> + Send>>)> = None;
+        let mut alarm: Option<(Instant, Sleep)> = None;
         loop {
             let now = self.line.runtime.now();
             if self.breaks_at.is_some_and(|at| at <= now) {
@@ -135,8 +137,7 @@ impl Player {
             if alarm.as_ref().map(|(at, _)| *at) != due {
                 let runtime = self.line.runtime.clone();
                 alarm = due.map(|at| {
-                    let sleep: Pin<Box<dyn Future<Output = ()> + Send>> =
-                        Box::pin(async move { runtime.sleep_until(at).await });
+                    let sleep: Sleep = Box::pin(async move { runtime.sleep_until(at).await });
                     (at, sleep)
                 });
             }

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use offhook::call::record::EndReason;
 use offhook::call::{CallEventKind, CallRecord};
 use offhook::ids::TenantId;
 use offhook::journal::{self, Difference, Journal, Tail};
@@ -31,16 +30,16 @@ pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
     let tenant = world.tenants[plan.tenant];
     let stored = stored(world, RecordKey::new(tenant, CALL, id));
     let journal = journal_of(world, tenant, id);
+    let store_fails = world.plan.families.contains(&Family::Store);
     match &stored {
         Some(stored) => check_record(plan.index, stored, &history, findings),
         // It was never committed that it began, so nothing was held and nobody was told.
-        None if history.is_crashed || was_never_stored(&history) => {}
+        None if history.is_crashed || (store_fails && was_never_stored(&history)) => {}
         None => findings.add(Invariant::OneEnd, plan.index, "the call is not in the store"),
     }
     if !history.is_crashed {
         check_events(plan.index, stored.as_ref(), &history, findings);
     }
-    let store_fails = world.plan.families.contains(&Family::Store);
     let replay = replay(plan.index, &journal, &history, store_fails, findings);
     if let Some(stored) = &stored {
         words::check(world, plan.index, &stored.record, &history, findings);
@@ -53,12 +52,9 @@ pub(super) fn check(world: &World, plan: &CallPlan, findings: &mut Findings) {
     findings.ends.push(Ending { call: plan.index, journal, stored });
 }
 
-/// Whether the store failed from the call's beginning to its end.
+/// Whether the holder was told that nothing of the call could be committed.
 fn was_never_stored(history: &History) -> bool {
-    match history.events.last().map(|event| &event.kind) {
-        Some(CallEventKind::Ended { record, ledger: None }) => record.end_reason == Some(EndReason::StoreFailure),
-        _ => false,
-    }
+    matches!(history.events.last().map(|event| &event.kind), Some(CallEventKind::Ended { ledger: None, .. }))
 }
 
 fn check_record(call: u32, stored: &StoredCall, history: &History, findings: &mut Findings) {

@@ -1,7 +1,6 @@
 //! What must hold of the file and of the webhooks when all is over.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use offhook::billing::ledger::ENTRY;
@@ -33,8 +32,8 @@ pub(crate) async fn check(path: &Path, told: &[String], arrivals: &[Arrival]) {
     check_webhooks(&*store, &calls, arrivals).await;
     let lost = calls.values().filter(|call| call.record.status == CallStatus::Failed).count();
     let answered = calls.values().filter(|call| call.record.answered_at.is_some()).count();
-    let counts = format!("{} calls, {answered} answered, {lost} cut short, {tasks} tasks", calls.len());
-    writeln!(std::io::stdout(), "{counts}, {} webhooks", arrivals.len()).unwrap();
+    let (count, webhooks) = (calls.len(), arrivals.len());
+    println!("{count} calls, {answered} answered, {lost} cut short, {tasks} tasks, {webhooks} webhooks");
     assert!(lost > 0 && answered > lost / 2, "the kills hit no call");
 }
 

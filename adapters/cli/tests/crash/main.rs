@@ -4,6 +4,7 @@
 //! The process is this program again, told what to do by its first argument. Every kill is followed by a start on the same
 //! file, so that what one process leaves behind is finished by the next ones while they are killed in turn.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test may say what it did")]
 
 mod audit;
 mod receiver;

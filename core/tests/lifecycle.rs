@@ -1,4 +1,5 @@
 //! The call's ways that are not a conversation: machines, keys, hold, transfers, limits.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

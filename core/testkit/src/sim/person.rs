@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use offhook::audio::FRAME_DURATION;
-use offhook::provider::telephony::DtmfDigit;
+use offhook::provider::telephony::{DtmfDigit, HangupCause};
 use offhook::runtime::Runtime;
 
 use super::plan::{Act, CallPlan};
 use super::voice::{self, Word};
 use super::world::World;
 use crate::carrier::Caller;
+use crate::random::Dice;
 
 /// How often a silent line sends a frame, so that it does not pass for dead. An engine fills what is between.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
@@ -35,6 +36,24 @@ pub(super) async fn live(world: Arc<World>, runtime: Arc<dyn Runtime>, plan: Cal
     }
     // Stays on the line.
     while person.pass(KEEP_ALIVE).await {}
+}
+
+/// Takes a call over: listens to the brief, accepts it with a key or does not, and talks for a while.
+pub(super) async fn take_over(human: Caller, dice: Dice) {
+    human.send_audio(Bytes::from_static(&voice::SILENCE));
+    if !human.wait(dice.millis(10, 500, 6_000)).await {
+        return;
+    }
+    if dice.chance(11, 800) {
+        if let Ok(key) = DtmfDigit::try_from('1') {
+            human.press(key);
+        }
+        human.send_audio(Bytes::from_static(&voice::SILENCE));
+        if !human.wait(dice.millis(12, 0, 8_000)).await {
+            return;
+        }
+    }
+    human.hang_up(HangupCause::NORMAL_CLEARING);
 }
 
 /// The number of the call in which a person said that word.

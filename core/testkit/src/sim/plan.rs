@@ -4,9 +4,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use offhook::call::Policy;
-use offhook::call::policy::{OnMachine, Screening};
-use offhook::provider::telephony::HangupCause;
+use offhook::call::policy::{
+    KeyAction, KeyRule, OnMachine, Screening, Transfer, TransferMode, TransferTarget, Voicemail, Warning,
+};
+use offhook::engine::Settings;
+use offhook::provider::telephony::{DtmfDigit, HangupCause};
+use offhook::service::capacity::{Limits, WhenFull};
 
+use super::model::FUNCTION;
 use crate::carrier::Answering;
 use crate::fates::{Family, FaultId};
 use crate::random::Dice;
@@ -15,6 +20,12 @@ use crate::random::Dice;
 pub const CALLS_PER_WORLD: u32 = 10;
 
 const START_MS_MAX: u64 = 20_000;
+
+/// The number to which calls are handed over blindly.
+pub(super) const DESK: &str = "+15559990001";
+
+/// The number of a human who is briefed first.
+pub(super) const DOCTOR: &str = "+15559990002";
 
 /// A world.
 #[derive(Clone, Debug)]
@@ -39,6 +50,8 @@ pub struct Plan {
     pub off: BTreeSet<FaultId>,
     /// Calls are recorded.
     pub records: bool,
+    /// How many calls may go on at once, and what becomes of the others.
+    pub settings: Settings,
 }
 
 /// A fault that no world may survive: it shows that the checks are awake.
@@ -87,8 +100,14 @@ pub enum Direction {
 pub enum Operator {
     /// Ends it.
     HangUp,
+    /// Puts it on hold for so long.
+    Hold(Duration),
+    /// Ends the hold.
+    Resume,
     /// Has something said.
     Say,
+    /// Hands it over to a target of that name.
+    Transfer(&'static str),
 }
 
 /// What a person does.
@@ -152,6 +171,7 @@ impl Plan {
             mutation,
             off: BTreeSet::new(),
             records: nature.chance(6, 60),
+            settings: settings(nature.at(8)),
         };
         let mut starts: Vec<_> = (0..calls).map(|call| nature.at(7).millis(u64::from(call), 0, START_MS_MAX)).collect();
         starts.sort_unstable();
@@ -173,6 +193,8 @@ impl CallPlan {
         let operator = match dice.below(0, 100) {
             0..3 => Some((dice.millis(1, 0, 20_000), Operator::HangUp)),
             3..6 => Some((dice.millis(1, 0, 20_000), Operator::Say)),
+            6..9 => Some((dice.millis(1, 0, 20_000), Operator::Hold(dice.millis(8, 0, 40_000)))),
+            9..13 => Some((dice.millis(1, 0, 20_000), Operator::Transfer(dice.pick(8, &["desk", "doctor", "nobody"])))),
             _ => None,
         };
         let direction =
@@ -188,6 +210,32 @@ impl CallPlan {
             tenant: dice.below(7, tenants as u64) as usize,
         }
     }
+}
+
+impl CallPlan {
+    /// Whether there may be times at which nobody listens to the far end.
+    pub fn may_not_listen(&self) -> bool {
+        let leaves_message = self
+            .policy
+            .screening
+            .as_ref()
+            .is_some_and(|screening| matches!(screening.on_machine, OnMachine::LeaveMessage(_)));
+        leaves_message
+            || !self.policy.transfer.targets.is_empty()
+            || matches!(self.operator, Some((_, Operator::Hold(_))))
+    }
+}
+
+fn settings(dice: Dice) -> Settings {
+    let mut settings = Settings::default();
+    if dice.chance(0, 120) {
+        let calls_max = Some(1 + dice.below(1, 6) as u32);
+        let wait = Duration::from_secs(1 + dice.below(2, 20));
+        let when_full = if dice.chance(3, 500) { WhenFull::Queue { depth: 3, wait } } else { WhenFull::Reject };
+        settings.limits = Limits { calls_max, when_full };
+        settings.calls_max = dice.chance(4, 500).then(|| 1 + dice.below(5, 8) as u32);
+    }
+    settings
 }
 
 fn answering(dice: Dice) -> Answering {
@@ -221,10 +269,54 @@ fn policy(dice: Dice, records: bool) -> Policy {
     policy.silence.prompts_max = dice.below(4, 3) as u32;
     policy.ring_timeout = dice.millis(5, 5_000, 30_000);
     if dice.chance(6, 400) {
-        let on_machine = if dice.chance(7, 500) { OnMachine::Converse } else { OnMachine::HangUp };
+        let on_machine = match dice.below(7, 100) {
+            0..40 => OnMachine::Converse,
+            40..70 => OnMachine::HangUp,
+            _ => OnMachine::LeaveMessage(Voicemail::new("Message for you, from the clinic.")),
+        };
         policy.screening = Some(Screening { on_machine, ..Screening::default() });
     }
+    if dice.chance(8, 200) {
+        policy.keypad.rules = key_rules();
+    }
+    if dice.chance(9, 200) {
+        transfers(dice.at(10), &mut policy.transfer);
+    }
+    if dice.chance(11, 200) {
+        let text = "Nearly no time is left.".to_owned();
+        policy.warning = Some(Warning { before: dice.millis(12, 1_000, 20_000), text });
+    }
+    policy.hold.thanks = Some("Back again and listening.".to_owned());
+    policy.send_digits = dice.chance(13, 100);
     policy
+}
+
+/// What the keys do that people press: one of each kind.
+fn key_rules() -> Vec<KeyRule> {
+    let actions = [
+        ("0", KeyAction::Transfer { target: "doctor".to_owned() }),
+        ("1", KeyAction::Say { text: "Key one was pressed.".to_owned() }),
+        ("11", KeyAction::SetVariable { name: "row".to_owned() }),
+        ("5", KeyAction::CallFunction { name: FUNCTION.to_owned() }),
+        ("9", KeyAction::End { text: Some("Farewell then, caller.".to_owned()) }),
+    ];
+    let rule = |(keys, action): (&str, KeyAction)| keys.parse().map(|keys| KeyRule { keys, action }).ok();
+    actions.into_iter().filter_map(rule).collect()
+}
+
+fn transfers(dice: Dice, policy: &mut Transfer) {
+    let target = |name: &str, number: &str, mode| {
+        let number = number.parse().ok()?;
+        Some(TransferTarget { description: String::new(), mode, name: name.to_owned(), number })
+    };
+    let accept = if dice.chance(0, 700) { DtmfDigit::try_from('1').ok() } else { None };
+    let warm = TransferMode::Warm { accept };
+    policy.targets =
+        [target("desk", DESK, TransferMode::Blind), target("doctor", DOCTOR, warm)].into_iter().flatten().collect();
+    policy.escalation = dice.chance(1, 500).then(|| "desk".to_owned());
+    policy.please_hold = dice.chance(2, 800).then(|| "Putting you through now.".to_owned());
+    policy.failed = "Nobody takes your call.".to_owned();
+    policy.ring_timeout = dice.millis(3, 2_000, 20_000);
 }
 
 fn acts(dice: Dice) -> Vec<Act> {

@@ -25,13 +25,13 @@ use offhook::time::{Instant, Timestamp};
 use super::http::{FUNCTION_URL, Http, Inbox, WEBHOOK_URL};
 use super::model::{FUNCTION, Model};
 use super::person;
-use super::plan::{CallPlan, Direction, Mutation, Operator, Plan};
+use super::plan::{self, CallPlan, Direction, Mutation, Operator, Plan};
 use super::recogniser::Recogniser;
 use super::store::SimulatedStore;
 use super::stubborn::Stubborn;
 use super::synthesiser::Synthesiser;
 use super::voice::Said;
-use crate::carrier::{Caller, Carrier};
+use crate::carrier::{Answering, Caller, Carrier};
 use crate::fates::{Fates, Fault};
 use crate::runtime::{Limits, Stop, VirtualRuntime};
 use crate::script::MemoryBlob;
@@ -49,6 +49,7 @@ const OUR_NUMBER: &str = "+622150001000";
 const SETUP_ATTEMPTS_MAX: u32 = 20;
 const TOPIC_CLOCK: u64 = 3;
 const TOPIC_CRASH: u64 = 4;
+const TOPIC_HUMANS: u64 = 5;
 
 /// A UUID as text.
 pub(super) const UUID_BYTES: usize = 36;
@@ -231,7 +232,7 @@ impl Stage {
     fn set(world: Arc<World>, runtime: VirtualRuntime) -> Self {
         let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
         let carrier = Carrier::with_fates(shared.clone(), world.fates.clone());
-        let engine = Engine::new(Providers {
+        let providers = Providers {
             blob: world.plan.records.then(|| Arc::new(MemoryBlob::default()) as _),
             http: Arc::new(Http { runtime: shared.clone(), world: world.clone() }),
             llm: Arc::new(Model { runtime: shared.clone(), world: world.clone() }),
@@ -245,7 +246,8 @@ impl Stage {
                 _ => Arc::new(carrier.clone()),
             },
             tts: Arc::new(Synthesiser { runtime: shared, world: world.clone() }),
-        });
+        };
+        let engine = Engine::with_settings(providers, world.plan.settings.clone());
         Self { carrier, engine, runtime, world }
     }
 
@@ -263,6 +265,7 @@ impl Stage {
             self.runtime.spawn("clock", Box::pin(set));
         }
         self.found().await;
+        self.staff();
         for call in &self.world.plan.calls {
             let is_begun = self.world.with_history(call.index, |history| history.id.is_some()).unwrap_or(true);
             if !is_begun {
@@ -301,6 +304,27 @@ impl Stage {
                     Err(_) => {}
                 }
             }
+        }
+    }
+
+    /// Puts humans at the numbers to which calls are handed over.
+    fn staff(&self) {
+        let dice = self.world.fates.dice(Fates::NOBODY, TOPIC_HUMANS);
+        for (branch, number) in [(0, plan::DESK), (1, plan::DOCTOR)] {
+            let Ok(number) = number.parse() else { continue };
+            let humans = self.carrier.when_dialled_for(
+                Fates::NOBODY,
+                &number,
+                Answering::After(dice.millis(branch, 200, 8_000)),
+            );
+            let runtime = self.runtime.clone();
+            let desk = async move {
+                while let Ok(human) = humans.recv().await {
+                    person::take_over(human, dice).await;
+                    runtime.sleep(REST_INTERVAL).await;
+                }
+            };
+            self.runtime.spawn("human", Box::pin(desk));
         }
     }
 
@@ -371,8 +395,14 @@ async fn hold(world: Arc<World>, runtime: VirtualRuntime, plan: CallPlan, mut ha
             Some(None) => break,
             None => {
                 let result = match order.take() {
+                    Some((at, Operator::Hold(length))) => {
+                        order = Some((at + length, Operator::Resume));
+                        handle.hold()
+                    }
+                    Some((_, Operator::Resume)) => handle.resume(),
                     Some((_, Operator::Say)) => handle.say("One moment please."),
-                    _ => handle.hang_up(),
+                    Some((_, Operator::Transfer(target))) => handle.transfer(target, "Brief about the caller."),
+                    Some((_, Operator::HangUp)) | None => handle.hang_up(),
                 };
                 // The call's queue of requests is not full: this is the only one.
                 let _ = result;

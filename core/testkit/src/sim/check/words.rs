@@ -47,11 +47,12 @@ pub(super) fn check(world: &World, call: u32, record: &CallRecord, history: &His
         // Otherwise several answers may be on their way to the caller at once.
         check_history(world, call, history, &heard, findings);
     }
-    check_caller(call, record, history, findings);
+    let is_always_heard = !world.plan.calls.iter().any(|plan| plan.index == call && plan.may_not_listen());
+    check_caller(call, record, history, is_always_heard, findings);
 }
 
 /// What the recogniser settled stands in the transcript, in order, and nothing else but what it was never sure of.
-fn check_caller(call: u32, record: &CallRecord, history: &History, findings: &mut Findings) {
+fn check_caller(call: u32, record: &CallRecord, history: &History, is_always_heard: bool, findings: &mut Findings) {
     // Keys stand between the words.
     let mut said = words_of(record, Speaker::Caller);
     said.retain(|word| person::call_of(word).is_some());
@@ -59,7 +60,8 @@ fn check_caller(call: u32, record: &CallRecord, history: &History, findings: &mu
     for word in history.recognised.iter().map(|word| bare(word)) {
         while rest.next_if(|said| bare(said) != word && history.guessed.contains(bare(said))).is_some() {}
         // A crash takes the last words with it.
-        if rest.next_if(|said| bare(said) == word).is_none() && !(history.is_crashed && rest.peek().is_none()) {
+        let may_miss = !is_always_heard || (history.is_crashed && rest.peek().is_none());
+        if rest.next_if(|said| bare(said) == word).is_none() && !may_miss {
             findings.add(
                 Invariant::Heard,
                 call,

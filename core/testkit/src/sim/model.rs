@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use offhook::call::END_CALL;
+use offhook::call::{END_CALL, TRANSFER_CALL};
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::provider::llm::{FinishReason, LlmCapabilities, LlmEvent, LlmEvents, LlmRequest, Message, ToolCall};
 use offhook::provider::{Llm, ProviderInfo};
@@ -51,7 +51,8 @@ impl Llm for Model {
         }
         pause(&*self.runtime, fates.takes(Wait::ModelFirst, call)).await;
         let is_result = matches!(request.messages.last(), Some(Message::Tool { .. }));
-        Ok(paced(self.runtime.clone(), self.events(call, answer, is_result)))
+        let may_transfer = request.tools.iter().any(|tool| tool.name == TRANSFER_CALL);
+        Ok(paced(self.runtime.clone(), self.events(call, answer, is_result, may_transfer)))
     }
 
     async fn warm_up(&self) -> Result<()> {
@@ -60,7 +61,7 @@ impl Llm for Model {
 }
 
 impl Model {
-    fn events(&self, call: u32, answer: u32, is_result: bool) -> Vec<(Duration, Result<LlmEvent>)> {
+    fn events(&self, call: u32, answer: u32, is_result: bool, may_transfer: bool) -> Vec<(Duration, Result<LlmEvent>)> {
         let fates = &self.world.fates;
         let dice = fates.dice(call, TOPIC).at(u64::from(answer));
         let mut items: Vec<Result<LlmEvent>> = Vec::new();
@@ -70,6 +71,15 @@ impl Model {
         };
         let mut reason = FinishReason::Stop;
         match if is_result { 0 } else { dice.below(0, 100) } {
+            0..15 if may_transfer && !is_result => {
+                if dice.chance(2, 500) {
+                    items.extend(self.text(call, dice, 1));
+                }
+                let target = dice.pick(7, &["desk", "doctor", "doctor", "nobody"]);
+                let arguments = format!("{{\"target\":\"{target}\",\"summary\":\"Brief about the caller.\"}}");
+                items.push(tool(TRANSFER_CALL, &arguments, 0));
+                reason = FinishReason::ToolCalls;
+            }
             0..75 => items.extend(self.text(call, dice, 1 + dice.below(1, 3))),
             75..88 => {
                 if dice.chance(2, 500) {

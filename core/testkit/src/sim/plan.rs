@@ -200,7 +200,7 @@ impl CallPlan {
         let direction =
             if dice.chance(2, 600) { Direction::Inbound } else { Direction::Outbound(answering(dice.at(3))) };
         Self {
-            acts: acts(dice.at(4)),
+            acts: acts(dice.at(4), direction),
             direction,
             greets: dice.chance(5, 850),
             index,
@@ -319,8 +319,11 @@ fn transfers(dice: Dice, policy: &mut Transfer) {
     policy.ring_timeout = dice.millis(3, 2_000, 20_000);
 }
 
-fn acts(dice: Dice) -> Vec<Act> {
+fn acts(dice: Dice, direction: Direction) -> Vec<Act> {
     let mut acts = Vec::new();
+    if matches!(direction, Direction::Outbound(_)) {
+        acts.extend(greeting(dice.at(5)));
+    }
     for turn in 0..dice.below(0, 5) {
         acts.extend(turn_of(dice.at(100 + turn)));
     }
@@ -340,6 +343,16 @@ fn acts(dice: Dice) -> Vec<Act> {
         _ => {}
     }
     acts
+}
+
+/// What whoever is called says first: a word or two, or as much as an answering machine.
+fn greeting(dice: Dice) -> Option<Act> {
+    let (words, gap) = match dice.below(0, 100) {
+        0..30 => (1 + dice.below(1, 2), Duration::ZERO),
+        30..50 => (30 + dice.below(1, 20), Duration::from_millis(100)),
+        _ => return None,
+    };
+    Some(Act::Say { words: words as u32, gap, mark: "." })
 }
 
 fn turn_of(dice: Dice) -> Vec<Act> {

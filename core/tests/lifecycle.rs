@@ -356,6 +356,132 @@ fn a_call_in_which_nothing_happens_is_ended() {
     stage.finish_and_check().unwrap();
 }
 
+#[test]
+fn who_asks_whom_one_wants_to_reach_is_no_machine() {
+    for greeting in ["Who are you trying to reach?", "May I ask the reason for calling?"] {
+        let mut stage = screened(OnMachine::HangUp, None);
+        greet(&mut stage, greeting, SECOND);
+        assert_eq!(stage.call.record().answered_by, Some(AnsweredBy::Human), "{greeting}");
+    }
+}
+
+#[test]
+fn an_assistants_second_sentence_is_not_its_owner() {
+    let mut stage = screened(OnMachine::HangUp, Some("This is Sari."));
+    greet(&mut stage, "Hi. If you record your name and reason for calling,", SECOND * 3);
+    stage.progress("listen", said("I'll see if this person is available."));
+    stage.play();
+    greet(&mut stage, "Thanks. Please stay on the line.", SECOND);
+    assert_eq!(stage.call.phase(), Phase::Screening);
+    greet(&mut stage, "Hello?", SECOND);
+    assert_eq!(stage.call.phase(), Phase::Connected);
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn a_beep_that_gives_the_machine_away_is_the_one_to_speak_after() {
+    let mut stage = screened(OnMachine::LeaveMessage(Voicemail::new("Please call back.")), None);
+    stage.progress("listen", Progress::SpeechStarted { at: stage.now });
+    stage.wait(SECOND);
+    stage.progress("listen", Progress::Beep);
+    stage.wait(Duration::ZERO);
+    assert_eq!(stage.speaking(), ["Please call back."]);
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn a_message_that_was_not_heard_was_not_left() {
+    let mut stage = screened(OnMachine::LeaveMessage(Voicemail::new("Please call back.")), None);
+    greet(&mut stage, "Leave a message.", SECOND);
+    stage.progress("listen", Progress::Beep);
+    let id = stage.find("speak").unwrap();
+    stage.input(Input::Failed(id, failure(ErrorKind::Unavailable)));
+    assert_eq!(stage.call.record().end_reason, Some(EndReason::ProviderFailure));
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn a_caller_who_is_gone_before_the_answer_is_no_failure_of_the_carrier() {
+    let mut stage = Stage::new(machine::config(Policy::default()), machine::inbound());
+    stage.complete("reserve", Outcome::Reserved { granted: SECOND * 60 });
+    let id = stage.find("answer").unwrap();
+    stage.input(Input::Failed(id, failure(ErrorKind::NotFound)));
+    let record = stage.call.record();
+    assert_eq!((record.end_reason, record.hangup_party), (Some(EndReason::NoAnswer), Some(HangupParty::Caller)));
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn two_people_who_talk_need_no_recogniser() {
+    let mut stage = Stage::connected(with_targets());
+    stage.input(Input::Control(Control::Transfer { brief: String::new(), target: "doctor".into() }));
+    stage.play();
+    let listen = stage.find("listen").unwrap();
+    stage.input(Input::Failed(listen, failure(ErrorKind::Unavailable)));
+    assert!(stage.find("listen").is_none(), "nobody is listened to on hold");
+    stage.progress("consult", Progress::Consult(ConsultEvent::Failed { cause: HangupCause::USER_BUSY }));
+    assert!(stage.find("listen").is_some(), "the conversation goes on");
+    stage.play();
+
+    stage.input(Input::Control(Control::Transfer { brief: String::new(), target: "doctor".into() }));
+    stage.play();
+    stage.progress("consult", Progress::Consult(ConsultEvent::Answered));
+    stage.progress("consult", Progress::Consult(ConsultEvent::Dtmf(key('1'))));
+    assert!(stage.find("listen").is_none());
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn a_hang_up_that_was_planned_is_given_up_with_its_goodbye() {
+    let goodbye = || {
+        let keys = [("1", KeyAction::Say { text: "We are open.".to_owned() })];
+        let mut stage = Stage::connected(with_keys(&keys));
+        stage.caller_says("Goodbye.", SECOND, Duration::from_millis(400));
+        stage.model_says("Goodbye!", &[tool("end_call", serde_json::json!({}))]);
+        stage
+    };
+    let mut late = goodbye();
+    late.progress("listen", said("Wait, one more thing."));
+    late.wait(SECOND * 2);
+    late.model_says("Yes?", &[]);
+    late.play();
+    assert_eq!(late.call.phase(), Phase::Connected);
+    let mut held = goodbye();
+    held.input(Input::Control(Control::Hold));
+    held.wait(SECOND * 20);
+    held.play();
+    assert_eq!(held.call.phase(), Phase::Connected);
+    let mut pressed = goodbye();
+    press(&mut pressed, "1");
+    pressed.play();
+    assert_eq!(pressed.call.phase(), Phase::Connected);
+    for stage in [late, held, pressed] {
+        stage.finish_and_check().unwrap();
+    }
+}
+
+#[test]
+fn a_quiet_hold_is_no_standstill() {
+    let hold = Hold { prompt: None, ..Hold::default() };
+    let mut stage = Stage::connected(Policy { hold, ..Policy::default() });
+    stage.input(Input::Control(Control::Hold));
+    stage.wait(SECOND * 200);
+    assert_eq!(stage.call.phase(), Phase::Connected);
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn a_transfer_to_nobody_changes_nothing() {
+    let mut stage = Stage::connected(with_targets());
+    stage.input(Input::Control(Control::Hold));
+    stage.input(Input::Control(Control::Transfer { brief: String::new(), target: "typo".into() }));
+    assert!(stage.speaking().is_empty());
+    assert!(stage.events.iter().any(|event| matches!(event.kind, CallEventKind::Problem { .. })));
+    stage.input(Input::Control(Control::Resume));
+    assert_eq!(stage.speaking(), ["Thank you for holding."]);
+    stage.finish_and_check().unwrap();
+}
+
 fn screened(on_machine: OnMachine, introduction: Option<&str>) -> Stage {
     let introduction = introduction.map(str::to_owned);
     let screening = Some(Screening { introduction, on_machine, ..Screening::default() });
@@ -372,6 +498,14 @@ fn greet(stage: &mut Stage, text: &str, length: Duration) {
     stage.progress("listen", Progress::SpeechEnded { at: stage.now });
     stage.wait(Duration::from_millis(300));
     stage.progress("listen", Progress::Final { language: None, text: text.to_owned() });
+}
+
+fn said(text: &str) -> Progress {
+    Progress::Final { language: None, text: text.to_owned() }
+}
+
+fn failure(kind: ErrorKind) -> Failure {
+    Failure { kind, message: "told by the test".to_owned(), retry: Retry::Later }
 }
 
 fn with_keys(rules: &[(&str, KeyAction)]) -> Policy {

@@ -2,7 +2,7 @@
 
 use super::outbox::Role;
 use super::policy::{TransferMode, TransferTarget};
-use super::record::{EndReason, HangupParty};
+use super::record::{AnsweredBy, EndReason, HangupParty};
 use super::screening::Screener;
 use super::transfer::{Origin, Wish};
 use super::turn::AfterSpeech;
@@ -90,7 +90,11 @@ impl Call {
         let target = transfer.escalation.as_deref().and_then(|name| transfer.target(name)).cloned();
         match target {
             // A brief needs the synthesiser, which may be what has failed.
-            Some(target) if self.transferring.is_none() && self.phase == Phase::Connected => {
+            Some(target)
+                if self.transferring.is_none()
+                    && self.phase == Phase::Connected
+                    && self.answered_by != Some(AnsweredBy::Machine) =>
+            {
                 let target = TransferTarget { mode: TransferMode::Blind, ..target };
                 self.transfer(Wish { brief: String::new(), origin: Origin::Escalation, target });
             }

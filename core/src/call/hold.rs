@@ -14,6 +14,7 @@ impl Call {
         }
         self.held = true;
         self.turn.hold(self.now, &mut self.shared);
+        self.shared.timers.clear(Timer::Stall);
         self.shared.timers.set(Timer::Hold, self.now + self.shared.config.policy.hold.timeout);
         self.prompt_later();
         self.shared.outbox.event(self.now, CallEventKind::Held);

@@ -6,6 +6,7 @@ use super::record::EndReason;
 use super::transfer::{Origin, Wish};
 use super::turn::AfterSpeech;
 use super::{Call, CallEventKind, DecisionKind, Phase};
+use crate::error::ErrorKind;
 use crate::provider::telephony::DtmfDigit;
 
 /// Variables that keys can set; later ones are not kept.
@@ -58,6 +59,7 @@ impl Call {
             }
             KeyAction::Say { text } => {
                 self.turn.silence_agent(now, shared);
+                self.turn.give_up_plan();
                 self.turn.say(now, &text, true, shared);
             }
             KeyAction::SetVariable { name } => self.set_variable(name, entered),
@@ -77,7 +79,12 @@ impl Call {
     pub(super) fn wish_transfer(&mut self, target: &str, brief: String, origin: Origin) {
         let policy = &self.shared.config.policy.transfer;
         let Some(target) = policy.target(target).cloned() else {
-            self.turn.transfer_failed(self.now, &origin, "there is no such target", &mut self.shared);
+            let problem = CallEventKind::Problem {
+                command: "transfer".to_owned(),
+                kind: ErrorKind::NotFound,
+                message: "there is no such target".to_owned(),
+            };
+            self.shared.outbox.event(self.now, problem);
             return;
         };
         let please_hold = policy.please_hold.clone().unwrap_or_default();

@@ -77,6 +77,10 @@ impl Call {
         self.shared.outbox.event(self.now, problem);
         let system = HangupParty::System;
         match role {
+            // The leg was gone before anybody told us.
+            Role::Answer | Role::OpenMedia if failure.kind == ErrorKind::NotFound => {
+                self.leg_ended(HangupCause::NORMAL_CLEARING);
+            }
             Role::Answer | Role::Dial | Role::OpenMedia => {
                 self.finish(cause_of(failure.kind), system, EndReason::CarrierFailure);
             }
@@ -241,8 +245,11 @@ impl Call {
         let timers = &mut self.shared.timers;
         let verdict = match progress {
             Progress::Beep => screener.beeped(),
-            Progress::Final { text, .. } => screener.words(&text, true),
-            Progress::Interim { text } => screener.words(&text, false),
+            Progress::Final { text, .. } => screener.words(&text),
+            Progress::Interim { text } => {
+                screener.guess(self.now, &text, timers);
+                None
+            }
             Progress::SpeechEnded { at } => {
                 let verdict = screener.speech_ended(at.min(self.now), timers);
                 if verdict.is_none() && !self.shared.outbox.is_open(Role::Finalize) {
@@ -317,7 +324,7 @@ impl Call {
     pub(super) fn warn(&mut self) {
         if let Some(warning) = self.shared.config.policy.warning.clone()
             && self.phase == Phase::Connected
-            && !self.is_on_hold()
+            && !self.is_bridged()
         {
             self.turn.say(self.now, &warning.text, false, &mut self.shared);
         }

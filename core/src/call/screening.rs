@@ -5,8 +5,8 @@ use super::record::AnsweredBy;
 use super::timer::{Timer, Timers};
 use crate::time::Instant;
 
-/// What machines say, in lower case; each phrase is one that a person who picks up does not use.
-const MACHINE_PHRASES: [&str; 17] = [
+/// What machines say, in lower case; a person who picks up hardly says so.
+const MACHINE_PHRASES: [&str; 18] = [
     "after the beep",
     "after the tone",
     "at the tone",
@@ -18,33 +18,39 @@ const MACHINE_PHRASES: [&str; 17] = [
     "leave your message",
     "mailbox",
     "the number you have dialed",
-    "trying to reach",
     "voice mail",
     "voicemail",
+    "you are trying to reach",
+    "you're trying to reach",
     "kotak suara",
     "tidak dapat dihubungi",
     "tinggalkan pesan",
 ];
 
-/// What the assistants of telephones say.
+/// What the assistants of telephones ask. A person asks for a name or a reason, and not so.
 const ASSISTANT_PHRASES: [&str; 7] = [
-    "reason for calling",
-    "record your name",
-    "say your name",
+    "if you record your name",
+    "name and reason for calling",
+    "name and why you're calling",
+    "say your name and",
     "screening service",
-    "state your name",
-    "sebutkan nama",
-    "why you're calling",
+    "state your name and",
+    "sebutkan nama dan",
 ];
+
+/// What they say while they fetch their owner.
+const HOLDING_PHRASES: [&str; 5] = ["hold on", "is available", "please hold", "stay on the line", "thank"];
 
 /// All phrases that tell who it is.
 pub(super) fn phrases() -> impl Iterator<Item = &'static str> {
-    MACHINE_PHRASES.into_iter().chain(ASSISTANT_PHRASES)
+    MACHINE_PHRASES.into_iter().chain(ASSISTANT_PHRASES).chain(HOLDING_PHRASES)
 }
 
 /// Listens to whoever picked up, until it is clear who that is and what to do.
 #[derive(Debug)]
 pub(super) struct Screener {
+    /// A machine has beeped before it was known for one.
+    has_beeped: bool,
     policy: Screening,
     state: State,
     pub(super) greeting: Greeting,
@@ -84,7 +90,7 @@ pub(super) enum Verdict {
 impl Screener {
     pub(super) fn new(now: Instant, policy: Screening, timers: &mut Timers) -> Self {
         timers.set(Timer::Screening, now + policy.wait_max);
-        Self { policy, state: State::Waiting, greeting: Greeting::default() }
+        Self { has_beeped: false, policy, state: State::Waiting, greeting: Greeting::default() }
     }
 
     pub(super) fn on_machine(&self) -> &OnMachine {
@@ -100,8 +106,14 @@ impl Screener {
     pub(super) fn await_beep(&mut self, now: Instant, voicemail: &Voicemail, timers: &mut Timers) {
         let deadline = now + voicemail.beep_timeout;
         self.state = State::Beep { deadline };
-        let is_silent = self.greeting.stopped.is_some();
-        timers.set(Timer::Screening, if is_silent { deadline.min(now + voicemail.silence) } else { deadline });
+        let was_greeted = self.greeting.began.is_some();
+        let deadline = match self.greeting.stopped {
+            // Its greeting is over, and so is its beep.
+            _ if self.has_beeped && was_greeted => now,
+            None if was_greeted => deadline,
+            _ => deadline.min(now + voicemail.silence),
+        };
+        timers.set(Timer::Screening, deadline);
     }
 
     /// From now on, waits for the assistant's owner.
@@ -131,7 +143,7 @@ impl Screener {
                 timers.set(Timer::Screening, deadline.min(at + voicemail.silence));
             }
             (State::Greeting, _) if !self.greeting.text.is_empty() => {
-                return Some(Verdict::AnsweredBy(AnsweredBy::Human));
+                return classify(&self.greeting.text).map(Verdict::AnsweredBy);
             }
             (State::Greeting, _) => timers.set(Timer::Screening, at + self.policy.words_timeout),
             _ => {}
@@ -139,29 +151,41 @@ impl Screener {
         None
     }
 
-    /// Words so far, or settled ones.
-    pub(super) fn words(&mut self, text: &str, is_final: bool) -> Option<Verdict> {
+    /// Words that are not settled: what sounds like an assistant is heard out, however long it talks.
+    pub(super) fn guess(&mut self, now: Instant, text: &str, timers: &mut Timers) {
+        let is_assistant = classify(text) == Some(AnsweredBy::Assistant) && self.policy.introduction.is_some();
+        if is_assistant && self.state == State::Greeting && self.greeting.stopped.is_none() {
+            timers.set(Timer::Screening, now + self.policy.owner_timeout);
+        }
+    }
+
+    /// Settled words: guesses are not enough to hang up on somebody.
+    pub(super) fn words(&mut self, text: &str) -> Option<Verdict> {
         let all = format!("{} {}", self.greeting.text, text.trim()).trim().to_owned();
         let heard = classify(&all).filter(|_| !text.trim().is_empty())?;
         match (self.state, heard) {
             (State::Beep { .. }, _) => None,
-            (State::Owner, AnsweredBy::Human) if is_final => {
-                self.greeting.text = all;
-                Some(Verdict::AnsweredBy(AnsweredBy::Human))
+            // What the assistant said before it was told who calls, or says while it fetches its owner.
+            (State::Owner, _) if self.greeting.began.is_none() || says(text, &HOLDING_PHRASES) => {
+                self.greeting = Greeting::default();
+                None
             }
-            (State::Owner, AnsweredBy::Machine) if is_final => Some(Verdict::OwnerAbsent),
-            (State::Owner, _) => None,
-            (_, AnsweredBy::Human) if !is_final => None,
+            (State::Owner, AnsweredBy::Assistant) => None,
+            (State::Owner, heard) => {
+                self.greeting.text = all;
+                Some(Verdict::AnsweredBy(heard))
+            }
             (_, heard) => {
                 self.greeting.text = all;
-                // A person may turn out to be a machine that talks on.
-                let is_clear = heard != AnsweredBy::Human || self.greeting.stopped.is_some();
+                // A person may turn out to be a machine that talks on, and an assistant is to be heard out.
+                let is_clear = heard == AnsweredBy::Machine || self.greeting.stopped.is_some();
                 is_clear.then_some(Verdict::AnsweredBy(heard))
             }
         }
     }
 
-    pub(super) fn beeped(&self) -> Option<Verdict> {
+    pub(super) fn beeped(&mut self) -> Option<Verdict> {
+        self.has_beeped = true;
         match self.state {
             State::Beep { .. } => Some(Verdict::Beeped),
             // Nobody greets with a beep.
@@ -183,17 +207,20 @@ impl Screener {
 
 /// Who says such a thing; `None` for no words at all.
 fn classify(text: &str) -> Option<AnsweredBy> {
-    let text = text.to_lowercase().replace('\u{2019}', "'");
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
     if text.trim().is_empty() {
         None
-    } else if says(&ASSISTANT_PHRASES) {
+    } else if says(text, &ASSISTANT_PHRASES) {
         Some(AnsweredBy::Assistant)
-    } else if says(&MACHINE_PHRASES) {
+    } else if says(text, &MACHINE_PHRASES) {
         Some(AnsweredBy::Machine)
     } else {
         Some(AnsweredBy::Human)
     }
+}
+
+fn says(text: &str, phrases: &[&str]) -> bool {
+    let text = text.to_lowercase().replace('\u{2019}', "'");
+    phrases.iter().any(|phrase| text.contains(phrase))
 }
 
 #[cfg(test)]
@@ -205,6 +232,8 @@ mod tests {
         let says = |text| classify(text).unwrap();
         assert_eq!(says("Hello?"), AnsweredBy::Human);
         assert_eq!(says("Hi, who is this?"), AnsweredBy::Human);
+        assert_eq!(says("Who are you trying to reach?"), AnsweredBy::Human);
+        assert_eq!(says("May I ask the reason for calling?"), AnsweredBy::Human);
         assert_eq!(says("Please leave a message after the tone."), AnsweredBy::Machine);
         assert_eq!(says("We can\u{2019}t take your call right now"), AnsweredBy::Machine);
         let assistant = "If you record your name and reason for calling, I will see if this person is available.";

@@ -63,11 +63,17 @@ impl Call {
     /// Hands the call over, unless it is being handed over.
     pub(super) fn transfer(&mut self, wish: Wish) {
         if self.end.is_some() || self.transferring.is_some() || self.transfers.len() >= TRANSFERS_MAX {
-            self.turn.transfer_failed(self.now, &wish.origin, "busy", &mut self.shared);
+            if let Origin::Tool { .. } = wish.origin {
+                self.turn.transfer_failed(self.now, &wish.origin, "busy", &mut self.shared);
+            }
             return;
         }
-        self.held = false;
-        self.shared.timers.clear(Timer::Hold);
+        if std::mem::take(&mut self.held) {
+            self.shared.outbox.event(self.now, CallEventKind::HoldEnded);
+        }
+        for timer in [Timer::Hold, Timer::Stall] {
+            self.shared.timers.clear(timer);
+        }
         self.turn.hold(self.now, &mut self.shared);
         self.shared.timers.set(Timer::Transfer, self.now + self.shared.config.policy.transfer.ring_timeout);
         self.prompt_later();
@@ -188,6 +194,7 @@ impl Call {
             self.shared.timers.clear(timer);
         }
         self.turn.silence_agent(self.now, &mut self.shared);
+        self.turn.stop_listening(&mut self.shared);
         self.shared.outbox.start(Command::Bridge);
         self.shared.outbox.event(self.now, CallEventKind::Bridged { target });
     }

@@ -4,6 +4,7 @@ mod consult;
 mod dispatcher;
 mod driver;
 mod handle;
+mod hang_up;
 mod job;
 mod lease;
 mod log;

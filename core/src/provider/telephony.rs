@@ -26,7 +26,7 @@ pub trait Telephony: Send + Sync {
 
     /// Places a call and returns its progress; the first event comes only after the carrier took the order.
     ///
-    /// Requires `dial`. Dropping the progress before `Answered` abandons the call.
+    /// Requires `dial`. Dropping the future, or the progress before `Answered`, abandons the call: no leg goes on ringing.
     async fn dial(&self, options: DialOptions) -> Result<DialProgress>;
 
     /// Picks up a ringing leg. Answering twice is not an error.

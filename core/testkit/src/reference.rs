@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use offhook::call::record::{EndReason, HangupParty};
 use offhook::call::{CallConfig, CallRecord, Command, Control, Input, Outcome, Progress};
+use offhook::error::ErrorKind;
 use offhook::provider::telephony::DialEvent;
 use offhook::time::{Instant, millis};
 
@@ -59,6 +60,12 @@ impl Reference {
                 (Some(EndReason::Rejected), Some(HangupParty::Operator))
             }
             (Input::EngineLost | Input::LeaseLost, _) => (Some(EndReason::EngineLost), Some(HangupParty::System)),
+            // Somebody asks for a leg that is gone.
+            (Input::Failed(_, failure), Some(Command::Answer | Command::OpenMedia))
+                if failure.kind == ErrorKind::NotFound =>
+            {
+                (None, None)
+            }
             (Input::LegEnded { .. }, _) => (None, None),
             (Input::MediaLost { .. }, _) => (Some(EndReason::MediaLost), Some(HangupParty::System)),
             _ => return,

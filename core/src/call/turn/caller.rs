@@ -208,6 +208,12 @@ impl Turn {
     }
 
     pub(super) fn deaf(&mut self, now: Instant, shared: &mut Shared) {
+        if self.on_hold {
+            // Nobody is listened to: a recogniser is needed again when the hold ends.
+            self.caller_speaks = None;
+            self.listen = None;
+            return;
+        }
         self.caller_stops(now, now, shared);
         self.failures.recogniser += 1;
         if self.is_usable(self.failures.recogniser) {

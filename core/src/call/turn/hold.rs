@@ -13,6 +13,7 @@ impl Turn {
     /// Falls silent and stops listening. What is said to the caller meanwhile is said by [`Turn::say`].
     pub(in crate::call) fn hold(&mut self, now: Instant, shared: &mut Shared) {
         self.silence_agent(now, shared);
+        self.give_up_plan();
         self.drop_early(now, shared);
         self.commit_pending(now, shared);
         self.on_hold = true;
@@ -28,6 +29,9 @@ impl Turn {
         if !std::mem::take(&mut self.on_hold) {
             return;
         }
+        if self.listen.is_none() {
+            self.listen(shared);
+        }
         if self.dialogue.ends_in_tool() && !self.functions.are_running() {
             self.silence_agent(now, shared);
             self.generate(now, shared);
@@ -36,6 +40,14 @@ impl Turn {
         } else if self.speech.is_empty() {
             self.utterance_finished(now, shared);
         }
+    }
+
+    /// The caller talks to somebody else: nothing is heard any more.
+    pub(in crate::call) fn stop_listening(&mut self, shared: &mut Shared) {
+        if let Some(listen) = self.listen.take() {
+            shared.outbox.cancel(listen);
+        }
+        self.caller_speaks = None;
     }
 
     /// Nobody took the call: the model that wanted it is told, or the caller.
@@ -70,6 +82,7 @@ impl Turn {
     /// Runs a function that a key asks for, as if the model had called it.
     pub(in crate::call) fn call_function(&mut self, now: Instant, name: &str, digits: &str, shared: &mut Shared) {
         self.silence_agent(now, shared);
+        self.give_up_plan();
         self.commit_pending(now, shared);
         self.keys_told += 1;
         let call = ToolCall {
@@ -85,6 +98,7 @@ impl Turn {
     /// The caller answered with keys and not with words.
     pub(in crate::call) fn keys_pressed(&mut self, now: Instant, keys: &str, shared: &mut Shared) {
         self.silence_agent(now, shared);
+        self.give_up_plan();
         self.caller_stopped = Some(now);
         let spelled: Vec<String> = keys.chars().map(String::from).collect();
         self.append_pending(now, &format!("[keys {}]", spelled.join(" ")), shared);

@@ -82,7 +82,7 @@ impl Turn {
 
     /// The caller has something to say about what the model was about to do: it decides again. What a key or an
     /// operator wants stays.
-    pub(super) fn give_up_plan(&mut self) {
+    pub(in crate::call) fn give_up_plan(&mut self) {
         match &self.after_speech {
             Some(AfterSpeech::HangUp) => self.after_speech = None,
             Some(AfterSpeech::Transfer(Wish { origin: Origin::Tool { call_id }, .. })) => {

@@ -1,10 +1,10 @@
 //! The agent's speech: spoken, heard, interrupted.
 
-use super::{Piece, RECORDS_MAX, Speech, State, Turn, join};
+use super::{AfterSpeech, Piece, RECORDS_MAX, Speech, State, Turn, join};
 use crate::call::lexicon::words;
 use crate::call::outbox::Role;
 use crate::call::output::{CallEventKind, Command, CommandId};
-use crate::call::record::TurnRecord;
+use crate::call::record::{EndReason, TurnRecord};
 use crate::call::shared::Shared;
 use crate::call::timer::Timer;
 use crate::time::{Instant, millis};
@@ -119,6 +119,9 @@ impl Turn {
         }
         self.silence_agent(now, shared);
         self.failures.synthesiser += 1;
+        if matches!(self.after_speech, Some(AfterSpeech::End(EndReason::MessageLeft))) {
+            self.after_speech = Some(AfterSpeech::End(EndReason::ProviderFailure));
+        }
         if self.is_usable(self.failures.synthesiser) {
             self.utterance_finished(now, shared);
         }
@@ -127,6 +130,7 @@ impl Turn {
     /// Drops an answer of which nothing was heard, and gives the caller the turn back that it was to answer.
     pub(super) fn take_back_answer(&mut self, now: Instant, shared: &mut Shared) {
         self.silence_agent(now, shared);
+        self.give_up_plan();
         let Some((text, at)) = self.dialogue.take_back_caller() else { return };
         self.pending.began = Some(shared.started + at);
         self.pending.text = join(&text, &self.pending.text);

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 
 use super::Driver;
 use crate::call::{Command, CommandId, Failure, Input, Offer, Outcome, Output, Progress};
+use crate::engine::hang_up::hang_up;
 use crate::engine::job::{self, Kind};
 use crate::engine::media::MediaSession;
 use crate::error::{Error, ErrorKind, Result};
@@ -127,9 +128,8 @@ impl Driver {
             self.complete(id);
             return;
         };
-        let telephony = self.engine.shared.providers.telephony.clone();
-        let hang_up = async move { telephony.hang_up(leg, cause).await.map(|()| Outcome::Done) };
-        self.jobs.start(id, Kind::Prompt, job::once(id, hang_up));
+        let ended = hang_up(self.engine.shared.providers.runtime.clone(), self.telephony(), leg, cause);
+        self.jobs.start(id, Kind::Prompt, job::once(id, async move { ended.await.map(|()| Outcome::Done) }));
     }
 
     pub(super) fn open_media(&mut self, id: CommandId) -> Result<()> {

@@ -1,20 +1,15 @@
 //! The leg to a human who is to take the call over.
 
-use std::time::Duration;
-
 use super::Driver;
 use super::commands::{best_rate, no_leg};
 use crate::call::CommandId;
 use crate::engine::consult::{self, Consult, ConsultStep};
+use crate::engine::hang_up::hang_up;
 use crate::engine::job::Kind;
 use crate::engine::media::MediaSession;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::telephony::{DialOptions, E164, HangupCause};
-use crate::runtime;
 use crate::time::Instant;
-
-/// Longest wait for a carrier to end the leg of a human who did not take the call.
-const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Driver {
     pub(super) fn consult(&mut self, id: CommandId, target: E164) -> Result<()> {
@@ -78,14 +73,7 @@ impl Driver {
         let Some(consult) = self.consult.take_if(|consult| consult.id == id) else {
             return;
         };
-        let providers = &self.engine.shared.providers;
-        let (telephony, runtime) = (providers.telephony.clone(), providers.runtime.clone());
-        let hang_up = async move {
-            let done = telephony.hang_up(consult.leg, HangupCause::NORMAL_CLEARING);
-            if let Err(error) = runtime::timeout(&*runtime, HANG_UP_TIMEOUT, "consult.hang_up", done).await {
-                tracing::warn!(%error, "the leg of a transfer may still be up");
-            }
-        };
-        self.engine.shared.providers.runtime.spawn("consult", Box::pin(hang_up));
+        let runtime = self.engine.shared.providers.runtime.clone();
+        drop(hang_up(runtime, self.telephony(), consult.leg, HangupCause::NORMAL_CLEARING));
     }
 }

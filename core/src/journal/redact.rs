@@ -3,8 +3,9 @@
 //! Every word becomes another word of as many bytes, in the same case, and the same word becomes the same one everywhere,
 //! so that what the call compares stays equal. White space, punctuation and the structure of JSON stay, and so do the words
 //! by which a call decides ("and", "leave a message"), the names in its policy, ids and times. Of a number stay its
-//! length and whether it begins with a zero.
+//! length and whether it begins with a zero; of the keys that were pressed, those that a rule names.
 
+mod keys;
 mod pseudonym;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use serde_json::Value;
 use self::pseudonym::Pseudonyms;
 use super::explain::{Line, Side, explain};
 use super::{Entry, Journal};
+use crate::call::policy::{TransferMode, TransferTarget};
 use crate::call::{
     CallConfig, CommandId, ConsultEvent, Control, Input, Offer, Outcome, Policy, Progress, deciding_words,
 };
@@ -23,13 +25,14 @@ use crate::provider::telephony::{DtmfDigit, E164, LegId};
 
 /// Redacts a journal. The call that it gives does the same things at the same times, with other words.
 ///
-/// `Rejected` for a journal with a second start; `Unexpected` for one whose call would go another way without its words.
+/// `Rejected` for a journal with a second start; `Unexpected` for one whose call would go another way without its words
+/// or its keys.
 pub fn redact(journal: &Journal) -> Result<Journal> {
     let Some(Entry::Start { config, .. }) = journal.entries.first() else {
         return Err(super::rejected("the journal does not begin with a start"));
     };
     let mut redactor = Redactor::new(config, &journal.entries);
-    let entries: Vec<_> = journal.entries.iter().map(|entry| redactor.entry(entry)).collect();
+    let entries: Vec<_> = keys::hide(&journal.entries)?.iter().map(|entry| redactor.entry(entry)).collect();
     compare(&journal.entries, &entries)?;
     Journal::seal(entries)
 }
@@ -55,10 +58,10 @@ fn shape(line: &Line) -> (u128, usize, Side, &str, Option<CommandId>, &str) {
 }
 
 struct Redactor {
+    /// Keys by which a call is taken over.
+    accepting: BTreeSet<char>,
     /// What the model has said so far, by command: its pieces may end within a word.
     answers: BTreeMap<CommandId, Answer>,
-    /// Keys that mean something.
-    keys: BTreeSet<char>,
     /// Texts that name something.
     names: BTreeSet<String>,
     pseudonyms: Pseudonyms,
@@ -72,8 +75,8 @@ struct Answer {
 impl Redactor {
     fn new(config: &CallConfig, entries: &[Entry]) -> Self {
         let mut redactor = Self {
+            accepting: accepting(&config.policy),
             answers: BTreeMap::new(),
-            keys: BTreeSet::new(),
             names: config.tools.iter().map(|tool| tool.name.clone()).chain([config.language.clone()]).collect(),
             pseudonyms: Pseudonyms::new(deciding_words()),
         };
@@ -96,15 +99,12 @@ impl Redactor {
         redactor
     }
 
-    /// Notes the names, words and keys of a policy.
+    /// Notes the names and words of a policy.
     fn learn(&mut self, value: &Value, is_list: bool) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.learn(item, true)),
             Value::Object(fields) => fields.values().for_each(|field| self.learn(field, false)),
             Value::String(text) => {
-                if text.chars().all(|key| key == 'x' || DtmfDigit::try_from(key).is_ok()) {
-                    self.keys.extend(text.chars());
-                }
                 if is_list {
                     self.pseudonyms.keep(text);
                 }
@@ -174,8 +174,9 @@ impl Redactor {
         match input {
             Input::Completed(id, outcome) => Input::Completed(*id, self.outcome(outcome)),
             Input::Control(control) => Input::Control(self.control(control)),
-            Input::Dtmf(key) => Input::Dtmf(self.key(*key)),
-            Input::EngineLost
+            // Its keys are hidden already.
+            Input::Dtmf(_)
+            | Input::EngineLost
             | Input::Failed(..)
             | Input::LeaseLost
             | Input::LegEnded { .. }
@@ -199,7 +200,7 @@ impl Redactor {
                 Control::Say { text: self.text(text), interruptible: *interruptible }
             }
             Control::SendDigits { digits } => {
-                Control::SendDigits { digits: digits.iter().map(|key| self.key(*key)).collect() }
+                Control::SendDigits { digits: digits.iter().map(|key| hidden(*key, '0')).collect() }
             }
             Control::Transfer { brief, target } => {
                 Control::Transfer { brief: self.text(brief), target: self.name(target) }
@@ -255,13 +256,10 @@ impl Redactor {
         if self.names.contains(name) { name.to_owned() } else { self.text(name) }
     }
 
-    /// A key that no rule asks for becomes another such digit.
+    /// A key of the human who is asked to take the call.
     fn key(&self, key: DtmfDigit) -> DtmfDigit {
-        if self.keys.contains(&key.as_char()) || !key.as_char().is_ascii_digit() {
-            return key;
-        }
-        let other = ('0'..='9').find(|key| !self.keys.contains(key));
-        other.and_then(|key| DtmfDigit::try_from(key).ok()).unwrap_or(key)
+        let other = ('0'..='9').find(|digit| !self.accepting.contains(digit));
+        other.filter(|_| !self.accepting.contains(&key.as_char())).map_or(key, |digit| hidden(key, digit))
     }
 
     fn text(&mut self, text: &str) -> String {
@@ -346,6 +344,19 @@ fn told(entry: &Entry) -> Value {
 fn is_name(text: &str) -> bool {
     text.parse::<E164>().is_err()
         && text.chars().all(|character| character.is_alphanumeric() || matches!(character, '_' | '-' | '*' | '#'))
+}
+
+fn accepting(policy: &Policy) -> BTreeSet<char> {
+    let accept = |target: &TransferTarget| match target.mode {
+        TransferMode::Warm { accept } => accept.map(DtmfDigit::as_char),
+        TransferMode::Blind => None,
+    };
+    policy.transfer.targets.iter().filter_map(accept).collect()
+}
+
+/// Another digit for a digit.
+fn hidden(key: DtmfDigit, digit: char) -> DtmfDigit {
+    if key.as_char().is_ascii_digit() { DtmfDigit::try_from(digit).unwrap_or(key) } else { key }
 }
 
 fn number(number: &E164) -> E164 {

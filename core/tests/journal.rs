@@ -330,6 +330,31 @@ fn arguments_stay_what_they_are_for_the_call() {
     }
 }
 
+#[test]
+fn keys_of_objects_are_kept_only_where_they_name_fields() {
+    let mut stage = Stage::connected(policy());
+    stage.caller_says("Do I have an appointment?", SECOND, ms(400));
+    let arguments = "{\"day\": 1, \"J\\u00f6rg 4711\": 2, \"+628123456789\" : 3}".to_owned();
+    stage.model_says("", &[ToolCall { arguments, id: "t1".to_owned(), name: "check_appointment".to_owned() }]);
+    let result = serde_json::json!({
+        "found_by": "number",
+        "people": { "+628123456789": "Tuesday", "+628123456780": "Wednesday", "ann@x.org": [{ "Ann Miller": true }] },
+    });
+    stage.complete("run_function", Outcome::Function(result));
+    let redacted = redact(&stage.journal()).unwrap();
+    let told = String::from_utf8_lossy(&redacted.to_file()).into_owned();
+    for word in ["62812", "345678", "ann@", "x.org", "Ann", "Miller", "4711", "rg "] {
+        assert!(!told.contains(word), "{word} in {told}");
+    }
+    let result = redacted.entries.iter().find_map(|entry| match entry {
+        Entry::Input { input: Input::Completed(_, Outcome::Function(value)), .. } => Some(value),
+        _ => None,
+    });
+    let result = result.unwrap();
+    assert!(result["found_by"].is_string() && told.replace('\\', "").contains("\"day\""));
+    assert_eq!(result["people"].as_object().unwrap().len(), 3, "different keys stay different: {result}");
+}
+
 /// The keys that the caller pressed.
 fn pressed(journal: &Journal) -> String {
     let key = |entry: &Entry| match entry {

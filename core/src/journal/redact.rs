@@ -1,9 +1,10 @@
 //! A journal without what people said and who they are, which replays all the same.
 //!
 //! Every word becomes another word of as many bytes, in the same case, and the same word becomes the same one everywhere,
-//! so that what the call compares stays equal. White space, punctuation and the structure of JSON stay, and so do the words
-//! by which a call decides ("and", "leave a message"), the names in its policy, ids and times. Of a number stay its
-//! length and whether it begins with a zero; of the keys that were pressed, those that a rule names.
+//! so that what the call compares stays equal. White space, punctuation and the structure of JSON stay, and so do the
+//! names of its fields, the words by which a call decides ("and", "leave a message"), the names in its policy, ids and
+//! times. Of a number stay its length and whether it begins with a zero; of the keys that were pressed, those that a
+//! rule names.
 
 mod keys;
 mod pseudonym;
@@ -62,6 +63,8 @@ struct Redactor {
     accepting: BTreeSet<char>,
     /// What the model has said so far, by command: its pieces may end within a word.
     answers: BTreeMap<CommandId, Answer>,
+    /// Keys of objects in the schemas of the tools.
+    fields: BTreeSet<String>,
     /// Texts that name something.
     names: BTreeSet<String>,
     pseudonyms: Pseudonyms,
@@ -74,12 +77,15 @@ struct Answer {
 
 impl Redactor {
     fn new(config: &CallConfig, entries: &[Entry]) -> Self {
+        let names = config.tools.iter().map(|tool| tool.name.clone()).chain([config.language.clone()]);
         let mut redactor = Self {
             accepting: accepting(&config.policy),
             answers: BTreeMap::new(),
-            names: config.tools.iter().map(|tool| tool.name.clone()).chain([config.language.clone()]).collect(),
+            fields: BTreeSet::new(),
+            names: names.collect(),
             pseudonyms: Pseudonyms::new(deciding_words()),
         };
+        config.tools.iter().for_each(|tool| redactor.learn_fields(&tool.parameters));
         redactor.learn(&serde_json::to_value(&config.policy).unwrap_or_default(), false);
         let mut answers: BTreeMap<CommandId, String> = BTreeMap::new();
         for entry in entries {
@@ -97,6 +103,18 @@ impl Redactor {
             redactor.answers.insert(id, Answer { redacted, told: 0 });
         }
         redactor
+    }
+
+    /// Notes the keys of a schema.
+    fn learn_fields(&mut self, schema: &Value) {
+        match schema {
+            Value::Array(items) => items.iter().for_each(|item| self.learn_fields(item)),
+            Value::Object(fields) => {
+                self.fields.extend(fields.keys().filter(|key| !key.contains('@')).cloned());
+                fields.values().for_each(|field| self.learn_fields(field));
+            }
+            _ => {}
+        }
     }
 
     /// Notes the names and words of a policy.
@@ -274,7 +292,7 @@ impl Redactor {
         serde_json::from_str(&self.json(&value.to_string())).unwrap_or_default()
     }
 
-    /// JSON or what a model took for it: keys, literals and structure stay.
+    /// JSON or what a model took for it: names of fields, literals and structure stay.
     fn json(&mut self, text: &str) -> String {
         let mut redacted = String::new();
         let mut rest = text;
@@ -284,11 +302,7 @@ impl Redactor {
             let end = string_end(quoted);
             let (string, after) = quoted.split_at(end);
             let is_key = after.trim_start().starts_with(':');
-            if is_key {
-                redacted.push_str(string)
-            } else {
-                redacted.push_str(&self.string(string))
-            }
+            redacted.push_str(&if is_key { self.field(string) } else { self.string(string) });
             rest = after;
         }
         redacted + &self.bare(rest)
@@ -303,6 +317,18 @@ impl Redactor {
             word => self.pseudonyms.text(word),
         });
         words.collect()
+    }
+
+    /// The key of an object with its quotes: the name of a field, or what people said.
+    fn field(&mut self, quoted: &str) -> String {
+        let inner = quoted.trim_matches('"');
+        if self.fields.contains(inner) || inner.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
+            quoted.to_owned()
+        } else if inner.contains('\\') {
+            self.string(quoted)
+        } else {
+            format!("\"{}\"", self.pseudonyms.key(inner))
+        }
     }
 
     /// A string with its quotes; escapes stay, but for those that spell letters.

@@ -66,6 +66,18 @@ fn call() -> Stage {
     stage
 }
 
+#[test]
+fn a_dictated_number_is_told_to_be_waited_for_longer() {
+    let mut stage = Stage::connected(policy());
+    stage.wait(SECOND);
+    stage.caller_says("My number is five five five", SECOND, ms(200));
+    stage.wait(4 * SECOND);
+    let lines = explain(stage.entries().to_vec()).unwrap();
+    let timer = lines.iter().find(|line| line.name == "timer" && line.detail.starts_with("endpoint"));
+    let detail = &timer.expect("the turn is over").detail;
+    assert!(detail.ends_with("(endpointing.digits_delay 2000 ms)"), "{detail}");
+}
+
 fn under(stage: &Stage, path: &str, value: &str) -> offhook::journal::Rerun {
     let mut policy = policy();
     policy.set(path, value).unwrap();

@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use offhook::call::policy::{KeyAction, KeyRule};
 use offhook::call::record::EndReason;
-use offhook::call::{CallRecord, Control, Input, Outcome, Policy, Progress};
+use offhook::call::{Call, CallRecord, Control, DecisionKind, Input, Outcome, Policy, Progress};
 use offhook::journal::explain::explain;
 use offhook::journal::{Entry, Journal, MAGIC, Tail, Writer, redact, replay, rerun};
 use offhook::provider::llm::{LlmEvent, ToolCall};
@@ -63,6 +64,18 @@ fn call() -> Stage {
     stage.tear_down();
     assert!(stage.call.is_ended());
     stage
+}
+
+#[test]
+fn a_dictated_number_is_told_to_be_waited_for_longer() {
+    let mut stage = Stage::connected(policy());
+    stage.wait(SECOND);
+    stage.caller_says("My number is five five five", SECOND, ms(200));
+    stage.wait(4 * SECOND);
+    let lines = explain(stage.entries().to_vec()).unwrap();
+    let timer = lines.iter().find(|line| line.name == "timer" && line.detail.starts_with("endpoint"));
+    let detail = &timer.expect("the turn is over").detail;
+    assert!(detail.ends_with("(endpointing.digits_delay 2000 ms)"), "{detail}");
 }
 
 fn under(stage: &Stage, path: &str, value: &str) -> offhook::journal::Rerun {
@@ -327,6 +340,117 @@ fn arguments_stay_what_they_are_for_the_call() {
         let file = String::from_utf8_lossy(&redacted.to_file()).into_owned();
         assert!(!file.contains("Miller") && !file.contains("rg ") && !file.contains("1.5"), "{file}");
     }
+}
+
+#[test]
+fn keys_of_objects_are_kept_only_where_they_name_fields() {
+    let mut stage = Stage::connected(policy());
+    stage.caller_says("Do I have an appointment?", SECOND, ms(400));
+    let arguments = "{\"day\": 1, \"J\\u00f6rg 4711\": 2, \"+628123456789\" : 3}".to_owned();
+    stage.model_says("", &[ToolCall { arguments, id: "t1".to_owned(), name: "check_appointment".to_owned() }]);
+    let result = serde_json::json!({
+        "found_by": "number",
+        "people": { "+628123456789": "Tuesday", "+628123456780": "Wednesday", "ann@x.org": [{ "Ann Miller": true }] },
+    });
+    stage.complete("run_function", Outcome::Function(result));
+    let redacted = redact(&stage.journal()).unwrap();
+    let told = String::from_utf8_lossy(&redacted.to_file()).into_owned();
+    for word in ["62812", "345678", "ann@", "x.org", "Ann", "Miller", "4711", "rg "] {
+        assert!(!told.contains(word), "{word} in {told}");
+    }
+    let result = redacted.entries.iter().find_map(|entry| match entry {
+        Entry::Input { input: Input::Completed(_, Outcome::Function(value)), .. } => Some(value),
+        _ => None,
+    });
+    let result = result.unwrap();
+    assert!(result["found_by"].is_string() && told.replace('\\', "").contains("\"day\""));
+    assert_eq!(result["people"].as_object().unwrap().len(), 3, "different keys stay different: {result}");
+}
+
+/// The keys that the caller pressed.
+fn pressed(journal: &Journal) -> String {
+    let key = |entry: &Entry| match entry {
+        Entry::Input { input: Input::Dtmf(key), .. } => Some(key.as_char()),
+        _ => None,
+    };
+    journal.entries.iter().filter_map(key).collect()
+}
+
+/// The rows of keys that a call took, with what they did.
+fn taken(journal: &Journal) -> Vec<(usize, Option<KeyAction>)> {
+    let Some(Entry::Start { at, config, offer }) = journal.entries.first().cloned() else { panic!("no start") };
+    let mut call = Call::new(*config, offer, at);
+    call.explain();
+    for entry in &journal.entries {
+        match entry {
+            Entry::Input { at, input } => call.handle_input(*at, input.clone()),
+            Entry::Timeout { at } => call.handle_timeout(*at),
+            Entry::End { .. } | Entry::Start { .. } => {}
+        }
+    }
+    let row = |kind| match kind {
+        DecisionKind::Keys { keys, rule } => Some((keys.len(), rule)),
+        _ => None,
+    };
+    call.take_decisions().into_iter().filter_map(|decision| row(decision.kind)).collect()
+}
+
+fn press(stage: &mut Stage, keys: &str) {
+    for key in keys.chars() {
+        stage.input(Input::Dtmf(key.try_into().unwrap()));
+        stage.wait(ms(200));
+    }
+}
+
+/// Patterns and the variables that they set.
+fn keypad(patterns: &[(&str, &str)]) -> Policy {
+    let mut policy = policy();
+    let rule = |(keys, name): &(&str, &str)| KeyRule {
+        action: KeyAction::SetVariable { name: (*name).to_owned() },
+        keys: keys.parse().unwrap(),
+    };
+    policy.keypad.rules = patterns.iter().map(rule).collect();
+    policy
+}
+
+#[test]
+fn keys_that_a_menu_names_are_hidden_where_they_are_entered() {
+    let digits: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+    let menu = digits.iter().map(|digit| (digit.as_str(), "menu"));
+    let mut stage = Stage::connected(keypad(&menu.chain([("xxxx#", "pin")]).collect::<Vec<_>>()));
+    stage.wait(SECOND);
+    press(&mut stage, "4711#");
+    press(&mut stage, "2");
+    stage.wait(5 * SECOND);
+    press(&mut stage, "*4711");
+    stage.wait(5 * SECOND);
+    stage.input(Input::Control(Control::Hold));
+    press(&mut stage, "4711");
+    let journal = stage.journal();
+    let redacted = redact(&journal).unwrap();
+    assert_eq!(pressed(&journal), "4711#2*47114711");
+    assert_eq!(pressed(&redacted), "0000#2*00000000");
+    let name = |name: &str| Some(KeyAction::SetVariable { name: name.to_owned() });
+    assert_eq!(taken(&redacted), [(5, name("pin")), (1, name("menu")), (5, None)]);
+    let told = String::from_utf8_lossy(&redacted.to_file()).into_owned();
+    assert!(
+        !told.contains("4711") && !explain(redacted.entries).unwrap().iter().any(|line| line.detail.contains("4711"))
+    );
+}
+
+#[test]
+fn other_keys_leave_the_call_what_it_was() {
+    // One digit alone keeps a row waiting for a longer one, or must not.
+    let mut stage = Stage::connected(keypad(&[("x", "any"), ("12", "both")]));
+    stage.wait(SECOND);
+    for keys in ["1", "12", "17"] {
+        press(&mut stage, keys);
+        stage.wait(5 * SECOND);
+    }
+    let journal = stage.journal();
+    let redacted = redact(&journal).unwrap();
+    assert_eq!(taken(&redacted), taken(&journal));
+    assert_eq!(pressed(&redacted), "11210");
 }
 
 /// The words of at least four letters that people, the model and the prompts say, without those by which a call decides.

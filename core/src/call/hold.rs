@@ -4,7 +4,7 @@ use super::{Call, CallEventKind, Phase, Timer};
 
 impl Call {
     /// Whether the agent neither listens nor speaks of its own accord.
-    pub(super) fn is_on_hold(&self) -> bool {
+    pub(crate) fn is_on_hold(&self) -> bool {
         self.held || self.transferring.is_some()
     }
 

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Entry, Runner};
-use crate::call::{Command, CommandId, Decision, Input, Output, Policy, Progress};
+use crate::call::{Command, CommandId, Decision, DecisionKind, EndpointReason, Input, Output, Policy, Progress};
 use crate::error::Result;
 use crate::provider::llm::LlmEvent;
 use crate::time::Instant;
@@ -98,6 +98,8 @@ pub fn explain(entries: impl IntoIterator<Item = Entry>) -> Result<Vec<Line>> {
 /// Puts lines together.
 struct Teller {
     at: Duration,
+    /// Why the end of the turn was last awaited so long.
+    endpoint: Option<EndpointReason>,
     entry: usize,
     /// Up to where each piece of speech was heard.
     heard: BTreeMap<CommandId, usize>,
@@ -124,7 +126,7 @@ impl Teller {
         // Numbers, texts and maps with text keys: this cannot fail.
         let policy = serde_json::to_value(policy).unwrap_or_default();
         let (heard, known) = (BTreeMap::new(), BTreeMap::new());
-        Self { at: Duration::ZERO, entry: 0, heard, lines: Vec::new(), known, policy, run: None }
+        Self { at: Duration::ZERO, endpoint: None, entry: 0, heard, lines: Vec::new(), known, policy, run: None }
     }
 
     fn tell(&mut self, side: Side, name: impl Into<String>, command: Option<CommandId>, detail: String) {
@@ -192,7 +194,10 @@ impl Teller {
 
     fn decisions(&mut self, decisions: &[Decision]) {
         for decision in decisions {
-            let (name, detail) = words::decision(&decision.kind, decision.at, &self.policy);
+            if let DecisionKind::Endpoint { reason, .. } = &decision.kind {
+                self.endpoint = Some(*reason);
+            }
+            let (name, detail) = words::decision(&decision.kind, decision.at, self.endpoint, &self.policy);
             self.tell(Side::Decision, name, None, detail);
         }
     }

@@ -1,10 +1,12 @@
 //! A journal without what people said and who they are, which replays all the same.
 //!
 //! Every word becomes another word of as many bytes, in the same case, and the same word becomes the same one everywhere,
-//! so that what the call compares stays equal. White space, punctuation and the structure of JSON stay, and so do the words
-//! by which a call decides ("and", "leave a message"), the names in its policy, ids and times. Of a number stay its
-//! length and whether it begins with a zero.
+//! so that what the call compares stays equal. White space, punctuation and the structure of JSON stay, and so do the
+//! names of its fields, the words by which a call decides ("and", "leave a message"), the names in its policy, ids and
+//! times. Of a number stay its length and whether it begins with a zero; of the keys that were pressed, those that a
+//! rule names.
 
+mod keys;
 mod pseudonym;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +16,7 @@ use serde_json::Value;
 use self::pseudonym::Pseudonyms;
 use super::explain::{Line, Side, explain};
 use super::{Entry, Journal};
+use crate::call::policy::{TransferMode, TransferTarget};
 use crate::call::{
     CallConfig, CommandId, ConsultEvent, Control, Input, Offer, Outcome, Policy, Progress, deciding_words,
 };
@@ -23,13 +26,14 @@ use crate::provider::telephony::{DtmfDigit, E164, LegId};
 
 /// Redacts a journal. The call that it gives does the same things at the same times, with other words.
 ///
-/// `Rejected` for a journal with a second start; `Unexpected` for one whose call would go another way without its words.
+/// `Rejected` for a journal with a second start; `Unexpected` for one whose call would go another way without its words
+/// or its keys.
 pub fn redact(journal: &Journal) -> Result<Journal> {
     let Some(Entry::Start { config, .. }) = journal.entries.first() else {
         return Err(super::rejected("the journal does not begin with a start"));
     };
     let mut redactor = Redactor::new(config, &journal.entries);
-    let entries: Vec<_> = journal.entries.iter().map(|entry| redactor.entry(entry)).collect();
+    let entries: Vec<_> = keys::hide(&journal.entries)?.iter().map(|entry| redactor.entry(entry)).collect();
     compare(&journal.entries, &entries)?;
     Journal::seal(entries)
 }
@@ -55,10 +59,12 @@ fn shape(line: &Line) -> (u128, usize, Side, &str, Option<CommandId>, &str) {
 }
 
 struct Redactor {
+    /// Keys by which a call is taken over.
+    accepting: BTreeSet<char>,
     /// What the model has said so far, by command: its pieces may end within a word.
     answers: BTreeMap<CommandId, Answer>,
-    /// Keys that mean something.
-    keys: BTreeSet<char>,
+    /// Keys of objects in the schemas of the tools.
+    fields: BTreeSet<String>,
     /// Texts that name something.
     names: BTreeSet<String>,
     pseudonyms: Pseudonyms,
@@ -71,12 +77,15 @@ struct Answer {
 
 impl Redactor {
     fn new(config: &CallConfig, entries: &[Entry]) -> Self {
+        let names = config.tools.iter().map(|tool| tool.name.clone()).chain([config.language.clone()]);
         let mut redactor = Self {
+            accepting: accepting(&config.policy),
             answers: BTreeMap::new(),
-            keys: BTreeSet::new(),
-            names: config.tools.iter().map(|tool| tool.name.clone()).chain([config.language.clone()]).collect(),
+            fields: BTreeSet::new(),
+            names: names.collect(),
             pseudonyms: Pseudonyms::new(deciding_words()),
         };
+        config.tools.iter().for_each(|tool| redactor.learn_fields(&tool.parameters));
         redactor.learn(&serde_json::to_value(&config.policy).unwrap_or_default(), false);
         let mut answers: BTreeMap<CommandId, String> = BTreeMap::new();
         for entry in entries {
@@ -96,15 +105,24 @@ impl Redactor {
         redactor
     }
 
-    /// Notes the names, words and keys of a policy.
+    /// Notes the keys of a schema.
+    fn learn_fields(&mut self, schema: &Value) {
+        match schema {
+            Value::Array(items) => items.iter().for_each(|item| self.learn_fields(item)),
+            Value::Object(fields) => {
+                self.fields.extend(fields.keys().filter(|key| !key.contains('@')).cloned());
+                fields.values().for_each(|field| self.learn_fields(field));
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes the names and words of a policy.
     fn learn(&mut self, value: &Value, is_list: bool) {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.learn(item, true)),
             Value::Object(fields) => fields.values().for_each(|field| self.learn(field, false)),
             Value::String(text) => {
-                if text.chars().all(|key| key == 'x' || DtmfDigit::try_from(key).is_ok()) {
-                    self.keys.extend(text.chars());
-                }
                 if is_list {
                     self.pseudonyms.keep(text);
                 }
@@ -174,8 +192,9 @@ impl Redactor {
         match input {
             Input::Completed(id, outcome) => Input::Completed(*id, self.outcome(outcome)),
             Input::Control(control) => Input::Control(self.control(control)),
-            Input::Dtmf(key) => Input::Dtmf(self.key(*key)),
-            Input::EngineLost
+            // Its keys are hidden already.
+            Input::Dtmf(_)
+            | Input::EngineLost
             | Input::Failed(..)
             | Input::LeaseLost
             | Input::LegEnded { .. }
@@ -199,7 +218,7 @@ impl Redactor {
                 Control::Say { text: self.text(text), interruptible: *interruptible }
             }
             Control::SendDigits { digits } => {
-                Control::SendDigits { digits: digits.iter().map(|key| self.key(*key)).collect() }
+                Control::SendDigits { digits: digits.iter().map(|key| hidden(*key, '0')).collect() }
             }
             Control::Transfer { brief, target } => {
                 Control::Transfer { brief: self.text(brief), target: self.name(target) }
@@ -255,13 +274,10 @@ impl Redactor {
         if self.names.contains(name) { name.to_owned() } else { self.text(name) }
     }
 
-    /// A key that no rule asks for becomes another such digit.
+    /// A key of the human who is asked to take the call.
     fn key(&self, key: DtmfDigit) -> DtmfDigit {
-        if self.keys.contains(&key.as_char()) || !key.as_char().is_ascii_digit() {
-            return key;
-        }
-        let other = ('0'..='9').find(|key| !self.keys.contains(key));
-        other.and_then(|key| DtmfDigit::try_from(key).ok()).unwrap_or(key)
+        let other = ('0'..='9').find(|digit| !self.accepting.contains(digit));
+        other.filter(|_| !self.accepting.contains(&key.as_char())).map_or(key, |digit| hidden(key, digit))
     }
 
     fn text(&mut self, text: &str) -> String {
@@ -276,7 +292,7 @@ impl Redactor {
         serde_json::from_str(&self.json(&value.to_string())).unwrap_or_default()
     }
 
-    /// JSON or what a model took for it: keys, literals and structure stay.
+    /// JSON or what a model took for it: names of fields, literals and structure stay.
     fn json(&mut self, text: &str) -> String {
         let mut redacted = String::new();
         let mut rest = text;
@@ -286,11 +302,7 @@ impl Redactor {
             let end = string_end(quoted);
             let (string, after) = quoted.split_at(end);
             let is_key = after.trim_start().starts_with(':');
-            if is_key {
-                redacted.push_str(string)
-            } else {
-                redacted.push_str(&self.string(string))
-            }
+            redacted.push_str(&if is_key { self.field(string) } else { self.string(string) });
             rest = after;
         }
         redacted + &self.bare(rest)
@@ -305,6 +317,18 @@ impl Redactor {
             word => self.pseudonyms.text(word),
         });
         words.collect()
+    }
+
+    /// The key of an object with its quotes: the name of a field, or what people said.
+    fn field(&mut self, quoted: &str) -> String {
+        let inner = quoted.trim_matches('"');
+        if self.fields.contains(inner) || inner.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
+            quoted.to_owned()
+        } else if inner.contains('\\') {
+            self.string(quoted)
+        } else {
+            format!("\"{}\"", self.pseudonyms.key(inner))
+        }
     }
 
     /// A string with its quotes; escapes stay, but for those that spell letters.
@@ -346,6 +370,19 @@ fn told(entry: &Entry) -> Value {
 fn is_name(text: &str) -> bool {
     text.parse::<E164>().is_err()
         && text.chars().all(|character| character.is_alphanumeric() || matches!(character, '_' | '-' | '*' | '#'))
+}
+
+fn accepting(policy: &Policy) -> BTreeSet<char> {
+    let accept = |target: &TransferTarget| match target.mode {
+        TransferMode::Warm { accept } => accept.map(DtmfDigit::as_char),
+        TransferMode::Blind => None,
+    };
+    policy.transfer.targets.iter().filter_map(accept).collect()
+}
+
+/// Another digit for a digit.
+fn hidden(key: DtmfDigit, digit: char) -> DtmfDigit {
+    if key.as_char().is_ascii_digit() { DtmfDigit::try_from(digit).unwrap_or(key) } else { key }
 }
 
 fn number(number: &E164) -> E164 {

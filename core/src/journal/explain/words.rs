@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::call::{
-    CallEventKind, CallRecord, Command, Control, DecisionKind, Failure, Input, Offer, Outcome, Progress, Speaker,
-    Timer, TranscriptEntry,
+    CallEventKind, CallRecord, Command, Control, DecisionKind, EndpointReason, Failure, Input, Offer, Outcome,
+    Progress, Speaker, Timer, TranscriptEntry,
 };
 use crate::error::Retry;
 use crate::ids::CallId;
@@ -84,24 +84,31 @@ pub(super) fn incident(input: &Input) -> (String, String) {
     (name.to_owned(), detail)
 }
 
-pub(super) fn decision(kind: &DecisionKind, at: Duration, policy: &Value) -> (String, String) {
+/// A decision; `endpoint` is why the end of the turn was last awaited so long.
+pub(super) fn decision(
+    kind: &DecisionKind,
+    at: Duration,
+    endpoint: Option<EndpointReason>,
+    policy: &Value,
+) -> (String, String) {
     match kind {
         DecisionKind::Expired { deadline, timer } => {
             let late = at.saturating_sub(*deadline);
             let late =
                 if late.is_zero() { String::new() } else { format!(", {:.1} ms late", late.as_secs_f64() * 1e3) };
             let due = format!("due {:.3}{late}", deadline.as_secs_f64());
-            ("timer".to_owned(), format!("{}, {due}{}", name_of(timer), figures(*timer, policy)))
+            ("timer".to_owned(), format!("{}, {due}{}", name_of(timer), figures(*timer, endpoint, policy)))
         }
         other => fields(other),
     }
 }
 
 /// What of the policy a timer goes by, with its figures.
-fn figures(timer: Timer, policy: &Value) -> String {
+fn figures(timer: Timer, endpoint: Option<EndpointReason>, policy: &Value) -> String {
     let paths: &[&str] = match timer {
         Timer::BargeIn => &["barge_in.speech_min_ms"],
         Timer::Duration => &["duration_max_ms"],
+        Timer::Endpoint if endpoint == Some(EndpointReason::Dictating) => &["endpointing.digits_delay_ms"],
         Timer::Endpoint => &["endpointing.delay_min_ms", "endpointing.delay_max_ms"],
         Timer::Filler => &["filler.delay_ms"],
         Timer::Function => &["function_timeout_ms"],
@@ -267,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_has_no_words_is_told_by_its_fields() {
-        let told = |kind| decision(&kind, Duration::ZERO, &Value::Null);
+        let told = |kind| decision(&kind, Duration::ZERO, None, &Value::Null);
         let pair = |name: &str, detail: &str| (name.to_owned(), detail.to_owned());
         assert_eq!(told(DecisionKind::End { reason: EndReason::AgentHangUp }), pair("end", "reason agent hang up"));
         assert_eq!(told(DecisionKind::Stale { command: CommandId::new(4) }), pair("stale", "command 4"));
@@ -279,9 +286,14 @@ mod tests {
     fn a_timer_names_the_policy_that_it_goes_by() {
         let policy = serde_json::to_value(crate::call::Policy::default()).unwrap();
         let expired = DecisionKind::Expired { deadline: Duration::from_millis(1_300), timer: Timer::Silence };
-        let (name, detail) = decision(&expired, Duration::from_micros(1_301_250), &policy);
+        let (name, detail) = decision(&expired, Duration::from_micros(1_301_250), None, &policy);
         assert_eq!(name, "timer");
         assert_eq!(detail, "silence, due 1.300, 1.2 ms late (silence.timeout 10000 ms)");
+        let expired = DecisionKind::Expired { deadline: Duration::ZERO, timer: Timer::Endpoint };
+        let told = |reason| decision(&expired, Duration::ZERO, Some(reason), &policy).1;
+        let both = "(endpointing.delay_min 300 ms, endpointing.delay_max 1200 ms)";
+        assert_eq!(told(EndpointReason::Complete), format!("endpoint, due 0.000 {both}"));
+        assert_eq!(told(EndpointReason::Dictating), "endpoint, due 0.000 (endpointing.digits_delay 2000 ms)");
     }
 
     #[test]

@@ -53,21 +53,33 @@ impl Pseudonyms {
         words(text).map(|word| if is_word(word) { self.word(word) } else { word.to_owned() }).collect()
     }
 
+    /// Letters for the letters and digits of an object's key; other keys become others.
+    pub(super) fn key(&mut self, text: &str) -> String {
+        let letter = |character: char| if character.is_numeric() { letters_like(character)[0] } else { character };
+        let lettered: String = text.chars().map(letter).collect();
+        let count = lettered.chars().filter(|character| character.is_alphabetic()).count();
+        let number = self.number(format!("\"{text}\""), &lettered, count);
+        spelled(&lettered, count, number)
+    }
+
     fn word(&mut self, word: &str) -> String {
         let key = key(word);
         if let Some(kept) = self.kept.get(&key) {
             return if *kept == key { word.to_owned() } else { cased(kept, word) };
         }
         let letters = word.chars().filter(|character| character.is_alphabetic()).count();
-        let number = match self.known.get(&key) {
-            Some(number) => *number,
-            None => {
-                let number = self.next(word, letters);
-                self.known.insert(key, number);
-                number
-            }
-        };
+        let number = self.number(key, word, letters);
         spelled(word, letters, number)
+    }
+
+    /// The number that stands for a word.
+    fn number(&mut self, key: String, word: &str, letters: usize) -> usize {
+        if let Some(number) = self.known.get(&key) {
+            return *number;
+        }
+        let number = self.next(word, letters);
+        self.known.insert(key, number);
+        number
     }
 
     /// A number for a new word.
@@ -133,12 +145,17 @@ fn spelled(word: &str, letters: usize, number: usize) -> String {
             return character;
         }
         left -= 1;
-        let alphabet = LETTERS[character.len_utf8() - 1];
+        let alphabet = letters_like(character);
         let place = u32::try_from(left).ok().and_then(|left| alphabet.len().checked_pow(left));
         let letter = alphabet[place.map_or(0, |place| number / place) % alphabet.len()];
         if character.is_uppercase() { letter.to_uppercase().next().unwrap_or(letter) } else { letter }
     };
     digits(&word.chars().map(spell).collect::<String>())
+}
+
+/// The letters of a character's length.
+fn letters_like(character: char) -> [char; 13] {
+    LETTERS[character.len_utf8() - 1]
 }
 
 /// A word in the case of another of the same length.

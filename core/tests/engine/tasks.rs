@@ -222,6 +222,69 @@ fn tasks_wait_for_slots_and_for_the_agents_hours() {
 }
 
 #[test]
+fn a_tenant_whose_callers_wait_holds_up_nobody_elses_tasks() {
+    let runtime = VirtualRuntime::new(10);
+    runtime.block_on(async {
+        let world = world(&runtime, at_once(2)).await;
+        let own = Limits { calls_max: Some(1), when_full: WhenFull::Queue { depth: 5, wait: secs(120) } };
+        world.engine.capacity().set_limits(tenant(0), &own).await.unwrap();
+        answer_all(&world, secs(2));
+        let ring = || {
+            let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
+            (world.engine.accept(tenant(0), world.agent.clone(), incoming).unwrap(), caller)
+        };
+        let (_talking, caller) = ring();
+        caller.sound(SILENCE, secs(1)).await;
+        let (waiting, next) = ring();
+        let mut tasks = Vec::new();
+        for (place, owner) in [(1, 0), (2, 1)] {
+            world.carrier.when_dialled(&number(place), Answering::After(secs(1)));
+            tasks.push((tenant(owner), world.wished(tenant(owner), "k", world.wish(number(place))).await));
+        }
+        caller.sound(SILENCE, secs(12)).await;
+        let status = async |place: usize| world.task(tasks[place].0, tasks[place].1).await.status;
+        assert_eq!([status(0).await, status(1).await], [TaskStatus::Pending, TaskStatus::Completed]);
+
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        next.sound(SILENCE, secs(3)).await;
+        assert_eq!(status(0).await, TaskStatus::Pending, "who waits goes first");
+        next.hang_up(HangupCause::NORMAL_CLEARING);
+        assert!(waiting.finished().await.unwrap().0.answered_at.is_some());
+        world.wait(secs(10)).await;
+        assert_eq!(status(0).await, TaskStatus::Completed);
+    });
+}
+
+#[test]
+fn a_caller_who_waits_for_any_slot_goes_before_all_tasks() {
+    let runtime = VirtualRuntime::new(11);
+    runtime.block_on(async {
+        let world = world(&runtime, at_once(1)).await;
+        let patient = Limits { calls_max: None, when_full: WhenFull::Queue { depth: 5, wait: secs(120) } };
+        world.engine.capacity().set_limits(tenant(1), &patient).await.unwrap();
+        world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
+        answer_all(&world, secs(2));
+        let ring = |owner| {
+            let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
+            (world.engine.accept(tenant(owner), world.agent.clone(), incoming).unwrap(), caller)
+        };
+        let (_talking, caller) = ring(0);
+        caller.sound(SILENCE, secs(1)).await;
+        let (waiting, next) = ring(1);
+        let task = world.wished(tenant(2), "k", world.wish(number(1))).await;
+        caller.sound(SILENCE, secs(2)).await;
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        next.sound(SILENCE, secs(4)).await;
+        next.hang_up(HangupCause::NORMAL_CLEARING);
+        let (record, _) = waiting.finished().await.unwrap();
+        world.wait(secs(10)).await;
+        let task = world.task(tenant(2), task).await;
+        assert_eq!(task.status, TaskStatus::Completed);
+        assert!(record.answered_at.unwrap() < task.attempts[0].at);
+    });
+}
+
+#[test]
 fn tasks_that_cannot_be_done_say_why() {
     let runtime = VirtualRuntime::new(5);
     runtime.block_on(async {

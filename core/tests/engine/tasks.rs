@@ -7,18 +7,20 @@ use offhook::call::CallRecord;
 use offhook::call::record::{CallStatus, EndReason};
 use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::ErrorKind;
-use offhook::ids::{TaskId, TenantId};
+use offhook::ids::{AgentId, TaskId, TenantId};
 use offhook::provider::Store;
-use offhook::provider::store::Query;
+use offhook::provider::store::{Batch, Expect, Put, Query, RecordKey};
 use offhook::provider::telephony::{E164, HangupCause};
 use offhook::runtime::Runtime;
+use offhook::service::agents::AGENT;
 use offhook::service::calls::{CALL, StoredCall};
-use offhook::service::capacity::{Limits, WhenFull};
+use offhook::service::capacity::{LIMITS, Limits, WhenFull};
 use offhook::service::hours::{Hours, Weekday};
-use offhook::service::tasks::{NewTask, Task, TaskFailure, TaskStatus};
+use offhook::service::tasks::{NewTask, TASK, Task, TaskFailure, TaskStatus};
 use offhook::time::Timestamp;
 use offhook_testkit::carrier::Answering;
 use offhook_testkit::runtime::VirtualRuntime;
+use serde_json::{Value, json};
 
 use crate::remote::Remote;
 use crate::world::{HOUR, World};
@@ -282,6 +284,62 @@ fn a_caller_who_waits_for_any_slot_goes_before_all_tasks() {
         assert_eq!(task.status, TaskStatus::Completed);
         assert!(record.answered_at.unwrap() < task.attempts[0].at);
     });
+}
+
+/// Overwrites a record's content; returns what it was.
+async fn overwrite(world: &World, key: RecordKey, body: Value) -> Value {
+    let row = world.store.get(key.clone()).await.unwrap();
+    let mut put = Put::new(key, Expect::Any, body);
+    let before = row.map_or(Value::Null, |row| {
+        (put.indexes, put.due_at) = (row.indexes, row.due_at);
+        row.body
+    });
+    let mut batch = Batch::default();
+    batch.put(put);
+    world.store.commit(batch).await.unwrap();
+    before
+}
+
+#[test]
+fn what_cannot_be_read_holds_up_nothing_else() {
+    for kind in [AGENT, LIMITS, TASK] {
+        let runtime = VirtualRuntime::new(12);
+        runtime.block_on(async {
+            // This engine dials nothing.
+            let world = world(&runtime, at_once(0)).await;
+            answer_all(&world, secs(1));
+            let mut own_agent = (*world.agent).clone();
+            own_agent.id = AgentId::generate(&runtime);
+            world.engine.agents().put(tenant(0), &own_agent).await.unwrap();
+            let mut wishes = Vec::new();
+            for (place, owner) in [(1, 0), (2, 0), (3, 1), (4, 2)] {
+                world.carrier.when_dialled(&number(place), Answering::After(secs(1)));
+                let mut wish = world.wish(number(place));
+                wish.agent = if place == 1 { own_agent.id } else { wish.agent };
+                wishes.push((tenant(owner), world.wished(tenant(owner), &place.to_string(), wish).await));
+            }
+            let key = match kind {
+                AGENT => RecordKey::new(tenant(0), AGENT, own_agent.id),
+                LIMITS => RecordKey::new(tenant(0), LIMITS, "calls"),
+                _ => RecordKey::new(tenant(0), TASK, wishes[0].1),
+            };
+            let readable = overwrite(&world, key.clone(), json!("nonsense")).await;
+            let _engine = Engine::with_settings(world.providers.clone(), at_once(1));
+            world.wait(secs(60)).await;
+            let others = if kind == LIMITS { &wishes[2..] } else { &wishes[1..] };
+            for (owner, id) in others {
+                assert_eq!(world.task(*owner, *id).await.status, TaskStatus::Completed, "{kind}");
+            }
+            assert_eq!(world.calls().await.len(), others.len(), "{kind}");
+
+            let body = if kind == LIMITS { json!(Limits::default()) } else { readable };
+            overwrite(&world, key, body).await;
+            world.wait(secs(60)).await;
+            for (owner, id) in wishes {
+                assert_eq!(world.task(owner, id).await.status, TaskStatus::Completed, "{kind}");
+            }
+        });
+    }
 }
 
 #[test]

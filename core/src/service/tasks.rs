@@ -261,10 +261,11 @@ impl Tasks {
         page.records.iter().map(Task::of).collect()
     }
 
-    /// Changes a task that is pending.
+    /// Changes a task that is pending. Attempts that were made still count, and when it is due changes with its
+    /// `scheduled_at` alone.
     ///
     /// `NotFound` when there is none, `Conflict` when it is not pending any more, `ConfigInvalid` as for
-    /// [`Tasks::create`].
+    /// [`Tasks::create`] and when no attempt would be left.
     pub async fn update(
         &self,
         tenant: TenantId,
@@ -274,11 +275,20 @@ impl Tasks {
         let now = self.runtime.wall_clock();
         self.change(tenant, task, |task| {
             require_pending(task)?;
+            let before = task.wish.clone();
             change(&mut task.wish);
             check(&task.wish)?;
-            task.attempts_left = task.wish.attempts_max;
-            task.due_at = Some(task.wish.scheduled_at.unwrap_or(now));
-            task.next_call = None;
+            let used = before.attempts_max.saturating_sub(task.attempts_left);
+            task.attempts_left = task.wish.attempts_max.saturating_sub(used);
+            if task.attempts_left == 0 {
+                return Err(invalid("the task was tried that often already"));
+            }
+            let was_dispatched = task.next_call.take().is_some();
+            if task.wish.scheduled_at != before.scheduled_at {
+                task.due_at = Some(task.wish.scheduled_at.unwrap_or(now));
+            } else if was_dispatched {
+                task.due_at = Some(now);
+            }
             Ok(())
         })
         .await

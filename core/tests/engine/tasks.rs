@@ -156,6 +156,34 @@ fn who_does_not_answer_is_called_again_and_then_given_up() {
 }
 
 #[test]
+fn a_change_gives_no_attempt_back_and_hastens_nothing() {
+    let runtime = VirtualRuntime::new(13);
+    runtime.block_on(async {
+        let world = world(&runtime, Settings::default()).await;
+        world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
+        let mut wish = world.wish(number(1));
+        (wish.attempts_max, wish.retry_delay) = (3, secs(600));
+        let id = world.wished(tenant(0), "k", wish).await;
+        world.wait(secs(60)).await;
+        let before = world.task(tenant(0), id).await;
+        assert_eq!((before.attempts.len(), before.attempts_left), (1, 2));
+        let tasks = world.engine.tasks();
+        let after = tasks.update(tenant(0), id, |wish| wish.priority = 7).await.unwrap();
+        assert_eq!((after.attempts_left, after.due_at), (2, before.due_at));
+        let refusal = tasks.update(tenant(0), id, |wish| wish.attempts_max = 1).await.unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::ConfigInvalid);
+        let after = tasks.update(tenant(0), id, |wish| wish.attempts_max = 2).await.unwrap();
+        assert_eq!((after.attempts_left, after.due_at), (1, before.due_at));
+        let soon = runtime.wall_clock() + secs(10);
+        let after = tasks.update(tenant(0), id, |wish| wish.scheduled_at = Some(soon)).await.unwrap();
+        assert_eq!((after.attempts_left, after.due_at), (1, Some(soon)));
+        world.wait(secs(3_600)).await;
+        let task = world.task(tenant(0), id).await;
+        assert_eq!((task.status, task.attempts.len()), (TaskStatus::Failed, 2));
+    });
+}
+
+#[test]
 fn urgent_tasks_go_first_and_tenants_take_turns() {
     let runtime = VirtualRuntime::new(3);
     runtime.block_on(async {

@@ -14,9 +14,13 @@ use crate::provider::store::Record;
 use crate::runtime::Runtime;
 use crate::service::hours::Hours;
 use crate::service::tasks::{Task, TaskFailure};
+use crate::time::Timestamp;
 
 /// How often due tasks are looked for.
 const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long something is left alone that could not be read or written.
+const FAILURE_DELAY: Duration = Duration::from_secs(30);
 
 /// Tenants whose tasks are dialled at once.
 const TENANTS_MAX: u32 = 64;
@@ -26,9 +30,11 @@ const STARTS_MAX: u32 = 16;
 
 /// One tenant's tasks that may be dialled now.
 struct Lane {
-    queue: Record,
     has_dialled: bool,
-    tasks: VecDeque<(Record, Task)>,
+    /// When to look at the tenant again, if it could not be looked at now.
+    not_before: Option<Timestamp>,
+    queue: Record,
+    tasks: VecDeque<Record>,
 }
 
 /// Dials until `stop` is closed, which happens when the engine is dropped.
@@ -52,50 +58,87 @@ impl Engine {
         let mut lanes = Vec::new();
         let mut left = u32::MAX;
         for queue in tasks.claim_queues(TENANTS_MAX).await? {
-            let tenant = queue.key.tenant;
-            let room = self.shared.capacity.room(tenant).await?;
-            left = left.min(room.all);
-            let limit = room.tenant.min(STARTS_MAX);
-            let due = if limit == 0 { Vec::new() } else { tasks.due(tenant, limit).await? };
-            lanes.push(Lane { queue, has_dialled: false, tasks: due.into() });
+            let mut lane = Lane { has_dialled: false, not_before: None, queue, tasks: VecDeque::new() };
+            match self.fill(&mut lane).await {
+                Ok(room) => left = left.min(room),
+                Err(error) => {
+                    tracing::warn!(tenant = %lane.queue.key.tenant, %error, "a tenant's tasks could not be looked at");
+                    lane.not_before = Some(self.later());
+                }
+            }
+            lanes.push(lane);
         }
         while left > 0 && lanes.iter().any(|lane| !lane.tasks.is_empty()) {
             for lane in &mut lanes {
                 if left == 0 {
                     break;
                 }
-                let Some((row, task)) = lane.tasks.pop_front() else { continue };
-                if self.dispatch(row, task).await? {
+                let Some(row) = lane.tasks.pop_front() else { continue };
+                if self.dispatch_or_put_off(row).await {
                     lane.has_dialled = true;
                     left -= 1;
                 }
             }
         }
-        for lane in lanes {
-            tasks.release_queue(lane.queue, lane.has_dialled).await?;
+        for Lane { has_dialled, not_before, queue, .. } in lanes {
+            let tenant = queue.key.tenant;
+            if let Err(error) = tasks.release_queue(queue, has_dialled, not_before).await {
+                // The claim's own end brings it back.
+                tracing::warn!(%tenant, %error, "a queue of tasks could not be given back");
+            }
         }
         Ok(())
     }
 
+    /// Finds the tasks of a lane that may be dialled now; returns how many calls of all tenants may begin.
+    async fn fill(&self, lane: &mut Lane) -> Result<u32> {
+        let tenant = lane.queue.key.tenant;
+        let room = self.shared.capacity.room(tenant).await?;
+        let limit = room.tenant.min(STARTS_MAX);
+        if limit > 0 {
+            lane.tasks = self.shared.tasks.due(tenant, limit).await?.into();
+        }
+        Ok(room.all)
+    }
+
+    /// Begins the call of a task that is due; one that cannot be worked on is put off, and holds up no other.
+    async fn dispatch_or_put_off(&self, row: Record) -> bool {
+        let error = match self.dispatch(&row).await {
+            Ok(has_dialled) => return has_dialled,
+            Err(error) => error,
+        };
+        tracing::warn!(tenant = %row.key.tenant, task = %row.key.id, %error, "a task could not be dispatched");
+        if let Err(error) = self.shared.tasks.put_off(row, self.later()).await {
+            tracing::warn!(%error, "a task could not be put off");
+        }
+        false
+    }
+
+    /// When to look again at what could not be worked on.
+    fn later(&self) -> Timestamp {
+        self.shared.providers.runtime.wall_clock() + FAILURE_DELAY
+    }
+
     /// Begins the call of a task that is due, if its agent works now; says whether it did.
-    async fn dispatch(&self, row: Record, mut task: Task) -> Result<bool> {
+    async fn dispatch(&self, row: &Record) -> Result<bool> {
         let shared = &self.shared;
+        let mut task = Task::of(row)?;
         let (runtime, tenant) = (&*shared.providers.runtime, row.key.tenant);
         let now = runtime.wall_clock();
         let Some(mut agent) = shared.agents.get(tenant, task.wish.agent).await? else {
-            shared.tasks.give_up(&row, &mut task, TaskFailure::AgentMissing).await?;
+            shared.tasks.give_up(row, &mut task, TaskFailure::AgentMissing).await?;
             return Ok(false);
         };
         match agent.admits(now) {
             Admission::AgentInactive => {
-                shared.tasks.give_up(&row, &mut task, TaskFailure::AgentInactive).await?;
+                shared.tasks.give_up(row, &mut task, TaskFailure::AgentInactive).await?;
                 return Ok(false);
             }
             Admission::Open => {}
             Admission::OutsideHours => {
                 match agent.hours.as_ref().and_then(|hours: &Hours| hours.next_open(now)) {
-                    Some(due_at) => shared.tasks.postpone(&row, &mut task, due_at).await?,
-                    None => shared.tasks.give_up(&row, &mut task, TaskFailure::AgentNeverOpen).await?,
+                    Some(due_at) => shared.tasks.postpone(row, &mut task, due_at).await?,
+                    None => shared.tasks.give_up(row, &mut task, TaskFailure::AgentNeverOpen).await?,
                 };
                 return Ok(false);
             }
@@ -104,11 +147,11 @@ impl Engine {
         let (id, offer) =
             (CallId::generate(runtime), Offer::Outbound { from: task.wish.from.clone(), to: task.wish.to.clone() });
         let Ok(mut config) = agent.configure(tenant, id, &offer, now) else {
-            shared.tasks.give_up(&row, &mut task, TaskFailure::AgentUnusable).await?;
+            shared.tasks.give_up(row, &mut task, TaskFailure::AgentUnusable).await?;
             return Ok(false);
         };
         config.task = Some(task.id);
-        if !shared.tasks.assign(&row, &mut task, id).await? {
+        if !shared.tasks.assign(row, &mut task, id).await? {
             return Ok(false);
         }
         // Who wants to follow the call finds it by the task.

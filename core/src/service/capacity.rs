@@ -124,15 +124,15 @@ impl Capacity {
         Ok(Occupancy { all: count(all), tenant: count(tenant) })
     }
 
-    /// How many calls may begin now that nobody waits for.
+    /// How many calls may begin now that nobody waits for, and that overtake nobody who does.
     pub(crate) async fn room(&self, tenant: TenantId) -> Result<Occupancy> {
-        if !self.line().waiting.is_empty() {
-            return Ok(Occupancy::default());
-        }
         let (limits, occupancy) = (self.limits(tenant).await?, self.occupancy(tenant).await?);
         let room = |max: Option<u32>, taken: u32| max.map_or(u32::MAX, |max| max.saturating_sub(taken));
-        let (all, tenant) = (room(self.calls_max, occupancy.all), room(limits.calls_max, occupancy.tenant));
-        Ok(Occupancy { all, tenant: tenant.min(all) })
+        let (all, own) = (room(self.calls_max, occupancy.all), room(limits.calls_max, occupancy.tenant));
+        let line = self.line();
+        let all = if line.is_full_for_all && !line.waiting.is_empty() { 0 } else { all.saturating_sub(line.hopeful()) };
+        let own = if line.waiting.contains_key(&tenant) { 0 } else { own };
+        Ok(Occupancy { all, tenant: own.min(all) })
     }
 
     /// Adds the taking of a slot to `batch`, which then fails with `RateLimited` when there is none.
@@ -285,6 +285,12 @@ struct Waiting {
 }
 
 impl Line {
+    /// How many wait for whom a slot may be free: all but those whose tenant's own limit is known to be reached.
+    fn hopeful(&self) -> u32 {
+        let hopeful = self.waiting.iter().filter(|(tenant, _)| !self.without_slot.contains(tenant));
+        hopeful.fold(0, |count, (_, waiting)| count.saturating_add(u32::try_from(waiting.len()).unwrap_or(u32::MAX)))
+    }
+
     fn look_again(&mut self, now: Instant) {
         self.is_full_for_all = false;
         self.looked_at = now;

@@ -16,7 +16,7 @@ use crate::call::record::{CallStatus, EndReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::Store;
-use crate::provider::store::{Batch, Expect, Order, Put, Query, Record, RecordKey};
+use crate::provider::store::{Batch, Expect, IndexValue, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::E164;
 use crate::runtime::Runtime;
 use crate::time::{Timestamp, duration_ms};
@@ -114,6 +114,12 @@ pub struct Task {
     /// What is wished.
     #[serde(flatten)]
     pub wish: NewTask,
+}
+
+impl Task {
+    pub(crate) fn of(row: &Record) -> Result<Self> {
+        from_value(&row.body)
+    }
 }
 
 /// One attempt at a task.
@@ -252,13 +258,14 @@ impl Tasks {
             query = query.equal("agent", agent.to_string());
         }
         let page = self.store.list(query).await?;
-        page.records.iter().map(|record| from_value(&record.body)).collect()
+        page.records.iter().map(Task::of).collect()
     }
 
-    /// Changes a task that is pending.
+    /// Changes a task that is pending. Attempts that were made still count, and when it is due changes with its
+    /// `scheduled_at` alone.
     ///
     /// `NotFound` when there is none, `Conflict` when it is not pending any more, `ConfigInvalid` as for
-    /// [`Tasks::create`].
+    /// [`Tasks::create`] and when no attempt would be left.
     pub async fn update(
         &self,
         tenant: TenantId,
@@ -268,11 +275,20 @@ impl Tasks {
         let now = self.runtime.wall_clock();
         self.change(tenant, task, |task| {
             require_pending(task)?;
+            let before = task.wish.clone();
             change(&mut task.wish);
             check(&task.wish)?;
-            task.attempts_left = task.wish.attempts_max;
-            task.due_at = Some(task.wish.scheduled_at.unwrap_or(now));
-            task.next_call = None;
+            let used = before.attempts_max.saturating_sub(task.attempts_left);
+            task.attempts_left = task.wish.attempts_max.saturating_sub(used);
+            if task.attempts_left == 0 {
+                return Err(invalid("the task was tried that often already"));
+            }
+            let was_dispatched = task.next_call.take().is_some();
+            if task.wish.scheduled_at != before.scheduled_at {
+                task.due_at = Some(task.wish.scheduled_at.unwrap_or(now));
+            } else if was_dispatched {
+                task.due_at = Some(now);
+            }
             Ok(())
         })
         .await
@@ -331,8 +347,12 @@ impl Tasks {
     }
 
     /// Commits a task with `batch`; false when somebody else has written it meanwhile.
-    async fn write(&self, mut batch: Batch, row: &Record, task: &Task) -> Result<bool> {
-        batch.put(put(row.key.tenant, Expect::Revision(row.revision), task)?);
+    async fn write(&self, batch: Batch, row: &Record, task: &Task) -> Result<bool> {
+        self.commit(batch, put(row.key.tenant, Expect::Revision(row.revision), task)?).await
+    }
+
+    async fn commit(&self, mut batch: Batch, task: Put) -> Result<bool> {
+        batch.put(task);
         match self.store.commit(batch).await {
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
             result => result.map(|_| true),
@@ -341,7 +361,7 @@ impl Tasks {
 
     async fn load(&self, tenant: TenantId, task: TaskId) -> Result<Option<(Record, Task)>> {
         let Some(row) = self.store.get(RecordKey::new(tenant, TASK, task)).await? else { return Ok(None) };
-        let task = from_value(&row.body)?;
+        let task = Task::of(&row)?;
         Ok(Some((row, task)))
     }
 
@@ -373,28 +393,36 @@ impl Tasks {
     }
 
     /// The tenant's tasks that are due, the most urgent first.
-    pub(crate) async fn due(&self, tenant: TenantId, limit: u32) -> Result<Vec<(Record, Task)>> {
+    pub(crate) async fn due(&self, tenant: TenantId, limit: u32) -> Result<Vec<Record>> {
         let now = self.runtime.wall_clock().as_unix_micros().saturating_add(1);
         let query = Query::new(Some(tenant), TASK)
             .equal("status", TaskStatus::Pending.as_str())
             .range("due", None, Some(now.into()))
             .order(Order::IndexAscending("rank".to_owned()))
             .limit(limit);
-        let page = self.store.list(query).await?;
-        page.records.into_iter().map(|row| Ok((row.clone(), from_value(&row.body)?))).collect()
+        Ok(self.store.list(query).await?.records)
     }
 
-    /// Gives a claimed queue back, to be looked at when the next of its tasks is due.
-    pub(crate) async fn release_queue(&self, queue: Record, has_dialled: bool) -> Result<()> {
+    /// Gives a claimed queue back, to be looked at when the next of its tasks is due, but not before `not_before`.
+    pub(crate) async fn release_queue(
+        &self,
+        queue: Record,
+        has_dialled: bool,
+        not_before: Option<Timestamp>,
+    ) -> Result<()> {
         let query = Query::new(Some(queue.key.tenant), TASK)
             .equal("status", TaskStatus::Pending.as_str())
             .order(Order::IndexAscending("due".to_owned()))
             .limit(1);
         let next = self.store.list(query).await?.records.into_iter().next();
-        let next: Option<Task> = next.map(|row| from_value(&row.body)).transpose()?;
+        // By its index: whether the task can be read is not asked here.
+        let next = match next.as_ref().and_then(|row| row.indexes.get("due")) {
+            Some(IndexValue::Integer(micros)) => Some(Timestamp::from_unix_micros(*micros)),
+            _ => None,
+        };
         let body = if has_dialled { to_value(&Queue { dialled_at: self.runtime.wall_clock() })? } else { queue.body };
         let mut put = Put::new(queue.key, Expect::Revision(queue.revision), body);
-        put.due_at = next.and_then(|task| task.due_at);
+        put.due_at = next.map(|due_at| not_before.map_or(due_at, |not_before| due_at.max(not_before)));
         let mut batch = Batch::default();
         batch.put(put);
         match self.store.commit(batch).await {
@@ -416,6 +444,16 @@ impl Tasks {
         task.next_call = None;
         task.due_at = Some(due_at);
         self.write(Batch::default(), row, task).await
+    }
+
+    /// Puts a task off that cannot be worked on now, or not even read.
+    pub(crate) async fn put_off(&self, row: Record, due_at: Timestamp) -> Result<bool> {
+        if let Ok(mut task) = Task::of(&row) {
+            return self.postpone(&row, &mut task, due_at).await;
+        }
+        let mut put = Put::new(row.key, Expect::Revision(row.revision), row.body);
+        put.indexes = row.indexes;
+        self.commit(Batch::default(), put.index("due", due_at.as_unix_micros())).await
     }
 
     /// Gives a pending task up.

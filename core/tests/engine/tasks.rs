@@ -7,18 +7,20 @@ use offhook::call::CallRecord;
 use offhook::call::record::{CallStatus, EndReason};
 use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::ErrorKind;
-use offhook::ids::{TaskId, TenantId};
+use offhook::ids::{AgentId, TaskId, TenantId};
 use offhook::provider::Store;
-use offhook::provider::store::Query;
+use offhook::provider::store::{Batch, Expect, Put, Query, RecordKey};
 use offhook::provider::telephony::{E164, HangupCause};
 use offhook::runtime::Runtime;
+use offhook::service::agents::AGENT;
 use offhook::service::calls::{CALL, StoredCall};
-use offhook::service::capacity::{Limits, WhenFull};
+use offhook::service::capacity::{LIMITS, Limits, WhenFull};
 use offhook::service::hours::{Hours, Weekday};
-use offhook::service::tasks::{NewTask, Task, TaskFailure, TaskStatus};
+use offhook::service::tasks::{NewTask, TASK, Task, TaskFailure, TaskStatus};
 use offhook::time::Timestamp;
 use offhook_testkit::carrier::Answering;
 use offhook_testkit::runtime::VirtualRuntime;
+use serde_json::{Value, json};
 
 use crate::remote::Remote;
 use crate::world::{HOUR, World};
@@ -154,6 +156,34 @@ fn who_does_not_answer_is_called_again_and_then_given_up() {
 }
 
 #[test]
+fn a_change_gives_no_attempt_back_and_hastens_nothing() {
+    let runtime = VirtualRuntime::new(13);
+    runtime.block_on(async {
+        let world = world(&runtime, Settings::default()).await;
+        world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
+        let mut wish = world.wish(number(1));
+        (wish.attempts_max, wish.retry_delay) = (3, secs(600));
+        let id = world.wished(tenant(0), "k", wish).await;
+        world.wait(secs(60)).await;
+        let before = world.task(tenant(0), id).await;
+        assert_eq!((before.attempts.len(), before.attempts_left), (1, 2));
+        let tasks = world.engine.tasks();
+        let after = tasks.update(tenant(0), id, |wish| wish.priority = 7).await.unwrap();
+        assert_eq!((after.attempts_left, after.due_at), (2, before.due_at));
+        let refusal = tasks.update(tenant(0), id, |wish| wish.attempts_max = 1).await.unwrap_err();
+        assert_eq!(refusal.kind(), ErrorKind::ConfigInvalid);
+        let after = tasks.update(tenant(0), id, |wish| wish.attempts_max = 2).await.unwrap();
+        assert_eq!((after.attempts_left, after.due_at), (1, before.due_at));
+        let soon = runtime.wall_clock() + secs(10);
+        let after = tasks.update(tenant(0), id, |wish| wish.scheduled_at = Some(soon)).await.unwrap();
+        assert_eq!((after.attempts_left, after.due_at), (1, Some(soon)));
+        world.wait(secs(3_600)).await;
+        let task = world.task(tenant(0), id).await;
+        assert_eq!((task.status, task.attempts.len()), (TaskStatus::Failed, 2));
+    });
+}
+
+#[test]
 fn urgent_tasks_go_first_and_tenants_take_turns() {
     let runtime = VirtualRuntime::new(3);
     runtime.block_on(async {
@@ -219,6 +249,125 @@ fn tasks_wait_for_slots_and_for_the_agents_hours() {
         world.wait(secs(120)).await;
         assert_eq!(world.task(tenant(1), id).await.status, TaskStatus::Completed);
     });
+}
+
+#[test]
+fn a_tenant_whose_callers_wait_holds_up_nobody_elses_tasks() {
+    let runtime = VirtualRuntime::new(10);
+    runtime.block_on(async {
+        let world = world(&runtime, at_once(2)).await;
+        let own = Limits { calls_max: Some(1), when_full: WhenFull::Queue { depth: 5, wait: secs(120) } };
+        world.engine.capacity().set_limits(tenant(0), &own).await.unwrap();
+        answer_all(&world, secs(2));
+        let ring = || {
+            let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
+            (world.engine.accept(tenant(0), world.agent.clone(), incoming).unwrap(), caller)
+        };
+        let (_talking, caller) = ring();
+        caller.sound(SILENCE, secs(1)).await;
+        let (waiting, next) = ring();
+        let mut tasks = Vec::new();
+        for (place, owner) in [(1, 0), (2, 1)] {
+            world.carrier.when_dialled(&number(place), Answering::After(secs(1)));
+            tasks.push((tenant(owner), world.wished(tenant(owner), "k", world.wish(number(place))).await));
+        }
+        caller.sound(SILENCE, secs(12)).await;
+        let status = async |place: usize| world.task(tasks[place].0, tasks[place].1).await.status;
+        assert_eq!([status(0).await, status(1).await], [TaskStatus::Pending, TaskStatus::Completed]);
+
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        next.sound(SILENCE, secs(3)).await;
+        assert_eq!(status(0).await, TaskStatus::Pending, "who waits goes first");
+        next.hang_up(HangupCause::NORMAL_CLEARING);
+        assert!(waiting.finished().await.unwrap().0.answered_at.is_some());
+        world.wait(secs(10)).await;
+        assert_eq!(status(0).await, TaskStatus::Completed);
+    });
+}
+
+#[test]
+fn a_caller_who_waits_for_any_slot_goes_before_all_tasks() {
+    let runtime = VirtualRuntime::new(11);
+    runtime.block_on(async {
+        let world = world(&runtime, at_once(1)).await;
+        let patient = Limits { calls_max: None, when_full: WhenFull::Queue { depth: 5, wait: secs(120) } };
+        world.engine.capacity().set_limits(tenant(1), &patient).await.unwrap();
+        world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
+        answer_all(&world, secs(2));
+        let ring = |owner| {
+            let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
+            (world.engine.accept(tenant(owner), world.agent.clone(), incoming).unwrap(), caller)
+        };
+        let (_talking, caller) = ring(0);
+        caller.sound(SILENCE, secs(1)).await;
+        let (waiting, next) = ring(1);
+        let task = world.wished(tenant(2), "k", world.wish(number(1))).await;
+        caller.sound(SILENCE, secs(2)).await;
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        next.sound(SILENCE, secs(4)).await;
+        next.hang_up(HangupCause::NORMAL_CLEARING);
+        let (record, _) = waiting.finished().await.unwrap();
+        world.wait(secs(10)).await;
+        let task = world.task(tenant(2), task).await;
+        assert_eq!(task.status, TaskStatus::Completed);
+        assert!(record.answered_at.unwrap() < task.attempts[0].at);
+    });
+}
+
+/// Overwrites a record's content; returns what it was.
+async fn overwrite(world: &World, key: RecordKey, body: Value) -> Value {
+    let row = world.store.get(key.clone()).await.unwrap();
+    let mut put = Put::new(key, Expect::Any, body);
+    let before = row.map_or(Value::Null, |row| {
+        (put.indexes, put.due_at) = (row.indexes, row.due_at);
+        row.body
+    });
+    let mut batch = Batch::default();
+    batch.put(put);
+    world.store.commit(batch).await.unwrap();
+    before
+}
+
+#[test]
+fn what_cannot_be_read_holds_up_nothing_else() {
+    for kind in [AGENT, LIMITS, TASK] {
+        let runtime = VirtualRuntime::new(12);
+        runtime.block_on(async {
+            // This engine dials nothing.
+            let world = world(&runtime, at_once(0)).await;
+            answer_all(&world, secs(1));
+            let mut own_agent = (*world.agent).clone();
+            own_agent.id = AgentId::generate(&runtime);
+            world.engine.agents().put(tenant(0), &own_agent).await.unwrap();
+            let mut wishes = Vec::new();
+            for (place, owner) in [(1, 0), (2, 0), (3, 1), (4, 2)] {
+                world.carrier.when_dialled(&number(place), Answering::After(secs(1)));
+                let mut wish = world.wish(number(place));
+                wish.agent = if place == 1 { own_agent.id } else { wish.agent };
+                wishes.push((tenant(owner), world.wished(tenant(owner), &place.to_string(), wish).await));
+            }
+            let key = match kind {
+                AGENT => RecordKey::new(tenant(0), AGENT, own_agent.id),
+                LIMITS => RecordKey::new(tenant(0), LIMITS, "calls"),
+                _ => RecordKey::new(tenant(0), TASK, wishes[0].1),
+            };
+            let readable = overwrite(&world, key.clone(), json!("nonsense")).await;
+            let _engine = Engine::with_settings(world.providers.clone(), at_once(1));
+            world.wait(secs(60)).await;
+            let others = if kind == LIMITS { &wishes[2..] } else { &wishes[1..] };
+            for (owner, id) in others {
+                assert_eq!(world.task(*owner, *id).await.status, TaskStatus::Completed, "{kind}");
+            }
+            assert_eq!(world.calls().await.len(), others.len(), "{kind}");
+
+            let body = if kind == LIMITS { json!(Limits::default()) } else { readable };
+            overwrite(&world, key, body).await;
+            world.wait(secs(60)).await;
+            for (owner, id) in wishes {
+                assert_eq!(world.task(owner, id).await.status, TaskStatus::Completed, "{kind}");
+            }
+        });
+    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub struct StoredCall {
     pub lease: Option<Lease>,
     /// The settlement, once it is made.
     pub ledger: Option<LedgerSummary>,
-    /// The carrier's names for the legs that the engine holds, as far as they are known.
+    /// The carrier's names for the legs that the engine holds, as far as they are known; the call's own first.
     pub legs: Vec<LegId>,
     /// The call, as of the last renewal of its lease at the latest.
     pub record: CallRecord,

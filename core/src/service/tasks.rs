@@ -486,10 +486,10 @@ impl Tasks {
         Ok(())
     }
 
-    /// Adds the end of an attempt to the batch that settles its call.
-    pub(super) async fn end(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<()> {
-        let Some(id) = record.task else { return Ok(()) };
-        let Some((row, mut task)) = self.load(record.tenant, id).await? else { return Ok(()) };
+    /// Adds the end of an attempt to the batch that settles its call; says whether a task waited for it.
+    pub(super) async fn end(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<bool> {
+        let Some(id) = record.task else { return Ok(false) };
+        let Some((row, mut task)) = self.load(record.tenant, id).await? else { return Ok(false) };
         let is_over_capacity = record.end_reason == Some(EndReason::OverCapacity);
         match task.status {
             TaskStatus::InProgress if task.attempts.last().is_some_and(|attempt| attempt.call == record.id) => {
@@ -503,7 +503,7 @@ impl Tasks {
                 task.attempts.push(Attempt { at: now, call: record.id, reason: record.end_reason });
             }
             TaskStatus::Pending if task.next_call == Some(record.id) => {}
-            _ => return Ok(()),
+            _ => return Ok(false),
         }
         task.next_call = None;
         (task.status, task.due_at) = match record.end_reason {
@@ -519,7 +519,7 @@ impl Tasks {
         if let Some(due_at) = task.due_at {
             self.queue(batch, record.tenant, due_at).await?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

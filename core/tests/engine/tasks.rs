@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::call::CallRecord;
-use offhook::call::record::{CallStatus, EndReason};
+use offhook::call::record::{CallStatus, EndReason, HangupParty};
 use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::ErrorKind;
 use offhook::ids::{AgentId, TaskId, TenantId};
@@ -23,7 +23,7 @@ use offhook_testkit::runtime::VirtualRuntime;
 use serde_json::{Value, json};
 
 use crate::remote::Remote;
-use crate::world::{HOUR, World};
+use crate::world::{HOUR, WEBHOOK_URL, World};
 
 const SILENCE: u8 = 0xff;
 
@@ -467,6 +467,33 @@ fn a_task_that_is_put_off_while_its_call_begins_is_not_dialled() {
         let task = world.task(tenant(0), id).await;
         assert_eq!((task.status, task.attempts.len()), (TaskStatus::Completed, 1));
         drop(slow);
+    });
+}
+
+#[test]
+fn a_task_that_is_called_off_while_its_call_begins_is_not_told_of() {
+    let runtime = VirtualRuntime::new(14);
+    runtime.block_on(async {
+        // This engine dials nothing, the slow one does.
+        let world = world(&runtime, at_once(0)).await;
+        let store = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 200));
+        let _slow = Engine::with_settings(Providers { store, ..world.providers.clone() }, at_once(1));
+        world.engine.webhooks().register(tenant(0), "crm", WEBHOOK_URL).await.unwrap();
+        world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
+        let id = world.wished(tenant(0), "k", world.wish(number(1))).await;
+        while world.task(tenant(0), id).await.next_call.is_none() {
+            world.wait(Duration::from_millis(5)).await;
+        }
+        world.engine.tasks().cancel(tenant(0), id).await.unwrap();
+        world.wait(secs(60)).await;
+        let task = world.task(tenant(0), id).await;
+        assert_eq!((task.status, task.attempts.len()), (TaskStatus::Cancelled, 0));
+        let calls = world.calls().await;
+        let ends: Vec<_> = calls.iter().map(|call| (call.end_reason, call.hangup_party)).collect();
+        assert_eq!(ends, [(Some(EndReason::OperatorHangUp), Some(HangupParty::Operator))]);
+        assert!(world.engine.webhooks().deliveries(tenant(0), calls[0].id).await.unwrap().is_empty());
+        assert!(world.carrier.legs().is_empty(), "nobody was rung");
+        assert_eq!(world.engine.credits().balance(tenant(0)).await.unwrap().held_ms, 0);
     });
 }
 

@@ -57,7 +57,8 @@ const PRIORITY_STEP: i64 = 1 << 44;
 pub struct NewTask {
     /// Who calls.
     pub agent: AgentId,
-    /// How often it is tried at most, 1 to [`ATTEMPTS_MAX`]. Only a call that nobody answered is tried again.
+    /// How often it is tried at most, 1 to [`ATTEMPTS_MAX`]. Only a call that nobody answered is tried again, and one that
+    /// a machine answered which was left no message.
     pub attempts_max: u32,
     /// The number shown.
     pub from: E164,
@@ -139,7 +140,7 @@ pub struct Attempt {
 pub enum TaskStatus {
     /// Called off.
     Cancelled,
-    /// The called party was talked to.
+    /// The called party was talked to, or was left a message.
     Completed,
     /// Given up.
     Failed,
@@ -506,11 +507,12 @@ impl Tasks {
             _ => return Ok(false),
         }
         task.next_call = None;
+        let reached_machine = record.end_reason == Some(EndReason::MachineAnswered);
         (task.status, task.due_at) = match record.end_reason {
-            _ if record.status == CallStatus::Completed => (TaskStatus::Completed, None),
+            _ if record.status == CallStatus::Completed && !reached_machine => (TaskStatus::Completed, None),
             _ if is_over_capacity => (TaskStatus::Pending, Some(now + NO_SLOT_DELAY)),
             Some(EndReason::EngineLost | EndReason::OperatorHangUp) => (TaskStatus::Failed, None),
-            _ if record.answered_at.is_none() && task.attempts_left > 0 => {
+            _ if (record.answered_at.is_none() || reached_machine) && task.attempts_left > 0 => {
                 (TaskStatus::Pending, Some(now + task.wish.retry_delay))
             }
             _ => (TaskStatus::Failed, None),

@@ -88,6 +88,10 @@ impl Call {
             Role::Reserve if failure.kind == ErrorKind::InsufficientFunds => {
                 self.finish(HangupCause::CALL_REJECTED, system, EndReason::InsufficientCredits);
             }
+            // The task was called off, or changed, before its call began.
+            Role::Reserve if failure.kind == ErrorKind::Conflict && self.shared.config.task.is_some() => {
+                self.finish(HangupCause::NORMAL_CLEARING, HangupParty::Operator, EndReason::OperatorHangUp);
+            }
             // The called party "is unable to accept another call" (ITU-T Q.850, cause 17), which SIP says as 486.
             Role::Reserve if failure.kind == ErrorKind::RateLimited => {
                 self.finish(HangupCause::USER_BUSY, system, EndReason::OverCapacity);

@@ -55,7 +55,7 @@ pub struct StoredCall {
     pub lease: Option<Lease>,
     /// The settlement, once it is made.
     pub ledger: Option<LedgerSummary>,
-    /// The carrier's names for the legs that the engine holds, as far as they are known.
+    /// The carrier's names for the legs that the engine holds, as far as they are known; the call's own first.
     pub legs: Vec<LegId>,
     /// The call, as of the last renewal of its lease at the latest.
     pub record: CallRecord,
@@ -108,7 +108,8 @@ impl Calls {
     /// Commits that the call began, takes a slot and holds at most `wanted` for it. Returns what is held. `queued` hears
     /// how long the call will wait, if it must.
     ///
-    /// `InsufficientFunds` when less than [`HOLD_MIN`] is available, `RateLimited` when there is no slot.
+    /// `InsufficientFunds` when less than [`HOLD_MIN`] is available, `RateLimited` when there is no slot, `Conflict` when
+    /// the call's task does not wait for it any more.
     pub(crate) async fn reserve(
         &self,
         live: Snapshot,
@@ -257,7 +258,8 @@ impl Calls {
         stored.record = record.clone();
         let mut batch = Batch::default();
         // A call that was never begun has no lease, and no slot.
-        if stored.lease.take().is_some() {
+        let was_begun = stored.lease.take().is_some();
+        if was_begun {
             self.capacity.give_back(&mut batch, record.tenant);
         }
         let billable = self.increment.billable(Duration::from_millis(record.talk_time_ms));
@@ -276,8 +278,11 @@ impl Calls {
         stored.ledger = Some(ledger);
         let now = self.runtime.wall_clock();
         batch.put(self.put(expect, &stored, now)?);
-        self.tasks.end(&mut batch, record, now).await?;
-        self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
+        let task_ends = self.tasks.end(&mut batch, record, now).await?;
+        // Nobody waits to hear of a call that never began because its task was called off.
+        if was_begun || record.task.is_none() || task_ends {
+            self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
+        }
         self.store.commit(batch).await?;
         self.capacity.slots_came_free();
         self.webhooks.wake();

@@ -4,7 +4,7 @@
 //! told of the loss, in an entry of its own, so that it goes on giving the very record that is settled. Where the journal is
 //! missing, unreadable or behind the stored record, the stored record counts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use futures_util::stream::FuturesUnordered;
 
 use super::calls::{CALL, Calls, StoredCall};
 use super::webhooks::from_value;
+use crate::call::policy::TransferMode;
+use crate::call::record::{TransferOutcome, TransferRecord};
 use crate::call::{CallRecord, Input, Offer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
@@ -115,7 +117,7 @@ impl Recovery {
         }
         let Some(stored) = self.calls.take_over(row).await? else { return Ok(()) };
         let journal = self.read_journal(&stored).await?;
-        self.hang_up(legs_of(&stored, &journal)).await;
+        let mut legs = legs_of(&stored, &journal);
         let record = match self.run_again(&stored, journal).await {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::Rejected => {
@@ -124,6 +126,11 @@ impl Recovery {
             }
             Err(error) => return Err(error),
         };
+        if is_taken_over(&record) {
+            // The carrier's now, and the human talks on it; the legs behind it are of humans who did not take the call.
+            legs.pop_front();
+        }
+        self.hang_up(legs).await;
         let reason = record.end_reason;
         self.calls.settle(record).await?;
         tracing::info!(call = %id, ?reason, "an orphaned call was ended");
@@ -182,7 +189,7 @@ impl Recovery {
     }
 
     /// The carrier may have noticed by itself, and may not know the legs any more: what it says does not matter.
-    async fn hang_up(&self, legs: BTreeSet<LegId>) {
+    async fn hang_up(&self, legs: VecDeque<LegId>) {
         let hang_ups = legs.into_iter().map(async |leg| {
             let hang_up = self.telephony.hang_up(leg, HangupCause::TEMPORARY_FAILURE);
             if let Err(error) = runtime::timeout(&*self.runtime, HANG_UP_TIMEOUT, "recovery.hang_up", hang_up).await {
@@ -197,12 +204,22 @@ fn log_of(stored: &StoredCall) -> LogKey {
     journal::log_key(stored.record.tenant, stored.record.id)
 }
 
-fn legs_of(stored: &StoredCall, journal: &[Entry]) -> BTreeSet<LegId> {
+/// The legs of the call, its own first.
+fn legs_of(stored: &StoredCall, journal: &[Entry]) -> VecDeque<LegId> {
     let offered = match journal.first() {
-        Some(Entry::Start { offer: Offer::Inbound { leg, .. }, .. }) => Some(leg.clone()),
+        Some(Entry::Start { offer: Offer::Inbound { leg, .. }, .. }) => Some(leg),
         _ => None,
     };
-    stored.legs.iter().cloned().chain(offered).collect()
+    let others = stored.legs.iter().filter(|leg| Some(*leg) != offered);
+    offered.into_iter().chain(others).cloned().collect()
+}
+
+/// Whether the carrier has taken the call's own leg over to somebody else.
+fn is_taken_over(record: &CallRecord) -> bool {
+    let is_complete = |transfer: &TransferRecord| {
+        transfer.mode == TransferMode::Blind && transfer.outcome == TransferOutcome::Completed
+    };
+    record.transfers.iter().any(is_complete)
 }
 
 /// The stored record, ended when its call was last known to live, or when what was held for it was used up.

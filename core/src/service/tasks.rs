@@ -57,7 +57,8 @@ const PRIORITY_STEP: i64 = 1 << 44;
 pub struct NewTask {
     /// Who calls.
     pub agent: AgentId,
-    /// How often it is tried at most, 1 to [`ATTEMPTS_MAX`]. Only a call that nobody answered is tried again.
+    /// How often it is tried at most, 1 to [`ATTEMPTS_MAX`]. Only a call that nobody answered is tried again, and one that
+    /// a machine answered which was left no message.
     pub attempts_max: u32,
     /// The number shown.
     pub from: E164,
@@ -139,7 +140,7 @@ pub struct Attempt {
 pub enum TaskStatus {
     /// Called off.
     Cancelled,
-    /// The called party was talked to.
+    /// The called party was talked to, or was left a message.
     Completed,
     /// Given up.
     Failed,
@@ -486,10 +487,10 @@ impl Tasks {
         Ok(())
     }
 
-    /// Adds the end of an attempt to the batch that settles its call.
-    pub(super) async fn end(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<()> {
-        let Some(id) = record.task else { return Ok(()) };
-        let Some((row, mut task)) = self.load(record.tenant, id).await? else { return Ok(()) };
+    /// Adds the end of an attempt to the batch that settles its call; says whether a task waited for it.
+    pub(super) async fn end(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<bool> {
+        let Some(id) = record.task else { return Ok(false) };
+        let Some((row, mut task)) = self.load(record.tenant, id).await? else { return Ok(false) };
         let is_over_capacity = record.end_reason == Some(EndReason::OverCapacity);
         match task.status {
             TaskStatus::InProgress if task.attempts.last().is_some_and(|attempt| attempt.call == record.id) => {
@@ -503,14 +504,15 @@ impl Tasks {
                 task.attempts.push(Attempt { at: now, call: record.id, reason: record.end_reason });
             }
             TaskStatus::Pending if task.next_call == Some(record.id) => {}
-            _ => return Ok(()),
+            _ => return Ok(false),
         }
         task.next_call = None;
+        let reached_machine = record.end_reason == Some(EndReason::MachineAnswered);
         (task.status, task.due_at) = match record.end_reason {
-            _ if record.status == CallStatus::Completed => (TaskStatus::Completed, None),
+            _ if record.status == CallStatus::Completed && !reached_machine => (TaskStatus::Completed, None),
             _ if is_over_capacity => (TaskStatus::Pending, Some(now + NO_SLOT_DELAY)),
             Some(EndReason::EngineLost | EndReason::OperatorHangUp) => (TaskStatus::Failed, None),
-            _ if record.answered_at.is_none() && task.attempts_left > 0 => {
+            _ if (record.answered_at.is_none() || reached_machine) && task.attempts_left > 0 => {
                 (TaskStatus::Pending, Some(now + task.wish.retry_delay))
             }
             _ => (TaskStatus::Failed, None),
@@ -519,7 +521,7 @@ impl Tasks {
         if let Some(due_at) = task.due_at {
             self.queue(batch, record.tenant, due_at).await?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

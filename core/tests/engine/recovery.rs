@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use offhook::billing::ledger::ENTRY;
-use offhook::call::record::{CallStatus, EndReason, HangupParty};
+use offhook::call::record::{CallStatus, EndReason, HangupParty, TransferOutcome};
 use offhook::call::{CallRecord, Input};
 use offhook::engine::{CallHandle, Engine, LEASE, Providers};
 use offhook::ids::CallId;
@@ -16,6 +16,7 @@ use offhook::provider::telephony::{E164, HangupCause};
 use offhook::service::calls::{CALL, StoredCall};
 use offhook::service::webhooks::DeliveryState;
 use offhook_testkit::carrier::{Answering, Caller};
+use offhook_testkit::chaos;
 use offhook_testkit::runtime::VirtualRuntime;
 
 use crate::remote::Remote;
@@ -159,6 +160,35 @@ fn a_placed_call_that_rings_is_taken_down() {
         let record = check_settled(&world, call).await;
         assert_eq!((record.talk_time_ms, record.end_reason), (0, Some(EndReason::EngineLost)));
         assert_eq!(world.carrier.hung_up(&leg), Some(HangupCause::TEMPORARY_FAILURE));
+    });
+}
+
+#[test]
+fn a_leg_that_the_carrier_took_over_is_left_alone() {
+    let before = async |world: Arc<World>| {
+        let desk: E164 = "+622150002000".parse().unwrap();
+        world.carrier.when_dialled(&desk, Answering::After(secs(1)));
+        let mut agent = (*world.agent).clone();
+        agent.policy.transfer.targets = chaos::targets();
+        // The settlement takes more ways to the store than the journal's entry of what the carrier said.
+        let slow = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 100));
+        let engine = Engine::new(Providers { store: slow, ..world.providers.clone() });
+        let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
+        let handle = engine.accept(world.tenant, Arc::new(agent), incoming).unwrap();
+        caller.sound(SILENCE, secs(8)).await;
+        handle.transfer("desk", "").unwrap();
+        while replayed(&world, handle.id()).await.end_reason.is_none() {
+            world.wait(Duration::from_millis(1)).await;
+        }
+        assert_eq!(stored(&world, handle.id()).await.ledger, None);
+        (handle.id(), caller.leg.clone())
+    };
+    crash(before, secs(60), async |world, (call, leg)| {
+        world.wait(secs(3)).await;
+        let record = check_settled(&world, call).await;
+        assert_eq!(record.end_reason, Some(EndReason::Transferred));
+        assert_eq!(record.transfers[0].outcome, TransferOutcome::Completed);
+        assert_eq!(world.carrier.hung_up(&leg), None, "the caller talks to the desk");
     });
 }
 

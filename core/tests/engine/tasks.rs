@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::call::CallRecord;
-use offhook::call::record::{CallStatus, EndReason};
+use offhook::call::policy::{OnMachine, Screening, Voicemail};
+use offhook::call::record::{CallStatus, EndReason, HangupParty};
 use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::ErrorKind;
 use offhook::ids::{AgentId, TaskId, TenantId};
@@ -23,7 +24,7 @@ use offhook_testkit::runtime::VirtualRuntime;
 use serde_json::{Value, json};
 
 use crate::remote::Remote;
-use crate::world::{HOUR, World};
+use crate::world::{HOUR, WEBHOOK_URL, World};
 
 const SILENCE: u8 = 0xff;
 
@@ -152,6 +153,48 @@ fn who_does_not_answer_is_called_again_and_then_given_up() {
         world.engine.tasks().reset(tenant(0), id).await.unwrap();
         world.wait(secs(30)).await;
         assert_eq!(world.task(tenant(0), id).await.status, TaskStatus::Completed);
+    });
+}
+
+#[test]
+fn a_machine_that_is_left_no_message_is_called_again() {
+    let runtime = VirtualRuntime::new(15);
+    runtime.block_on(async {
+        let mut world = world(&runtime, Settings::default()).await;
+        let (carrier, clock) = (world.carrier.clone(), runtime.clone());
+        let answer = async move {
+            loop {
+                clock.sleep(secs(1)).await;
+                while let Some(machine) = carrier.take_dialled() {
+                    let beep = async move {
+                        machine.tone(1_000.0, Duration::from_millis(400)).await;
+                        machine.sound(SILENCE, secs(8)).await;
+                    };
+                    clock.spawn("machine", Box::pin(beep));
+                }
+            }
+        };
+        runtime.spawn("machines", Box::pin(answer));
+        let mut ids = Vec::new();
+        for (owner, on_machine) in [(0, OnMachine::HangUp), (1, OnMachine::LeaveMessage(Voicemail::new("Call us.")))] {
+            let agent = Arc::make_mut(&mut world.agent);
+            agent.policy.screening = Some(Screening { on_machine, ..Screening::default() });
+            world.engine.agents().put(tenant(owner), &world.agent).await.unwrap();
+            let to = number(u32::from(owner) + 1);
+            world.carrier.when_dialled(&to, Answering::After(secs(1)));
+            let mut wish = world.wish(to);
+            wish.attempts_max = 2;
+            ids.push(world.wished(tenant(owner), "k", wish).await);
+        }
+        world.wait(secs(60)).await;
+        let ended = async |owner: u8| {
+            let task = world.task(tenant(owner), ids[usize::from(owner)]).await;
+            (task.status, task.attempts.iter().map(|attempt| attempt.reason.unwrap()).collect::<Vec<_>>())
+        };
+        assert_eq!(ended(0).await, (TaskStatus::Pending, vec![EndReason::MachineAnswered]));
+        assert_eq!(ended(1).await, (TaskStatus::Completed, vec![EndReason::MessageLeft]));
+        world.wait(secs(600)).await;
+        assert_eq!(ended(0).await, (TaskStatus::Failed, vec![EndReason::MachineAnswered; 2]));
     });
 }
 
@@ -467,6 +510,33 @@ fn a_task_that_is_put_off_while_its_call_begins_is_not_dialled() {
         let task = world.task(tenant(0), id).await;
         assert_eq!((task.status, task.attempts.len()), (TaskStatus::Completed, 1));
         drop(slow);
+    });
+}
+
+#[test]
+fn a_task_that_is_called_off_while_its_call_begins_is_not_told_of() {
+    let runtime = VirtualRuntime::new(14);
+    runtime.block_on(async {
+        // This engine dials nothing, the slow one does.
+        let world = world(&runtime, at_once(0)).await;
+        let store = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 200));
+        let _slow = Engine::with_settings(Providers { store, ..world.providers.clone() }, at_once(1));
+        world.engine.webhooks().register(tenant(0), "crm", WEBHOOK_URL).await.unwrap();
+        world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
+        let id = world.wished(tenant(0), "k", world.wish(number(1))).await;
+        while world.task(tenant(0), id).await.next_call.is_none() {
+            world.wait(Duration::from_millis(5)).await;
+        }
+        world.engine.tasks().cancel(tenant(0), id).await.unwrap();
+        world.wait(secs(60)).await;
+        let task = world.task(tenant(0), id).await;
+        assert_eq!((task.status, task.attempts.len()), (TaskStatus::Cancelled, 0));
+        let calls = world.calls().await;
+        let ends: Vec<_> = calls.iter().map(|call| (call.end_reason, call.hangup_party)).collect();
+        assert_eq!(ends, [(Some(EndReason::OperatorHangUp), Some(HangupParty::Operator))]);
+        assert!(world.engine.webhooks().deliveries(tenant(0), calls[0].id).await.unwrap().is_empty());
+        assert!(world.carrier.legs().is_empty(), "nobody was rung");
+        assert_eq!(world.engine.credits().balance(tenant(0)).await.unwrap().held_ms, 0);
     });
 }
 

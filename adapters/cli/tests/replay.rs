@@ -168,6 +168,9 @@ fn another_policy_shows_what_would_have_changed() {
     assert!(text.contains("interruptions    1                            0"), "{text}");
     assert!(text.contains("+     3.820 agent  We are open from nine to five on weekdays.\n"), "{text}");
     assert!(text.contains("played on at the call's own pace"), "{text}");
+    assert!(succeeds(&[path, "--set", "warning.before=20s"]).contains("would have changed nothing"));
+    let text = succeeds(&[path, "--set", "warning.before=596s"]);
+    assert!(text.contains("We have half a minute left."), "a warning that was not set has its defaults: {text}");
     assert!(succeeds(&[path, "--set", "apology=What?"]).contains("would have changed nothing"));
     let json: Value =
         serde_json::from_str(&succeeds(&[path, "--json", "--set", "endpointing.delay_min=700ms"])).unwrap();

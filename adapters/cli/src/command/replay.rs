@@ -135,7 +135,7 @@ fn to_json(journal: &Journal, verdict: &Verdict) -> Value {
 }
 
 /// The bytes of a journal; of a folder, of its latest journal.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let in_words = |error: std::io::Error| error.to_string();
     let path = if path.is_dir() { latest(path).ok_or("there is no journal in it")? } else { path.to_owned() };
     let file = File::open(path).map_err(in_words)?;

@@ -11,6 +11,7 @@ use offhook_testkit::fates::Family;
 use offhook_testkit::sim::{self, Reproduction, Simulation, Tally};
 use serde::Serialize;
 
+use super::replay::EXTENSION;
 use crate::args::SimulateArgs;
 use crate::failure::{Failure, Outcome};
 use crate::terminal::{self, Output};
@@ -167,7 +168,7 @@ fn write(folder: &Path, seed: u64, world: u64, reproduction: &Reproduction) -> O
         std::fs::write(&path, bytes).map_err(failed).map(|()| path.clone())
     };
     for (call, journal) in &reproduction.report.journals {
-        save(format!("world-{seed}-{world}-call-{call}.journal"), &Journal::file_of(journal))?;
+        save(format!("world-{seed}-{world}-call-{call}.{EXTENSION}"), &Journal::file_of(journal))?;
     }
     save(format!("world-{seed}-{world}.txt"), described(reproduction).as_bytes())
 }
@@ -218,4 +219,22 @@ fn family(name: &str) -> Result<Family, String> {
         let names: Vec<_> = Family::ALL.iter().map(|family| family.name()).collect();
         format!("there are no faults of \"{name}\"; there are all, none, {}", names.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::replay;
+
+    #[test]
+    fn what_is_written_of_a_world_is_what_replay_looks_for() {
+        let simulation = Simulation { calls: 1, families: Default::default(), mutation: None, seed: 7 };
+        let plan = simulation.plan(0);
+        let report = sim::run(plan.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), 7, 0, &Reproduction { plan, report, trials: 0 }).unwrap();
+        assert!(std::fs::read_to_string(path).unwrap().contains("call 0"));
+        let journal = Journal::from_file(&replay::read(folder.path()).unwrap()).unwrap();
+        assert_eq!(journal.verify().unwrap().difference, None);
+    }
 }

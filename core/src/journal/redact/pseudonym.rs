@@ -89,7 +89,10 @@ impl Pseudonyms {
             let numbers = self.numbers.entry(letters).or_default();
             number = *numbers;
             *numbers += 1;
-            if letters < AVOIDED_LETTERS_MIN || !self.avoided.contains(&key(&spelled(word, letters, number))) {
+            let pseudonym = key(&spelled(word, letters, number));
+            // A word that a policy names would decide something.
+            let decides = self.kept.contains_key(&pseudonym);
+            if !decides && (letters < AVOIDED_LETTERS_MIN || !self.avoided.contains(&pseudonym)) {
                 break;
             }
         }

@@ -1,9 +1,10 @@
 //! A batch: locked, decided and written in two round trips, and its end found out when the connection is lost.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::provider::store::{Add, Append, Batch, Committed, CounterKey, Expect, Operation, RecordKey};
+use offhook::provider::store::{Add, Append, Batch, Committed, CounterKey, Expect, Operation, Put, RecordKey};
 use offhook::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
 
@@ -28,10 +29,23 @@ const STATUS: &str =
 
 /// An operation with all the work done that needs no database.
 pub(crate) enum Step {
-    Add(Add),
+    /// With what its crossing writes.
+    Add(Add, Vec<Write>),
     Append(Append),
-    Delete { table: Arc<Table>, key: RecordKey, expect: Expect },
-    Put { table: Arc<Table>, key: RecordKey, expect: Expect, row: NewRow },
+    Delete {
+        table: Arc<Table>,
+        key: RecordKey,
+        expect: Expect,
+    },
+    Put(Write),
+}
+
+/// A record to write.
+pub(crate) struct Write {
+    pub(crate) table: Arc<Table>,
+    pub(crate) key: RecordKey,
+    pub(crate) expect: Expect,
+    pub(crate) row: NewRow,
 }
 
 impl Step {
@@ -41,19 +55,27 @@ impl Step {
 
     fn new(tables: &Tables, operation: Operation) -> Result<Self> {
         match operation {
-            Operation::Add(add) => Ok(Self::Add(add)),
+            Operation::Add(mut add) => {
+                let puts = add.crossing.as_mut().map(|crossing| mem::take(&mut crossing.then)).unwrap_or_default();
+                let writes: Result<Vec<Write>> = puts.into_iter().map(|put| Write::new(tables, put)).collect();
+                Ok(Self::Add(add, writes?))
+            }
             Operation::Append(append) => Ok(Self::Append(append)),
             Operation::Delete(delete) => {
                 let table = tables.get("store.commit", &delete.key.kind)?;
                 Ok(Self::Delete { table, key: delete.key, expect: delete.expect })
             }
-            Operation::Put(mut put) => {
-                let table = tables.get("store.commit", &put.key.kind)?;
-                let row = table.new_row(&mut put);
-                Ok(Self::Put { table, key: put.key, expect: put.expect, row })
-            }
+            Operation::Put(put) => Ok(Self::Put(Write::new(tables, put)?)),
             _ => Err(Error::new(ErrorKind::Unsupported, "store.commit", "this operation is not supported")),
         }
+    }
+}
+
+impl Write {
+    fn new(tables: &Tables, mut put: Put) -> Result<Self> {
+        let table = tables.get("store.commit", &put.key.kind)?;
+        let row = table.new_row(&mut put);
+        Ok(Self { table, key: put.key, expect: put.expect, row })
     }
 }
 
@@ -178,7 +200,7 @@ impl Transaction {
 fn only_read(steps: &[Step]) -> Option<Vec<&CounterKey>> {
     let mut counters = Vec::with_capacity(steps.len());
     for step in steps {
-        let Step::Add(Add { counter, delta: 0, .. }) = step else { return None };
+        let Step::Add(Add { counter, delta: 0, .. }, _) = step else { return None };
         counters.push(counter);
     }
     Some(counters)

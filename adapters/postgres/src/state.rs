@@ -13,7 +13,7 @@ use offhook::provider::store::{Add, Append, Committed, CounterKey, Expect, Index
 use offhook::{Error, ErrorKind, Result};
 use tokio_postgres::Row;
 
-use crate::commit::Step;
+use crate::commit::{Step, Write};
 use crate::error::{Failure, conflict};
 use crate::pool::{Query, Value};
 use crate::table::{NewRow, Table, Tables};
@@ -59,13 +59,14 @@ impl<'a> State<'a> {
         let mut state = Self { tables, counters: BTreeMap::new(), records: BTreeMap::new(), logs: BTreeMap::new() };
         for step in steps {
             match step {
-                Step::Add(add) => {
+                Step::Add(add, writes) => {
                     state.counters.entry(&add.counter).or_default();
+                    writes.iter().for_each(|write| state.touch(&write.table, &write.key));
                 }
                 Step::Append(append) => {
                     state.logs.entry(&append.log).or_default();
                 }
-                Step::Delete { table, key, .. } | Step::Put { table, key, .. } => state.touch(table, key),
+                Step::Delete { table, key, .. } | Step::Put(Write { table, key, .. }) => state.touch(table, key),
             }
         }
         state
@@ -127,13 +128,10 @@ impl<'a> State<'a> {
         let mut committed = Committed::default();
         for step in steps {
             match step {
-                Step::Add(add) => {
-                    let value = self.add(add)?;
-                    committed.counters.insert(add.counter.clone(), value);
-                }
+                Step::Add(add, writes) => self.add(add, writes, &mut committed)?,
                 Step::Append(append) => self.append(append)?,
                 Step::Delete { key, expect, .. } => self.delete(key, *expect)?,
-                Step::Put { key, expect, row, .. } => self.put(key, *expect, row)?,
+                Step::Put(write) => self.put(write)?,
             }
         }
         Ok(committed)
@@ -157,10 +155,16 @@ impl<'a> State<'a> {
         self.records.entry(table.kind).or_insert_with(records).slots.entry((key.tenant, &key.id)).or_default();
     }
 
-    fn add(&mut self, add: &'a Add) -> Result<i64> {
+    fn add(&mut self, add: &'a Add, writes: &'a [Write], committed: &mut Committed) -> Result<()> {
         let counter = self.counters.entry(&add.counter).or_default();
-        counter.value = add.apply(counter.value)?;
-        Ok(counter.value)
+        let before = counter.value;
+        counter.value = add.apply(before)?;
+        committed.counters.insert(add.counter.clone(), counter.value);
+        if add.crossing.as_ref().is_some_and(|crossing| crossing.happens(before, counter.value)) {
+            committed.crossed.insert(add.counter.clone());
+            writes.iter().try_for_each(|write| self.put(write))?;
+        }
+        Ok(())
     }
 
     fn append(&mut self, append: &'a Append) -> Result<()> {
@@ -178,10 +182,10 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    fn put(&mut self, key: &'a RecordKey, expect: Expect, row: &'a NewRow) -> Result<()> {
-        let slot = self.slot(key, expect)?;
+    fn put(&mut self, write: &'a Write) -> Result<()> {
+        let slot = self.slot(&write.key, write.expect)?;
         slot.revision = Some(slot.revision.map_or(1, |revision| revision + 1));
-        slot.row = Some(row);
+        slot.row = Some(&write.row);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ pub mod blob;
 pub mod carrier;
 pub mod chaos;
 pub mod cleanup;
+pub mod disk;
 pub mod fates;
 mod hearing;
 pub mod llm;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use offhook::provider::store::{Add, Append, Batch, Committed, CounterKey, Expect, Operation, Put, RecordKey};
 use offhook::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
+use tokio_postgres::error::SqlState;
 
 use crate::Shared;
 use crate::error::Failure;
@@ -17,15 +18,14 @@ use crate::table::{NewRow, Table, Tables};
 /// How often a batch is begun: again after another one made what this one was about to, and after a lost connection
 /// that had not been told to commit.
 const ATTEMPTS_MAX: usize = 6;
-/// How long the server is asked for the end of a transaction whose connection was lost.
+/// How long the server is asked for the end of a transaction whose connection was lost; a statement's time if that is less.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two such questions.
 const RESOLVE_INTERVAL: Duration = Duration::from_millis(20);
-/// Begins a transaction, and names it: its number and the server's timeline, in which alone that number means it.
-const BEGIN: &str =
-    "BEGIN; SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline, pg_current_xact_id() AS number";
-const STATUS: &str =
-    "SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS timeline, pg_xact_status($1::text::xid8) AS status";
+/// Begins a transaction, and names it.
+const BEGIN: &str = "BEGIN; SELECT current_setting('offhook.life') AS life, pg_current_xact_id() AS number";
+const STATUS: &str = "SELECT current_setting('offhook.life') AS life, pg_xact_status($1::text::xid8) AS status \
+    WHERE NOT pg_is_in_recovery()";
 
 /// An operation with all the work done that needs no database.
 pub(crate) enum Step {
@@ -155,30 +155,39 @@ fn over(operation: &'static str, failure: Failure) -> Attempt {
 
 /// A transaction, as the server can be asked for it from elsewhere.
 struct Transaction {
-    timeline: String,
+    /// See [`LIFE`](crate::pool::LIFE).
+    life: String,
+    /// A server that crashes gives the numbers of what it lost to others.
     number: String,
+}
+
+/// What the server says of a transaction.
+enum End {
+    Committed,
+    /// A transaction of that number was committed in another life of the server: this one or a later one.
+    Doubtful,
+    Open,
+    RolledBack,
 }
 
 impl Transaction {
     fn new(names: Vec<String>) -> Result<Self> {
         match <[String; 2]>::try_from(names) {
-            Ok([timeline, number]) => Ok(Self { timeline, number }),
+            Ok([life, number]) => Ok(Self { life, number }),
             Err(_) => Err(Error::new(ErrorKind::Unexpected, "store.commit", "a transaction has no name")),
         }
     }
 
     /// Whether it was committed; `None` when that cannot be told.
     async fn find_end(&self, pool: &Pool) -> Option<bool> {
-        let deadline = Instant::now() + RESOLVE_TIMEOUT;
+        let deadline = Instant::now() + RESOLVE_TIMEOUT.min(pool.statement_timeout());
         loop {
-            let asked = tokio::time::timeout_at(deadline, self.ask(pool)).await.ok()?;
-            match asked.as_ref().map(|(timeline, status)| (timeline == &self.timeline, status.as_deref())) {
-                Ok((true, Some("committed"))) => return Some(true),
-                Ok((true, Some("aborted"))) => return Some(false),
-                // Another server took over, and may not have seen the end of this one's.
-                Ok((false, _)) | Ok((true, None)) => return None,
+            match tokio::time::timeout_at(deadline, self.ask(pool)).await.ok()? {
+                Ok(End::Committed) => return Some(true),
+                Ok(End::Doubtful) => return None,
+                Ok(End::RolledBack) => return Some(false),
                 // The server has not noticed yet that the connection is lost, or cannot be reached.
-                Ok((true, Some(_))) | Err(_) => {}
+                Ok(End::Open) | Err(_) => {}
             }
             if Instant::now() >= deadline {
                 return None;
@@ -187,12 +196,24 @@ impl Transaction {
         }
     }
 
-    async fn ask(&self, pool: &Pool) -> Result<(String, Option<String>), Failure> {
+    async fn ask(&self, pool: &Pool) -> Result<End, Failure> {
         let values: Vec<Value<'_>> = vec![Box::new(&self.number)];
-        let rows = pool.get("store.commit").await?.run(&Query { sql: STATUS, values }).await?;
-        let unexpected = || Error::new(ErrorKind::Unexpected, "store.commit", "no answer to a question");
-        let row = rows.first().ok_or_else(unexpected)?;
-        Ok((row.try_get(0)?, row.try_get(1)?))
+        let rows = match pool.get("store.commit").await?.run(&Query { sql: STATUS, values }).await {
+            // The number was given to nobody yet after a crash.
+            Err(Failure::Postgres(error)) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => {
+                return Ok(End::RolledBack);
+            }
+            rows => rows?,
+        };
+        // A server that still follows another one knows nothing for certain.
+        let Some(row) = rows.first() else { return Ok(End::Open) };
+        let is_same_life = row.try_get::<_, &str>(0)? == self.life;
+        Ok(match row.try_get::<_, Option<&str>>(1)? {
+            Some("committed") if is_same_life => End::Committed,
+            Some("in progress") if is_same_life => End::Open,
+            Some("aborted" | "in progress") => End::RolledBack,
+            _ => End::Doubtful,
+        })
     }
 }
 

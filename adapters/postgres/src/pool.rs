@@ -26,11 +26,16 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(5);
 /// Statements kept prepared for each connection.
 const STATEMENTS_MAX: usize = 256;
 
+/// Tells the lives of a server apart: statistics are reset when a server starts after a crash or takes over from another
+/// one, and by nothing else that happens by itself (PostgreSQL's documentation, 28.2). A connection lives in one of them.
+pub(crate) const LIFE: &str =
+    "SELECT set_config('offhook.life', (SELECT coalesce(stats_reset::text, '') FROM pg_stat_bgwriter), false)";
+
 /// The connections of a store.
 pub(crate) struct Pool {
     inner: deadpool_postgres::Pool,
     place: String,
-    answer_timeout: Duration,
+    statement_timeout: Duration,
 }
 
 impl Pool {
@@ -52,12 +57,17 @@ impl Pool {
             .map_err(|error| {
                 Error::new(ErrorKind::ConfigInvalid, "store.open", "no connections can be made").with_source(error)
             })?;
-        Ok(Self { inner, place: options.place, answer_timeout: options.statement_timeout + ANSWER_MARGIN })
+        Ok(Self { inner, place: options.place, statement_timeout: options.statement_timeout })
     }
 
     /// Where the database is.
     pub(crate) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// How long a statement may take.
+    pub(crate) fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
     }
 
     /// A connection that nobody else uses meanwhile.
@@ -66,7 +76,7 @@ impl Pool {
         if object.statement_cache.size() > STATEMENTS_MAX {
             object.statement_cache.clear();
         }
-        Ok(Connection { object, answer_timeout: self.answer_timeout })
+        Ok(Connection { object, answer_timeout: self.statement_timeout + ANSWER_MARGIN })
     }
 
     /// The rows of one `query` that changes nothing, asked again when the connection turns out to be lost.
@@ -263,7 +273,8 @@ fn setup(statement_timeout: Duration) -> String {
          SET max_parallel_workers_per_gather = 0; \
          SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
          SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-         SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';",
+         SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \
+         {LIFE};",
         statement_timeout.as_millis(),
         LOCK_TIMEOUT.as_millis(),
         IDLE_TIMEOUT.as_millis(),

@@ -20,7 +20,7 @@ use self::support::on_runtime;
 use self::support::proxy::{Proxy, Towards};
 
 /// Between two cuts where each costs the time to give up.
-const REFUSED_STRIDE: i64 = 61;
+const REFUSED_STRIDE: i64 = 31;
 const WRITERS: usize = 6;
 const CRASHES: usize = 4;
 /// Commits of each writer between two crashes.
@@ -227,7 +227,7 @@ impl World {
 /// was not committed is begun again, and what was is found out.
 async fn cut_everywhere(towards: Towards) {
     let world = World::new("cut").await;
-    let mut writer = Writer::new("cut");
+    let mut writer = Writer::new("cut").terse();
     writer.commit(&world.store).await.unwrap();
     for bytes in 0.. {
         world.proxy.cut_after(towards, bytes);
@@ -261,7 +261,7 @@ impl Seen {
 async fn cut_and_refuse(towards: Towards) -> Seen {
     let world = World::new("refused").await;
     world.proxy.refuse_after_cut(true);
-    let mut writer = Writer::new("refused");
+    let mut writer = Writer::new("refused").terse();
     writer.commit(&world.store).await.unwrap();
     let mut seen = Seen::default();
     for bytes in (0..).step_by(REFUSED_STRIDE as usize) {

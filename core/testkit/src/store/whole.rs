@@ -20,13 +20,21 @@ const COMMITS: &str = "commits";
 /// Makes commits of some records, a counter and a log entry.
 pub struct Writer {
     name: String,
+    text_bytes: usize,
     written: u64,
 }
 
 impl Writer {
     /// A writer whose name no other has, and that has no dot.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), written: 0 }
+        Self { name: name.to_owned(), text_bytes: 500, written: 0 }
+    }
+
+    /// With little in each record.
+    #[must_use]
+    pub fn terse(mut self) -> Self {
+        self.text_bytes = 1;
+        self
     }
 
     /// How many commits succeeded.
@@ -46,7 +54,7 @@ impl Writer {
         let mut batch = Batch::default();
         for part in 0..RECORDS_PER_COMMIT {
             let key = RecordKey::new(tenant(1), JOB, format!("{}.{}.{part}", self.name, self.written));
-            batch.put(Put::new(key, Expect::Absent, json!({"text": "x".repeat(500)})));
+            batch.put(Put::new(key, Expect::Absent, json!({"text": "x".repeat(self.text_bytes)})));
         }
         batch.add(Add::new(CounterKey::new(tenant(1), COMMITS), 1));
         let entry = Bytes::from(self.written.to_string());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::engine::{Engine, Providers};
+use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::ids::{CallId, TenantId};
 use offhook::journal::{self, Journal};
@@ -13,6 +13,7 @@ use offhook::provider::telephony::{HangupCause, IncomingCall};
 use offhook::provider::{HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use offhook::runtime::{Runtime, random_id_bytes};
 use offhook::service;
+use offhook::service::vault::VaultKey;
 use offhook_sqlite::SqliteStore;
 use offhook_streams::twilio::{TwilioCaller, TwilioStreams};
 use offhook_tokio::{Directory, ReqwestTransport, SocketListener, Tls, TokioRuntime, TungsteniteTransport};
@@ -91,7 +92,10 @@ impl Stage {
         let streams = Arc::new(TwilioStreams::new(runtime.clone()));
         let (arrived, arrivals) = async_channel::bounded(ARRIVALS_MAX);
         let accepting = tokio::spawn(accept_all(listener, Arc::clone(&streams), arrived)).abort_handle();
-        let engine = Engine::new(Providers {
+        let mut settings = Settings::default();
+        // The folder may outlive the program; nobody needs its secrets then.
+        settings.vault_keys = vec![VaultKey::generate(&*runtime)];
+        let providers = Providers {
             blob: Some(Arc::new(blob)),
             http: wires.http,
             llm: minds.llm,
@@ -100,7 +104,8 @@ impl Stage {
             stt: minds.stt,
             telephony: streams.clone(),
             tts: minds.tts,
-        });
+        };
+        let engine = Engine::with_settings(providers, settings);
         Ok(Self { engine, folder, runtime, accepting, addr, arrivals, sockets: wires.sockets, store, streams })
     }
 

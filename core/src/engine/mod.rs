@@ -30,6 +30,7 @@ use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
 use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::tasks::Tasks;
+use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
 
 /// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
@@ -73,11 +74,20 @@ pub struct Settings {
     pub lease: Duration,
     /// For tenants that have none of their own.
     pub limits: Limits,
+    /// What seals the secrets of customers in the store, the newest first. The same for all engines on one store; without
+    /// any, nothing that has a secret can be kept.
+    pub vault_keys: Vec<VaultKey>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { calls_max: None, increment: Increment::EXACT, lease: LEASE, limits: Limits::default() }
+        Self {
+            calls_max: None,
+            increment: Increment::EXACT,
+            lease: LEASE,
+            limits: Limits::default(),
+            vault_keys: Vec::new(),
+        }
     }
 }
 
@@ -110,11 +120,12 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { calls_max, increment, lease, limits } = settings;
+        let Settings { calls_max, increment, lease, limits, vault_keys } = settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), providers.http.clone());
-        let agents = Agents::new(store.clone());
+        let vault = Vault::new(runtime.clone(), vault_keys);
+        let agents = Agents::new(store.clone(), vault);
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
         let tasks = Tasks::new(runtime.clone(), store.clone());
         let calls = Calls::new(

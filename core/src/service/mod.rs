@@ -8,6 +8,7 @@ pub mod functions;
 pub mod hours;
 pub(crate) mod recovery;
 pub mod tasks;
+pub mod vault;
 pub mod webhooks;
 
 use crate::billing::ledger::ENTRY;

@@ -18,3 +18,10 @@ pub mod script;
 pub mod sim;
 pub mod store;
 pub mod trace;
+
+/// How the engines of tests work: as by default, with a key for their vaults.
+pub fn settings() -> offhook::engine::Settings {
+    let mut settings = offhook::engine::Settings::default();
+    settings.vault_keys = vec![offhook::service::vault::VaultKey::new([7; offhook::service::vault::KEY_BYTES])];
+    settings
+}

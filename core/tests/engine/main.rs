@@ -11,6 +11,8 @@ mod remote;
 #[cfg(test)]
 mod runtimes;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod tasks;
 #[cfg(test)]
 mod transfers;

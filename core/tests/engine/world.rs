@@ -71,7 +71,7 @@ impl World {
             telephony: Arc::new(carrier.clone()),
             tts,
         };
-        let engine = Engine::new(providers.clone());
+        let engine = Engine::with_settings(providers.clone(), offhook_testkit::settings());
         let tenant = TenantId::new(runtime.wall_clock(), [7; 10]);
         engine.credits().grant(tenant, HOUR, "first").await.unwrap();
         let endpoint = engine.webhooks().register(tenant, "crm", WEBHOOK_URL).await.unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::call::CallRecord;
-use offhook::engine::{Engine, Providers, Settings};
+use offhook::engine::{Engine, Providers};
 use offhook::ids::{AgentId, TenantId};
 use offhook::provider::Store;
 use offhook::provider::llm::LlmEvent;
@@ -137,7 +137,7 @@ impl World {
             telephony: Arc::new(carrier.clone()),
             tts: Arc::new(ToneSpeech::default()),
         };
-        let mut settings = Settings::default();
+        let mut settings = offhook_testkit::settings();
         settings.lease = LEASE;
         let id = AgentId::new(Timestamp::default(), [8; 10]);
         let agent = Arc::new(Agent::new(id, "Sari", "You answer the telephone.").with_greeting("Hello."));

@@ -179,8 +179,8 @@ impl Agents {
         let mut batch = Batch::default();
         let key = RecordKey::new(tenant, AGENT, agent.id);
         let mut body = to_value(agent)?;
-        for (function, stored) in agent.functions.iter().zip(stored_functions(&mut body)) {
-            stored["secret"] = self.vault.seal(&context(&key), function.secret.expose())?.into();
+        for (function, secret) in agent.functions.iter().zip(stored_secrets(&mut body)) {
+            *secret = self.vault.seal(&context(&key), function.secret.expose())?.into();
         }
         batch.put(Put::new(key, Expect::Any, body).index("name", agent.name.as_str()));
         self.store.commit(batch).await.map(|_| ())
@@ -195,17 +195,18 @@ impl Agents {
 
     fn load(&self, mut record: Record) -> Result<Agent> {
         let context = context(&record.key);
-        for stored in stored_functions(&mut record.body) {
-            let sealed = stored["secret"].as_str().unwrap_or_default();
-            stored["secret"] = hex::encode(self.vault.open(&context, sealed)?.expose()).into();
+        for secret in stored_secrets(&mut record.body) {
+            let sealed = secret.as_str().unwrap_or_default();
+            *secret = hex::encode(self.vault.open(&context, sealed)?.expose()).into();
         }
         from_value(&record.body)
     }
 }
 
-/// The functions in an agent's stored form.
-fn stored_functions(body: &mut Value) -> impl Iterator<Item = &mut Value> {
-    body["functions"].as_array_mut().into_iter().flatten()
+/// The secrets of the functions in an agent's stored form.
+fn stored_secrets(body: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let functions = body.get_mut("functions").and_then(Value::as_array_mut);
+    functions.into_iter().flatten().filter_map(|function| function.get_mut("secret"))
 }
 
 /// Where the secrets of an agent's functions open.

@@ -11,6 +11,7 @@ pub mod fates;
 mod hearing;
 pub mod llm;
 pub mod machine;
+pub mod peer;
 pub mod random;
 pub mod reference;
 pub mod runtime;

@@ -19,7 +19,7 @@ const KINDS: [EntryKind; 4] = [EntryKind::Grant, EntryKind::Hold, EntryKind::Rel
 async fn balances(store: &MemoryStore, tenant: TenantId) -> [i64; 4] {
     let mut batch = Batch::default();
     for account in Account::ALL {
-        batch.add(Add { counter: account.counter(tenant), delta: 0, floor: None, ceiling: None });
+        batch.add(Add::read(account.counter(tenant)));
     }
     let counters = store.commit(batch).await.expect("a read").counters;
     Account::ALL.map(|account| counters[&account.counter(tenant)])

@@ -196,7 +196,7 @@ fn open(path: impl AsRef<Path>) -> Result<SqliteStore, Error> {
 }
 
 fn one(counter: &str) -> Add {
-    Add { counter: CounterKey::new(tenant(1), counter), delta: 1, floor: None, ceiling: None }
+    Add::new(CounterKey::new(tenant(1), counter), 1)
 }
 
 fn count(store: &SqliteStore, counter: &str) -> Result<i64, Error> {

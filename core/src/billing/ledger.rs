@@ -131,7 +131,7 @@ impl Posting {
         batch.put(put);
         let (from, to) = self.kind.accounts();
         for (account, delta) in [(from, -self.amount_ms), (to, self.amount_ms)] {
-            batch.add(Add { counter: account.counter(self.tenant), delta, floor: account.floor(), ceiling: None });
+            batch.add(Add { floor: account.floor(), ..Add::new(account.counter(self.tenant), delta) });
         }
     }
 }

@@ -291,7 +291,7 @@ impl Calls {
 
     async fn available(&self, tenant: TenantId) -> Result<i64> {
         let mut batch = Batch::default();
-        batch.add(Add { counter: Account::Available.counter(tenant), delta: 0, floor: None, ceiling: None });
+        batch.add(Add::read(Account::Available.counter(tenant)));
         let committed = self.store.commit(batch).await?;
         Ok(balance_of(&committed, Account::Available, tenant))
     }

@@ -59,7 +59,7 @@ impl Credits {
     pub async fn balance(&self, tenant: TenantId) -> Result<Balance> {
         let mut batch = Batch::default();
         for account in Account::ALL {
-            batch.add(Add { counter: account.counter(tenant), delta: 0, floor: None, ceiling: None });
+            batch.add(Add::read(account.counter(tenant)));
         }
         let committed = self.store.commit(batch).await?;
         let balance = |account| balance_of(&committed, account, tenant);

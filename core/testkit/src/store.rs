@@ -66,7 +66,7 @@ fn log(name: &str) -> LogKey {
 }
 
 fn move_by(name: &str, delta: i64) -> Add {
-    Add { counter: counter(name), delta, floor: None, ceiling: None }
+    Add::new(counter(name), delta)
 }
 
 fn batch(operations: impl IntoIterator<Item = Operation>) -> Batch {

@@ -81,7 +81,7 @@ fn balance(world: &World, tenant: TenantId, account: Account) -> i64 {
 
 fn counter(world: &World, counter: CounterKey) -> i64 {
     let mut batch = Batch::default();
-    batch.add(Add { counter: counter.clone(), delta: 0, floor: None, ceiling: None });
+    batch.add(Add::read(counter.clone()));
     let committed = world.store.commit(batch).now_or_never().and_then(Result::ok);
     committed.and_then(|committed| committed.counters.get(&counter).copied()).unwrap_or(0)
 }

@@ -13,13 +13,16 @@ use super::{Findings, Invariant};
 use crate::sim::http::Message;
 use crate::sim::world::World;
 
+/// Events of a call, in their order.
+const ORDER: [EventName; 3] = [EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded];
+
 pub(super) fn check(world: &World, findings: &mut Findings) {
     let mut secrets = Vec::new();
     let mut delivered: BTreeMap<u32, Vec<EventName>> = BTreeMap::new();
     for tenant in &world.tenants {
         secrets.extend(secret(world, *tenant));
         for (id, delivery) in deliveries(world, *tenant) {
-            let call = world.whose(&delivery.call.to_string());
+            let call = world.whose(&delivery.lane);
             if delivery.state != DeliveryState::Delivered {
                 findings.add(Invariant::Reports, call, format!("{} is {:?}", delivery.event.as_str(), delivery.state));
             }
@@ -54,7 +57,7 @@ fn check_messages(world: &World, secrets: &[Secret], findings: &mut Findings) {
         let mut parts = id.rsplitn(2, ':');
         let name = parts.next().unwrap_or_default();
         let stream = parts.next().unwrap_or_default();
-        let place = EventName::ORDER.iter().position(|event| event.as_str().replace('.', "_") == name).unwrap_or(0);
+        let place = ORDER.iter().position(|event| event.as_str().replace('.', "_") == name).unwrap_or(0);
         if last.insert(stream, place).is_some_and(|before| before >= place) {
             let call = world.whose(stream.split(':').next().unwrap_or_default());
             findings.add(Invariant::Reports, call, format!("{name} was delivered out of order"));
@@ -67,8 +70,8 @@ fn check_completeness(delivered: &BTreeMap<u32, Vec<EventName>>, findings: &mut 
     let ends: Vec<_> = findings.ends.iter().filter_map(|end| Some((end.call, end.stored.clone()?.record))).collect();
     for (call, record) in ends {
         let mut told = delivered.get(&call).cloned().unwrap_or_default();
-        told.sort_unstable();
-        let mut expected = EventName::ORDER.to_vec();
+        told.sort_unstable_by_key(|event| ORDER.iter().position(|name| name == event));
+        let mut expected = ORDER.to_vec();
         expected.retain(|event| *event != EventName::CallAnswered || record.answered_at.is_some());
         if told != expected {
             findings.add(Invariant::Reports, call, format!("told {told:?} and not {expected:?}"));

@@ -1,5 +1,10 @@
 //! Webhooks: events that were written in the commit that caused them, delivered at least once and in order per call.
 
+mod event;
+mod native;
+
+pub use event::{CreditsLow, Event, EventName, WebhookTest};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,34 +72,6 @@ pub struct Endpoint {
     pub url: String,
 }
 
-/// What happened.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-pub enum EventName {
-    /// The call rings.
-    #[serde(rename = "call.started")]
-    CallStarted,
-    /// The call was answered.
-    #[serde(rename = "call.answered")]
-    CallAnswered,
-    /// The call is over and settled.
-    #[serde(rename = "call.ended")]
-    CallEnded,
-}
-
-impl EventName {
-    /// Events of a call, in their order.
-    pub const ORDER: [Self; 3] = [Self::CallStarted, Self::CallAnswered, Self::CallEnded];
-
-    /// The dotted name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CallStarted => "call.started",
-            Self::CallAnswered => "call.answered",
-            Self::CallEnded => "call.ended",
-        }
-    }
-}
-
 /// One event on its way to one endpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -102,8 +79,10 @@ pub struct Delivery {
     pub attempts: Vec<Attempt>,
     /// The body, the same at every attempt.
     pub body: String,
-    /// The call.
-    pub call: CallId,
+    /// What it is told in order with: a call's id, or its own.
+    pub lane: String,
+    /// Its place in that order.
+    pub place: u64,
     /// When it happened; the signature's time.
     pub created_at: Timestamp,
     /// Where it goes.
@@ -202,8 +181,31 @@ impl Webhooks {
         let page = self.store.list(query).await?;
         let mut deliveries: Vec<Delivery> =
             page.records.iter().map(|record| from_value(&record.body)).collect::<Result<_>>()?;
-        deliveries.sort_by(|a, b| (a.event, &a.endpoint).cmp(&(b.event, &b.endpoint)));
+        deliveries.sort_by(|a, b| (a.place, &a.endpoint).cmp(&(b.place, &b.endpoint)));
         Ok(deliveries)
+    }
+
+    /// What must be written in the commit that causes `event`, so that every endpoint that asks for it is told.
+    pub async fn puts(&self, event: &Event<'_>) -> Result<Vec<Put>> {
+        let now = self.runtime.wall_clock();
+        let body = native::body(event, event.at(now));
+        let mut puts = Vec::new();
+        for endpoint in self.endpoints(event.tenant()).await? {
+            let delivery = Delivery {
+                attempts: Vec::new(),
+                body: body.clone(),
+                created_at: now,
+                endpoint: endpoint.id.clone(),
+                event: event.name(),
+                lane: event.lane(),
+                place: event.place(),
+                previous: None,
+                state: DeliveryState::Pending,
+            };
+            let key = RecordKey::new(event.tenant(), DELIVERY, format!("{}:{}", event.id(), endpoint.id));
+            puts.push(put(key, Expect::Absent, &delivery)?.due_at(now));
+        }
+        Ok(puts)
     }
 
     /// Adds the deliveries of `event` to `batch`, and those of earlier events that a failed commit left out.
@@ -216,9 +218,12 @@ impl Webhooks {
         now: Timestamp,
     ) -> Result<()> {
         for endpoint in self.endpoints(record.tenant).await? {
+            let order = [EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded];
             let mut previous = None;
-            for name in EventName::ORDER {
-                if name > event || (name == EventName::CallAnswered && record.answered_at.is_none()) {
+            for name in [EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded] {
+                if order.iter().position(|n| *n == name) > order.iter().position(|n| *n == event)
+                    || (name == EventName::CallAnswered && record.answered_at.is_none())
+                {
                     continue;
                 }
                 // No full stop: it parts the fields that a signature covers.
@@ -228,10 +233,14 @@ impl Webhooks {
                     let delivery = Delivery {
                         attempts: Vec::new(),
                         body: payload(name, record, ledger.filter(|_| name == EventName::CallEnded), now),
-                        call: record.id,
                         created_at: now,
                         endpoint: endpoint.id.clone(),
                         event: name,
+                        lane: record.id.to_string(),
+                        place: [EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded]
+                            .iter()
+                            .position(|n| *n == name)
+                            .unwrap_or(0) as u64,
                         previous: previous.take(),
                         state: DeliveryState::Pending,
                     };
@@ -393,7 +402,7 @@ fn payload(event: EventName, record: &CallRecord, ledger: Option<&LedgerSummary>
 
 fn put(key: RecordKey, expect: Expect, delivery: &Delivery) -> Result<Put> {
     Ok(Put::new(key, expect, to_value(delivery)?)
-        .index("call", delivery.call.to_string())
+        .index("call", delivery.lane.as_str())
         .index("endpoint", delivery.endpoint.as_str())
         .index("state", delivery.state.as_str()))
 }

@@ -28,6 +28,7 @@ use crate::service::agents::{Agent, Agents};
 use crate::service::calls::Calls;
 use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
+use crate::service::recordings::Recordings;
 use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::tasks::Tasks;
 use crate::service::vault::{Vault, VaultKey};
@@ -74,6 +75,9 @@ pub struct Settings {
     pub lease: Duration,
     /// For tenants that have none of their own.
     pub limits: Limits,
+    /// Where the outside world reaches the server that is built around this engine, such as `https://calls.example.com`;
+    /// links to recordings begin with it.
+    pub public_url: Option<String>,
     /// What seals the secrets of customers in the store, the newest first. The same for all engines on one store; without
     /// any, nothing that has a secret can be kept.
     pub vault_keys: Vec<VaultKey>,
@@ -86,6 +90,7 @@ impl Default for Settings {
             increment: Increment::EXACT,
             lease: LEASE,
             limits: Limits::default(),
+            public_url: None,
             vault_keys: Vec::new(),
         }
     }
@@ -105,6 +110,7 @@ struct EngineShared {
     lease: Duration,
     live: LiveCalls,
     providers: Providers,
+    recordings: Recordings,
     tasks: Tasks,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
@@ -120,11 +126,13 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { calls_max, increment, lease, limits, vault_keys } = settings;
+        let Settings { calls_max, increment, lease, limits, public_url, vault_keys } = settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), providers.http.clone());
         let vault = Vault::new(runtime.clone(), vault_keys);
+        let blob = providers.blob.clone();
+        let recordings = Recordings::new(runtime.clone(), store.clone(), blob, &vault, public_url);
         let agents = Agents::new(store.clone(), vault);
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
         let tasks = Tasks::new(runtime.clone(), store.clone());
@@ -149,6 +157,9 @@ impl Engine {
         };
         let (running, stop) = async_channel::bounded(1);
         runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop.clone())));
+        if providers.blob.is_some() {
+            runtime.spawn("recordings", Box::pin(recordings.clone().run(stop.clone())));
+        }
         runtime.spawn("recovery", Box::pin(recovery.run(stop.clone())));
         let shared = EngineShared {
             agents,
@@ -158,6 +169,7 @@ impl Engine {
             lease,
             live,
             providers,
+            recordings,
             tasks,
             webhooks,
             _running: running,
@@ -202,6 +214,11 @@ impl Engine {
     /// Prepaid talk time.
     pub fn credits(&self) -> &Credits {
         &self.shared.credits
+    }
+
+    /// Recordings of calls that are over.
+    pub fn recordings(&self) -> &Recordings {
+        &self.shared.recordings
     }
 
     /// Wishes to call somebody. They are dialled by any engine on the store whose carrier dials.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::balance_of;
+use super::recordings::Recordings;
 use super::tasks::Tasks;
 use super::webhooks::{EventName, Webhooks, from_value, to_value};
 use crate::billing::{Account, EntryKind, Increment, Posting};
@@ -278,6 +279,9 @@ impl Calls {
         stored.ledger = Some(ledger);
         let now = self.runtime.wall_clock();
         batch.put(self.put(expect, &stored, now)?);
+        if let Some(recording) = Recordings::row_of(record, now)? {
+            batch.put(recording);
+        }
         let task_ends = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
         if was_begun || record.task.is_none() || task_ends {

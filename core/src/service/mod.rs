@@ -6,6 +6,7 @@ pub mod capacity;
 pub mod credits;
 pub mod functions;
 pub mod hours;
+pub mod recordings;
 pub(crate) mod recovery;
 pub mod tasks;
 pub mod vault;
@@ -24,6 +25,8 @@ pub fn schema() -> Schema {
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(capacity::LIMITS, &[]),
             kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
+            kind(recordings::RECORDING, &[("created_at", Integer)]),
+            kind(recordings::RETENTION, &[]),
             kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),
             kind(tasks::TASK_KEY, &[]),
             kind(tasks::TASK_QUEUE, &[]),

@@ -1,6 +1,7 @@
 //! What the engine does for a tenant beside its calls: one noun a file, all over a [`Store`](crate::provider::Store).
 
 pub mod agents;
+pub mod analysis;
 pub mod calls;
 pub mod capacity;
 pub mod credits;

@@ -9,6 +9,7 @@ use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::ids::{CallId, TenantId};
 use offhook::journal::{self, Journal};
+use offhook::provider::reach::Reach;
 use offhook::provider::telephony::{HangupCause, IncomingCall};
 use offhook::provider::{HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use offhook::runtime::{Runtime, random_id_bytes};
@@ -94,6 +95,8 @@ impl Stage {
         let (arrived, arrivals) = async_channel::bounded(ARRIVALS_MAX);
         let accepting = tokio::spawn(accept_all(listener, Arc::clone(&streams), arrived)).abort_handle();
         let mut settings = Settings::default();
+        // The customer's systems are a part of the scene.
+        settings.reach = Reach::public_and(["127.0.0.0/8", "::1"])?;
         // The folder may outlive the program; nobody needs its secrets then.
         settings.vault_keys = vec![VaultKey::generate(&*runtime)];
         let providers = Providers {

@@ -7,6 +7,7 @@ pub mod capacity;
 pub mod credits;
 pub mod functions;
 pub mod hours;
+pub mod outbox;
 pub mod recordings;
 pub(crate) mod recovery;
 pub mod tasks;
@@ -31,7 +32,9 @@ pub fn schema() -> Schema {
             kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),
             kind(tasks::TASK_KEY, &[]),
             kind(tasks::TASK_QUEUE, &[]),
-            kind(webhooks::DELIVERY, &[("call", Text), ("endpoint", Text), ("state", Text)]),
+            kind(outbox::BELL, &[]),
+            kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
+            kind(outbox::QUEUE, &[]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

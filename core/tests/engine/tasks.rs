@@ -18,6 +18,7 @@ use offhook::service::calls::{CALL, StoredCall};
 use offhook::service::capacity::{LIMITS, Limits, WhenFull};
 use offhook::service::hours::{Hours, Weekday};
 use offhook::service::tasks::{NewTask, TASK, Task, TaskFailure, TaskStatus};
+use offhook::service::webhooks::NewEndpoint;
 use offhook::time::Timestamp;
 use offhook_testkit::carrier::Answering;
 use offhook_testkit::runtime::VirtualRuntime;
@@ -521,7 +522,7 @@ fn a_task_that_is_called_off_while_its_call_begins_is_not_told_of() {
         let world = world(&runtime, at_once(0)).await;
         let store = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 200));
         let _slow = Engine::with_settings(Providers { store, ..world.providers.clone() }, at_once(1));
-        world.engine.webhooks().register(tenant(0), "crm", WEBHOOK_URL).await.unwrap();
+        world.engine.webhooks().register(tenant(0), "crm", NewEndpoint::new(WEBHOOK_URL)).await.unwrap();
         world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
         let id = world.wished(tenant(0), "k", world.wish(number(1))).await;
         while world.task(tenant(0), id).await.next_call.is_none() {

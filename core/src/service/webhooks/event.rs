@@ -195,3 +195,56 @@ impl Event<'_> {
         .unwrap_or(now)
     }
 }
+
+/// Which events of a call have been written.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// `call.answered`.
+    pub answered: bool,
+    /// `call.ended`.
+    pub ended: bool,
+    /// `function.called`, of so many functions of the record's list.
+    pub functions: usize,
+    /// `call.started`.
+    pub started: bool,
+    /// `call.transcript`.
+    pub transcript: bool,
+}
+
+impl Told {
+    /// What `call` tells and this does not have, in order. A function waits for those before it, until the call is over.
+    pub(super) fn missing<'a>(&self, call: &'a StoredCall) -> Vec<Event<'a>> {
+        let record = &call.record;
+        let is_over = call.ledger.is_some();
+        let mut events = Vec::new();
+        if !self.started {
+            events.push(Event::CallStarted(call));
+        }
+        if !self.answered && record.answered_at.is_some() {
+            events.push(Event::CallAnswered(call));
+        }
+        let functions = record.functions.iter().enumerate().skip(self.functions);
+        let called = functions.take_while(|(_, function)| is_over || function.result.is_some());
+        events.extend(called.map(|(index, _)| Event::FunctionCalled(call, index)));
+        if !self.ended && is_over {
+            events.push(Event::CallEnded(call));
+        }
+        if !self.transcript && is_over && !record.transcript.is_empty() {
+            events.push(Event::CallTranscript(call));
+        }
+        events
+    }
+
+    /// With `event`.
+    pub(super) fn with(mut self, event: &Event<'_>) -> Self {
+        match event {
+            Event::CallAnswered(_) => self.answered = true,
+            Event::CallEnded(_) => self.ended = true,
+            Event::CallStarted(_) => self.started = true,
+            Event::CallTranscript(_) => self.transcript = true,
+            Event::FunctionCalled(_, index) => self.functions = self.functions.max(index + 1),
+            Event::CreditsLow(_) | Event::WebhookTest(_) => {}
+        }
+        self
+    }
+}

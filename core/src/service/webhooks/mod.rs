@@ -1,410 +1,246 @@
-//! Webhooks: events that were written in the commit that caused them, delivered at least once and in order per call.
+//! Webhooks: events that are written in the commit that causes them, for each endpoint that asks for them.
+//!
+//! The [`outbox`](super::outbox) delivers them, in order for each endpoint and call.
 
+mod dialro;
+pub(crate) mod endpoint;
 mod event;
 mod native;
 
-pub use event::{CreditsLow, Event, EventName, WebhookTest};
-
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::call::{CallRecord, LedgerSummary};
+pub use endpoint::{
+    ENDPOINT, ENDPOINT_ID_BYTES_MAX, Endpoint, EndpointChange, Form, NewEndpoint, OVERLAP_MAX, SECRET_BYTES_MAX,
+};
+pub use event::{CreditsLow, Event, EventName, Told, WebhookTest};
+
+use self::endpoint::{Row, check_events, check_id};
+use super::calls::StoredCall;
+use super::outbox::{Delivery, Message, Outbox, Target};
+use super::vault::Vault;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CallId, TenantId};
-use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
-use crate::provider::transport::{HttpMethod, HttpRequest};
-use crate::provider::{HttpTransport, Store};
-use crate::runtime::{self, Runtime, random_id_bytes};
-use crate::signing::standard;
-use crate::time::{Timestamp, millis};
+use crate::ids::{CallId, DeliveryId, TenantId};
+use crate::provider::Store;
+use crate::provider::reach::Reach;
+use crate::provider::store::{Add, Batch, CounterKey, Expect, Put, Query, RecordKey};
+use crate::runtime::Runtime;
+use crate::signing::{Secret, standard};
 
-/// The record kind of deliveries.
-pub const DELIVERY: &str = "webhook_delivery";
+/// Endpoints that a tenant may have.
+pub const ENDPOINTS_MAX: u32 = 32;
 
-/// The record kind of endpoints.
-pub const ENDPOINT: &str = "webhook_endpoint";
+/// Counts a tenant's endpoints.
+const ENDPOINTS: &str = "webhook_endpoints";
 
-/// Attempts before a delivery is given up.
-pub const ATTEMPTS_MAX: usize = 18;
-
-/// Longest wait between two attempts.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// Wait after the first failed attempt; it doubles with each.
-const BACKOFF_MIN: Duration = Duration::from_secs(2);
-
-/// Bytes in an endpoint's id at most.
-pub const ENDPOINT_ID_BYTES_MAX: usize = 64;
-
-/// Deliveries that are on their way at once.
-const CONCURRENT_MAX: u32 = 16;
-
-/// Longest wait for a receiver.
-const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A claimed delivery is claimed anew after this if its worker dies.
-const LEASE: Duration = Duration::from_secs(30);
-
-/// How often due deliveries are looked for when nobody says that there are any, and how soon at the earliest a delivery
-/// is looked at again that waits for the one before it.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Longest wait for the body of an answer whose status is known.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// An answer's body is read up to here and then dropped.
-const ANSWER_BYTES_MAX: usize = 4 * 1024;
-
-/// Where a tenant wants its events.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// Unique in the tenant.
-    pub id: String,
-    /// `whsec_` and base64.
-    pub secret: String,
-    /// `http` or `https`.
-    pub url: String,
-}
-
-/// One event on its way to one endpoint.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Delivery {
-    /// Each attempt so far.
-    pub attempts: Vec<Attempt>,
-    /// The body, the same at every attempt.
-    pub body: String,
-    /// What it is told in order with: a call's id, or its own.
-    pub lane: String,
-    /// Its place in that order.
-    pub place: u64,
-    /// When it happened; the signature's time.
-    pub created_at: Timestamp,
-    /// Where it goes.
-    pub endpoint: String,
-    /// What happened.
-    pub event: EventName,
-    /// The delivery that must be over before this one.
-    pub previous: Option<String>,
-    /// How it stands.
-    pub state: DeliveryState,
-}
-
-/// How a delivery stands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliveryState {
-    /// Given up.
-    Dead,
-    /// Acknowledged with a 2xx.
-    Delivered,
-    /// To be tried, perhaps again.
-    Pending,
-}
-
-impl DeliveryState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Dead => "dead",
-            Self::Delivered => "delivered",
-            Self::Pending => "pending",
-        }
-    }
-}
-
-/// One attempt of a delivery.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// When.
-    pub at: Timestamp,
-    /// What kind of failure, if no answer came.
-    pub error: Option<ErrorKind>,
-    /// How long the answer took.
-    pub latency_ms: u64,
-    /// The answer's status.
-    pub status: Option<u16>,
-}
+/// Bytes of a secret that is made here.
+const SECRET_BYTES: usize = 24;
 
 /// Webhooks of all tenants.
 #[derive(Clone)]
 pub struct Webhooks {
-    http: Arc<dyn HttpTransport>,
+    outbox: Outbox,
+    reach: Reach,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
-    wake: async_channel::Sender<()>,
-    woken: async_channel::Receiver<()>,
+    vault: Vault,
 }
 
 impl Webhooks {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>, http: Arc<dyn HttpTransport>) -> Self {
-        let (wake, woken) = async_channel::bounded(1);
-        Self { http, runtime, store, wake, woken }
+    pub(crate) fn new(
+        runtime: Arc<dyn Runtime>,
+        store: Arc<dyn Store>,
+        outbox: Outbox,
+        vault: Vault,
+        reach: Reach,
+    ) -> Self {
+        Self { outbox, reach, runtime, store, vault }
     }
 
-    /// Adds an endpoint, or replaces the one with its id. Returns it with its new secret.
+    /// Adds an endpoint. Returns it with its secret, which is not shown again.
     ///
-    /// `ConfigInvalid` unless `id` is 1 to [`ENDPOINT_ID_BYTES_MAX`] lower-case letters, digits, `_` and `-`, and the URL is
-    /// `http` or `https`.
-    pub async fn register(&self, tenant: TenantId, id: &str, url: &str) -> Result<Endpoint> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
-        if id.is_empty() || id.len() > ENDPOINT_ID_BYTES_MAX || !id.bytes().all(is_plain) {
-            let message = "an endpoint's id is made of lower-case letters, digits, _ and -";
-            return Err(Error::new(ErrorKind::ConfigInvalid, "webhooks.register", message));
-        }
-        if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Error::new(ErrorKind::ConfigInvalid, "webhooks.register", "the URL is not http or https"));
-        }
-        let mut key = [0; 24];
-        self.runtime.fill_random(&mut key);
-        let secret = standard::show_secret(&crate::signing::Secret::new(key));
-        let endpoint = Endpoint { id: id.to_owned(), secret, url: url.to_owned() };
+    /// `ConfigInvalid` unless `id` is 1 to [`ENDPOINT_ID_BYTES_MAX`] lower-case letters, digits, `_` and `-`, the URL can be
+    /// [reached](Reach::check), there is an event, and the secret is one of its form's; `Conflict` when there is an endpoint
+    /// of that id, `RateLimited` when there are [`ENDPOINTS_MAX`].
+    pub async fn register(&self, tenant: TenantId, id: &str, new: NewEndpoint) -> Result<(Endpoint, String)> {
+        check_id(id)?;
+        self.reach.check(&new.url)?;
+        let endpoint = Endpoint {
+            created_at: self.runtime.wall_clock(),
+            events: check_events(new.events)?,
+            form: new.form,
+            gone_at: None,
+            id: id.to_owned(),
+            is_active: true,
+            url: new.url,
+        };
+        let secret = new.secret.unwrap_or_else(|| self.make_secret());
+        let row = Row::new(&self.vault, tenant, endpoint, &secret)?;
         let mut batch = Batch::default();
-        batch.put(Put::new(RecordKey::new(tenant, ENDPOINT, id), Expect::Any, to_value(&endpoint)?));
+        batch.put(row.put(tenant, Expect::Absent)?).add(count(tenant, 1));
         self.store.commit(batch).await?;
-        Ok(endpoint)
+        Ok((row.endpoint, secret))
     }
 
-    /// The tenant's endpoints.
+    /// The tenant's endpoints, by their ids.
     pub async fn endpoints(&self, tenant: TenantId) -> Result<Vec<Endpoint>> {
-        let page = self.store.list(Query::new(Some(tenant), ENDPOINT)).await?;
+        let query = Query::new(Some(tenant), ENDPOINT).order(crate::provider::store::Order::IdAscending);
+        let page = self.store.list(query).await?;
         page.records.iter().map(|record| from_value(&record.body)).collect()
     }
 
-    /// The deliveries of a call, in the order of its events.
-    pub async fn deliveries(&self, tenant: TenantId, call: CallId) -> Result<Vec<Delivery>> {
-        let query = Query::new(Some(tenant), DELIVERY).equal("call", call.to_string());
-        let page = self.store.list(query).await?;
-        let mut deliveries: Vec<Delivery> =
-            page.records.iter().map(|record| from_value(&record.body)).collect::<Result<_>>()?;
-        deliveries.sort_by(|a, b| (a.place, &a.endpoint).cmp(&(b.place, &b.endpoint)));
-        Ok(deliveries)
+    /// The endpoint, if there is one.
+    pub async fn endpoint(&self, tenant: TenantId, id: &str) -> Result<Option<Endpoint>> {
+        Ok(endpoint::load(&*self.store, tenant, id).await?.map(|(row, _)| row.endpoint))
     }
 
-    /// What must be written in the commit that causes `event`, so that every endpoint that asks for it is told.
-    pub async fn puts(&self, event: &Event<'_>) -> Result<Vec<Put>> {
+    /// Changes an endpoint; `NotFound` when there is none, else as [`Webhooks::register`].
+    pub async fn update(&self, tenant: TenantId, id: &str, change: EndpointChange) -> Result<Endpoint> {
+        let events = change.events.map(check_events).transpose()?;
+        change.url.as_deref().map(|url| self.reach.check(url)).transpose()?;
+        let apply = |row: &mut Row| {
+            let endpoint = &mut row.endpoint;
+            endpoint.events = events.clone().unwrap_or_else(|| std::mem::take(&mut endpoint.events));
+            endpoint.url = change.url.clone().unwrap_or_else(|| std::mem::take(&mut endpoint.url));
+            endpoint.is_active = change.is_active.unwrap_or(endpoint.is_active);
+            endpoint.gone_at = endpoint.gone_at.filter(|_| !endpoint.is_active);
+            Ok(())
+        };
+        endpoint::change(&*self.store, tenant, id, apply).await
+    }
+
+    /// Gives an endpoint a new secret, the customer's own or one that is made here, and returns it. The one before it signs
+    /// as well for `overlap`, at most [`OVERLAP_MAX`].
+    ///
+    /// Standard Webhooks have room for both signatures; in Dialro's form the old one stands in
+    /// `X-Dialro-Signature-Previous`.
+    pub async fn rotate(
+        &self,
+        tenant: TenantId,
+        id: &str,
+        secret: Option<String>,
+        overlap: Duration,
+    ) -> Result<String> {
+        let secret = secret.unwrap_or_else(|| self.make_secret());
         let now = self.runtime.wall_clock();
-        let body = native::body(event, event.at(now));
+        let apply = |row: &mut Row| row.rotate(&self.vault, tenant, &secret, overlap, now);
+        endpoint::change(&*self.store, tenant, id, apply).await?;
+        Ok(secret)
+    }
+
+    /// Removes an endpoint; `NotFound` when there is none. What is pending is given up.
+    pub async fn delete(&self, tenant: TenantId, id: &str) -> Result<()> {
+        let (_, revision) = endpoint::load(&*self.store, tenant, id).await?.ok_or_else(endpoint::missing)?;
+        let mut batch = Batch::default();
+        batch.delete(RecordKey::new(tenant, ENDPOINT, id), Expect::Revision(revision)).add(count(tenant, -1));
+        self.store.commit(batch).await.map(|_| ())
+    }
+
+    /// Sends an event without content to an endpoint, whatever it asks for. Returns the delivery's id; see
+    /// [`Outbox::get`].
+    ///
+    /// `NotFound` when there is no such endpoint, `Conflict` when it is switched off.
+    pub async fn test(&self, tenant: TenantId, id: &str) -> Result<String> {
+        let endpoint = self.endpoint(tenant, id).await?.ok_or_else(endpoint::missing)?;
+        if !endpoint.is_active {
+            return Err(Error::new(ErrorKind::Conflict, "webhooks.test", "the endpoint is switched off"));
+        }
+        let test = WebhookTest { key: DeliveryId::generate(&*self.runtime).to_string(), tenant };
+        let message = self.message(&Event::WebhookTest(&test), &endpoint, &mut BTreeMap::new());
+        let delivery = message.id.clone();
+        let mut batch = Batch::default();
+        self.outbox.enqueue(&mut batch, message)?;
+        self.store.commit(batch).await?;
+        self.outbox.wake();
+        Ok(delivery)
+    }
+
+    /// The deliveries of a call's events, in their order.
+    pub async fn deliveries(&self, tenant: TenantId, call: CallId) -> Result<Vec<Delivery>> {
+        self.outbox.lane(tenant, &call.to_string()).await
+    }
+
+    /// Sends all of an endpoint's dead deliveries once more. Returns how many there are.
+    pub async fn redeliver_dead(&self, tenant: TenantId, id: &str) -> Result<usize> {
+        endpoint::load(&*self.store, tenant, id).await?.ok_or_else(endpoint::missing)?;
+        self.outbox.redeliver_dead(tenant, &Target::endpoint(id).queue()).await
+    }
+
+    /// What must be in the commit that causes `event`, so that every endpoint that asks for it is told. Once it has
+    /// happened, [`Outbox::wake`] spares a short wait.
+    pub async fn puts(&self, event: &Event<'_>) -> Result<Vec<Put>> {
         let mut puts = Vec::new();
-        for endpoint in self.endpoints(event.tenant()).await? {
-            let delivery = Delivery {
-                attempts: Vec::new(),
-                body: body.clone(),
-                created_at: now,
-                endpoint: endpoint.id.clone(),
-                event: event.name(),
-                lane: event.lane(),
-                place: event.place(),
-                previous: None,
-                state: DeliveryState::Pending,
-            };
-            let key = RecordKey::new(event.tenant(), DELIVERY, format!("{}:{}", event.id(), endpoint.id));
-            puts.push(put(key, Expect::Absent, &delivery)?.due_at(now));
+        for message in self.messages(event.tenant(), std::slice::from_ref(event)).await? {
+            puts.extend(self.outbox.puts(message)?);
         }
         Ok(puts)
     }
 
-    /// Adds the deliveries of `event` to `batch`, and those of earlier events that a failed commit left out.
-    pub(super) async fn enqueue(
-        &self,
-        batch: &mut Batch,
-        record: &CallRecord,
-        event: EventName,
-        ledger: Option<&LedgerSummary>,
-        now: Timestamp,
-    ) -> Result<()> {
-        for endpoint in self.endpoints(record.tenant).await? {
-            let order = [EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded];
-            let mut previous = None;
-            for name in [EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded] {
-                if order.iter().position(|n| *n == name) > order.iter().position(|n| *n == event)
-                    || (name == EventName::CallAnswered && record.answered_at.is_none())
-                {
-                    continue;
-                }
-                // No full stop: it parts the fields that a signature covers.
-                let id = format!("{}:{}:{}", record.id, endpoint.id, name.as_str().replace('.', "_"));
-                let key = RecordKey::new(record.tenant, DELIVERY, &id);
-                if self.store.get(key.clone()).await?.is_none() {
-                    let delivery = Delivery {
-                        attempts: Vec::new(),
-                        body: payload(name, record, ledger.filter(|_| name == EventName::CallEnded), now),
-                        created_at: now,
-                        endpoint: endpoint.id.clone(),
-                        event: name,
-                        lane: record.id.to_string(),
-                        place: [EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded]
-                            .iter()
-                            .position(|n| *n == name)
-                            .unwrap_or(0) as u64,
-                        previous: previous.take(),
-                        state: DeliveryState::Pending,
-                    };
-                    batch.put(put(key, Expect::Absent, &delivery)?.due_at(now));
-                }
-                previous = Some(id);
-            }
+    /// Adds the events of a call to the commit that causes them: all that it tells and that were not told. Afterwards the
+    /// call's [`StoredCall::told`] says that they were.
+    pub(super) async fn tell(&self, batch: &mut Batch, call: &mut StoredCall) -> Result<()> {
+        let events = call.told.missing(call);
+        let told = events.iter().fold(call.told.clone(), Told::with);
+        for message in self.messages(call.record.tenant, &events).await? {
+            self.outbox.enqueue(batch, message)?;
         }
+        call.told = told;
         Ok(())
     }
 
-    /// Says that deliveries may be due.
+    /// Says that something was written.
     pub(crate) fn wake(&self) {
-        // A full channel is as good as a sent message: the worker will look.
-        let _ = self.wake.try_send(());
+        self.outbox.wake();
     }
 
-    /// Delivers until `stop` is closed.
-    pub(crate) async fn run(self, stop: async_channel::Receiver<()>) {
-        while !stop.is_closed() {
-            match self.deliver_due().await {
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(error) => tracing::warn!(%error, "deliveries could not be claimed"),
-            }
-            let nap = self.runtime.sleep_until(self.runtime.now() + POLL_INTERVAL);
-            futures_util::select_biased! {
-                _ = std::pin::pin!(futures_util::FutureExt::fuse(stop.recv())) => return,
-                _ = std::pin::pin!(futures_util::FutureExt::fuse(self.woken.recv())) => {}
-                () = futures_util::FutureExt::fuse(nap) => {}
-            }
+    /// Each event for each endpoint that asks for it.
+    async fn messages(&self, tenant: TenantId, events: &[Event<'_>]) -> Result<Vec<Message>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        let endpoints = self.endpoints(tenant).await?;
+        let mut messages = Vec::new();
+        for event in events {
+            let mut bodies = BTreeMap::new();
+            let asks = |endpoint: &&Endpoint| endpoint.is_active && endpoint.events.contains(&event.name());
+            messages.extend(endpoints.iter().filter(asks).map(|endpoint| self.message(event, endpoint, &mut bodies)));
+        }
+        Ok(messages)
+    }
+
+    fn message(&self, event: &Event<'_>, endpoint: &Endpoint, bodies: &mut BTreeMap<Form, String>) -> Message {
+        let at = event.at(self.runtime.wall_clock());
+        let body = bodies.entry(endpoint.form).or_insert_with(|| match endpoint.form {
+            Form::Dialro => dialro::body(event, at),
+            Form::Native => native::body(event, at),
+        });
+        let event_id = event.id();
+        Message {
+            body: body.clone(),
+            event: event.name().as_str().to_owned(),
+            id: format!("{event_id}:{}", endpoint.id),
+            event_id,
+            lane: event.lane(),
+            place: event.place(),
+            target: Target::endpoint(&endpoint.id),
+            tenant: event.tenant(),
         }
     }
 
-    /// Delivers what is due now, once. Returns how many deliveries were tried.
-    pub async fn deliver_due(&self) -> Result<usize> {
-        let now = self.runtime.wall_clock();
-        let claimed = self.store.claim(DELIVERY.to_owned(), now, LEASE, CONCURRENT_MAX).await?;
-        let mut deliveries: FuturesUnordered<_> = claimed.into_iter().map(|record| self.deliver(record)).collect();
-        let mut tried = 0;
-        while let Some(result) = deliveries.next().await {
-            match result {
-                Ok(true) => tried += 1,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "a delivery could not be recorded"),
-            }
-        }
-        Ok(tried)
-    }
-
-    /// Tries one delivery, unless the one before it is still to come.
-    async fn deliver(&self, record: Record) -> Result<bool> {
-        let mut delivery: Delivery = from_value(&record.body)?;
-        if let Some(due_at) = self.waits_until(record.key.tenant, &delivery).await? {
-            self.reschedule(record, &delivery, Some(due_at)).await?;
-            return Ok(false);
-        }
-        let attempt = self.attempt(record.key.tenant, &record.key.id, &delivery).await;
-        let delivered = attempt.status.is_some_and(|status| (200..300).contains(&status));
-        delivery.attempts.push(attempt);
-        let due_at = if delivered {
-            delivery.state = DeliveryState::Delivered;
-            None
-        } else if delivery.attempts.len() >= ATTEMPTS_MAX {
-            delivery.state = DeliveryState::Dead;
-            None
-        } else {
-            Some(self.runtime.wall_clock() + self.jittered_backoff(delivery.attempts.len()))
-        };
-        self.reschedule(record, &delivery, due_at).await?;
-        Ok(true)
-    }
-
-    /// When to look again at a delivery whose predecessor is still to come; `None` when it need not wait.
-    async fn waits_until(&self, tenant: TenantId, delivery: &Delivery) -> Result<Option<Timestamp>> {
-        let Some(previous) = &delivery.previous else { return Ok(None) };
-        let Some(record) = self.store.get(RecordKey::new(tenant, DELIVERY, previous)).await? else { return Ok(None) };
-        let previous: Delivery = from_value(&record.body)?;
-        if previous.state != DeliveryState::Pending {
-            return Ok(None);
-        }
-        // The longer the predecessor is put off, the less often it is asked after.
-        let wait = (backoff(previous.attempts.len()) / 8).clamp(POLL_INTERVAL, LEASE);
-        Ok(Some(self.runtime.wall_clock() + wait))
-    }
-
-    async fn attempt(&self, tenant: TenantId, id: &str, delivery: &Delivery) -> Attempt {
-        let started = self.runtime.now();
-        let at = self.runtime.wall_clock();
-        let result = self.post(tenant, id, delivery).await;
-        let latency_ms = millis(self.runtime.now().saturating_since(started));
-        let error = result.as_ref().err().map(Error::kind);
-        Attempt { at, error, latency_ms, status: result.ok() }
-    }
-
-    async fn post(&self, tenant: TenantId, id: &str, delivery: &Delivery) -> Result<u16> {
-        let key = RecordKey::new(tenant, ENDPOINT, &delivery.endpoint);
-        let Some(record) = self.store.get(key).await? else {
-            return Err(Error::new(ErrorKind::NotFound, "webhooks.deliver", "the endpoint was removed"));
-        };
-        let endpoint: Endpoint = from_value(&record.body)?;
-        let secret = standard::parse_secret(&endpoint.secret)?;
-        let body = Bytes::from(delivery.body.clone());
-        let headers = standard::sign(&[secret], id, delivery.created_at, &body);
-        let request = HttpRequest::new(HttpMethod::Post, endpoint.url, DELIVERY_TIMEOUT)
-            .header("content-type", "application/json")
-            .header("webhook-id", headers.id)
-            .header("webhook-timestamp", headers.timestamp)
-            .header("webhook-signature", headers.signature)
-            .body(body);
-        let response = self.http.send(request).await?;
-        let status = response.status;
-        // Read the answer so that the connection can be used again; what it says does not matter, and it is not waited for.
-        let answer = response.bytes(ANSWER_BYTES_MAX);
-        let _ = runtime::timeout(&*self.runtime, ANSWER_TIMEOUT, "webhooks.answer", answer).await;
-        Ok(status)
-    }
-
-    async fn reschedule(&self, record: Record, delivery: &Delivery, due_at: Option<Timestamp>) -> Result<()> {
-        let mut put = put(record.key, Expect::Revision(record.revision), delivery)?;
-        put.due_at = due_at;
-        let mut batch = Batch::default();
-        batch.put(put);
-        match self.store.commit(batch).await {
-            // The lease ran out and another worker has the delivery: its record counts.
-            Err(error) if error.kind() == ErrorKind::Conflict => Ok(()),
-            result => result.map(|_| ()),
-        }
-    }
-
-    /// [`backoff`], with up to a quarter of jitter on top.
-    fn jittered_backoff(&self, attempts: usize) -> Duration {
-        let wait = backoff(attempts);
-        let [random, ..] = random_id_bytes(&*self.runtime);
-        wait + wait * u32::from(random) / (4 * 256)
+    fn make_secret(&self) -> String {
+        let mut key = [0; SECRET_BYTES];
+        self.runtime.fill_random(&mut key);
+        standard::show_secret(&Secret::new(key))
     }
 }
 
-/// The wait after so many failed attempts: doubles from [`BACKOFF_MIN`] to [`BACKOFF_MAX`].
-fn backoff(attempts: usize) -> Duration {
-    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(20);
-    (BACKOFF_MIN * 2_u32.pow(doublings)).min(BACKOFF_MAX)
-}
-
-/// The body of an event: `{"type", "timestamp", "data"}`, as Standard Webhooks recommends.
-fn payload(event: EventName, record: &CallRecord, ledger: Option<&LedgerSummary>, now: Timestamp) -> String {
-    let mut call = serde_json::to_value(record).unwrap_or_default();
-    for (field, moment) in
-        [("started_at", Some(record.started_at)), ("answered_at", record.answered_at), ("ended_at", record.ended_at)]
-    {
-        call[field] = moment.map_or(Value::Null, |moment| Value::String(moment.to_string()));
-    }
-    let mut data = json!({ "call": call });
-    if let Some(ledger) = ledger {
-        data["ledger"] = serde_json::to_value(ledger).unwrap_or_default();
-    }
-    json!({ "type": event.as_str(), "timestamp": now.to_string(), "data": data }).to_string()
-}
-
-fn put(key: RecordKey, expect: Expect, delivery: &Delivery) -> Result<Put> {
-    Ok(Put::new(key, expect, to_value(delivery)?)
-        .index("call", delivery.lane.as_str())
-        .index("endpoint", delivery.endpoint.as_str())
-        .index("state", delivery.state.as_str()))
+fn count(tenant: TenantId, delta: i64) -> Add {
+    let counter = CounterKey::new(tenant, ENDPOINTS);
+    Add { counter, delta, floor: None, ceiling: Some(ENDPOINTS_MAX.into()), crossing: None }
 }
 
 pub(super) fn to_value(value: &impl Serialize) -> Result<Value> {

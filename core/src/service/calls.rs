@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::balance_of;
+use super::recordings::Recordings;
 use super::tasks::Tasks;
-use super::webhooks::{EventName, Webhooks, from_value, to_value};
+use super::webhooks::{Told, Webhooks, from_value, to_value};
 use crate::billing::{Account, EntryKind, Increment, Posting};
 use crate::call::{CallRecord, LedgerSummary};
 use crate::error::{Error, ErrorKind, Result};
@@ -59,6 +60,9 @@ pub struct StoredCall {
     pub legs: Vec<LegId>,
     /// The call, as of the last renewal of its lease at the latest.
     pub record: CallRecord,
+    /// Which of its events have been written.
+    #[serde(default)]
+    pub told: Told,
 }
 
 /// The claim of an engine on a live call.
@@ -152,14 +156,15 @@ impl Calls {
             }
             let now = self.runtime.wall_clock();
             let lease = Some(Lease { holder: self.engine, renewed_at: now });
-            let stored =
-                StoredCall { before_ms, held_ms, lease, ledger: None, legs: legs.clone(), record: record.clone() };
+            let (legs, record, told) = (legs.clone(), record.clone(), Told::default());
+            let mut stored = StoredCall { before_ms, held_ms, lease, ledger: None, legs, record, told };
+            let record = &live.record;
             let mut batch = Batch::default();
             self.capacity.take(&mut batch, tenant, limits);
+            self.webhooks.tell(&mut batch, &mut stored).await?;
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.posting(record, EntryKind::Hold, held_ms).post(&mut batch);
             self.tasks.begin(&mut batch, record, now).await?;
-            self.webhooks.enqueue(&mut batch, record, EventName::CallStarted, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
@@ -175,16 +180,13 @@ impl Calls {
 
     /// Commits that the call was answered.
     pub(crate) async fn report_answered(&self, live: Snapshot) -> Result<()> {
-        match self.refresh(live, Some(EventName::CallAnswered)).await? {
-            Renewal::Held => self.webhooks.wake(),
-            Renewal::Lost => {}
-        }
-        Ok(())
+        self.refresh(live).await.map(|_| ())
     }
 
-    /// Keeps the call for another lease, and what is known of it for the case that this engine stops.
+    /// Keeps the call for another lease, and what is known of it for the case that this engine stops; commits the events
+    /// that have come since.
     pub(crate) async fn renew(&self, live: Snapshot) -> Result<Renewal> {
-        self.refresh(live, None).await
+        self.refresh(live).await
     }
 
     /// Makes this engine the holder of an orphan that it has claimed; `None` when somebody was faster. From now on the
@@ -217,7 +219,7 @@ impl Calls {
         Err(overtaken())
     }
 
-    async fn refresh(&self, live: Snapshot, event: Option<EventName>) -> Result<Renewal> {
+    async fn refresh(&self, live: Snapshot) -> Result<Renewal> {
         for _ in 0..CONFLICTS_MAX {
             let Some((row, mut stored)) = self.load(&live.record).await? else {
                 return Err(Error::new(ErrorKind::NotFound, "calls.renew", "the call was not begun"));
@@ -230,12 +232,16 @@ impl Calls {
             stored.legs.clone_from(&live.legs);
             stored.record.clone_from(&live.record);
             let mut batch = Batch::default();
+            self.webhooks.tell(&mut batch, &mut stored).await?;
+            let has_events = !batch.operations.is_empty();
             batch.put(self.put(Expect::Revision(row.revision), &stored, now)?);
-            if let Some(event) = event {
-                self.webhooks.enqueue(&mut batch, &stored.record, event, None, now).await?;
-            }
             match self.store.commit(batch).await {
-                Ok(_) => return Ok(Renewal::Held),
+                Ok(_) => {
+                    if has_events {
+                        self.webhooks.wake();
+                    }
+                    return Ok(Renewal::Held);
+                }
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return Err(error),
             }
@@ -249,10 +255,8 @@ impl Calls {
             None => {
                 let before_ms = self.available(record.tenant).await?;
                 let record = record.clone();
-                (
-                    Expect::Absent,
-                    StoredCall { before_ms, held_ms: 0, lease: None, ledger: None, legs: Vec::new(), record },
-                )
+                let (legs, told) = (Vec::new(), Told::default());
+                (Expect::Absent, StoredCall { before_ms, held_ms: 0, lease: None, ledger: None, legs, record, told })
             }
         };
         stored.record = record.clone();
@@ -277,12 +281,15 @@ impl Calls {
         };
         stored.ledger = Some(ledger);
         let now = self.runtime.wall_clock();
-        batch.put(self.put(expect, &stored, now)?);
+        if let Some(recording) = Recordings::row_of(record, now)? {
+            batch.put(recording);
+        }
         let task_ends = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
         if was_begun || record.task.is_none() || task_ends {
-            self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
+            self.webhooks.tell(&mut batch, &mut stored).await?;
         }
+        batch.put(self.put(expect, &stored, now)?);
         self.store.commit(batch).await?;
         self.capacity.slots_came_free();
         self.webhooks.wake();

@@ -13,6 +13,7 @@ pub mod fates;
 mod hearing;
 pub mod llm;
 pub mod machine;
+pub mod peer;
 pub mod postgres;
 pub mod random;
 pub mod reference;
@@ -21,3 +22,11 @@ pub mod script;
 pub mod sim;
 pub mod store;
 pub mod trace;
+
+/// How the engines of tests work: as by default, with a key for their vaults and with customers on this machine.
+pub fn settings() -> offhook::engine::Settings {
+    let mut settings = offhook::engine::Settings::default();
+    settings.reach = offhook::provider::reach::Reach::Any;
+    settings.vault_keys = vec![offhook::service::vault::VaultKey::new([7; offhook::service::vault::KEY_BYTES])];
+    settings
+}

@@ -1,12 +1,14 @@
 //! What the engine does for a tenant beside its calls: one noun a file, all over a [`Store`](crate::provider::Store).
 
 pub mod agents;
+pub mod audit;
 pub mod calls;
 pub mod capacity;
 pub mod credits;
 pub mod functions;
 pub mod hours;
 pub(crate) mod recovery;
+pub mod statements;
 pub mod tasks;
 pub mod webhooks;
 
@@ -22,7 +24,9 @@ pub fn schema() -> Schema {
             kind(agents::AGENT, &[("name", Text)]),
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(capacity::LIMITS, &[]),
-            kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
+            kind(credits::NOTICE, &[]),
+            kind(credits::TERMS, &[]),
+            kind(ENTRY, &[("statement", Text), ("call", Text), ("at", Integer)]),
             kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),
             kind(tasks::TASK_KEY, &[]),
             kind(tasks::TASK_QUEUE, &[]),

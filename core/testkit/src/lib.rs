@@ -9,6 +9,7 @@ pub mod carrier;
 pub mod chaos;
 pub mod fates;
 mod hearing;
+pub mod ledger;
 pub mod llm;
 pub mod machine;
 pub mod random;

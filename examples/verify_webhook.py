@@ -1,4 +1,4 @@
-"""Verifies a webhook of `offhook demo`: python3 verify_webhook.py secret.txt 03-call.ended.headers.json 03-call.ended.body.json"""
+"""Verifies a webhook of `offhook demo`: python3 verify_webhook.py secret.txt 04-call.ended.headers.json 04-call.ended.body.json"""
 
 import base64, hashlib, hmac, json, sys
 

@@ -5,6 +5,9 @@ use crate::shell::{Result, Shell};
 /// Mock of the chat completions API, as an npm package.
 const AIMOCK: &str = "@copilotkit/aimock@1.43.0";
 
+/// An object store that speaks as S3 does, as an npm package.
+const S3RVER: &str = "s3rver@3.7.1";
+
 /// Version of the licence checker.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -26,7 +29,8 @@ const FOR_SPEECH: [Tool; 5] = [
 /// Everything for the programs and the tests.
 pub(crate) fn everything(shell: &Shell) -> Result {
     speech(shell)?;
-    aimock(shell)
+    npm_peer(shell, "aimock", AIMOCK)?;
+    npm_peer(shell, "s3rver", S3RVER)
 }
 
 /// The speech models, and the tools to fetch them.
@@ -37,16 +41,16 @@ pub(crate) fn speech(shell: &Shell) -> Result {
     shell.run("cargo", &["run", "--quiet", "--package", "offhook-cli", "--", "setup"])
 }
 
-/// The mock server for the tests of the OpenAI adapter.
-fn aimock(shell: &Shell) -> Result {
-    let folder = shell.target().join("peers/aimock");
-    let installed = folder.join("node_modules/@copilotkit/aimock/package.json");
-    if installed.exists() {
+/// A server for the tests of adapters.
+fn npm_peer(shell: &Shell, name: &str, package: &str) -> Result {
+    let folder = shell.target().join("peers").join(name);
+    let (path, _version) = package.rsplit_once('@').unwrap_or((package, ""));
+    if folder.join("node_modules").join(path).join("package.json").exists() {
         return Ok(());
     }
     let prefix = folder.to_string_lossy().into_owned();
     let quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
-    shell.step("mock server", "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), &[AIMOCK]].concat())
+    shell.step(name, "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), &[package]].concat())
 }
 
 /// The licence checker.

@@ -14,7 +14,8 @@ use offhook::provider::Llm;
 use offhook::provider::telephony::{E164, IncomingCall};
 use offhook::runtime::Runtime;
 use offhook::service::agents::Agent;
-use offhook::service::webhooks::DeliveryState;
+use offhook::service::outbox::DeliveryState;
+use offhook::service::webhooks::NewEndpoint;
 use offhook::signing::Secret;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -115,9 +116,10 @@ impl Scene {
         let function_secret = Secret::new(key);
         let webhooks = stage.folder.join("webhooks").join(tenant.to_string());
         let peers = Peers::start(stage.runtime.clone(), function_secret.clone(), Some(webhooks.clone())).await?;
-        let endpoint = stage.engine.webhooks().register(tenant, ENDPOINT, &peers.webhook_url()).await?;
-        peers.expect_webhooks(&endpoint.secret)?;
-        keep_secret(&webhooks, &endpoint.secret).await?;
+        let endpoint = NewEndpoint::new(peers.webhook_url());
+        let (_, secret) = stage.engine.webhooks().register(tenant, ENDPOINT, endpoint).await?;
+        peers.expect_webhooks(&secret)?;
+        keep_secret(&webhooks, &secret).await?;
         let agent = clinic::receptionist(&*stage.runtime, peers.function_url(), function_secret);
         Ok(Self {
             agent,

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::engine::{Engine, Providers};
+use offhook::engine::{Engine, Providers, Settings};
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::ids::{CallId, TenantId};
 use offhook::journal::{self, Journal};
+use offhook::provider::reach::Reach;
 use offhook::provider::telephony::{HangupCause, IncomingCall};
 use offhook::provider::{HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use offhook::runtime::{Runtime, random_id_bytes};
 use offhook::service;
+use offhook::service::vault::VaultKey;
+use offhook_blob::ObjectBlob;
 use offhook_sqlite::SqliteStore;
 use offhook_streams::twilio::{TwilioCaller, TwilioStreams};
-use offhook_tokio::{Directory, ReqwestTransport, SocketListener, Tls, TokioRuntime, TungsteniteTransport};
+use offhook_tokio::{ReqwestTransport, SocketListener, Tls, TokioRuntime, TungsteniteTransport};
 use tokio::task::AbortHandle;
 
 use crate::blocking;
@@ -83,15 +86,20 @@ impl Stage {
         let listener = listener.map_err(|error| Failure::during(format_args!("cannot listen on {listen}"), &error))?;
         let addr = listener.local_addr();
         let unusable = format!("cannot use {}", folder.display());
-        let blob = Directory::open(folder).await.map_err(|error| Failure::during(&unusable, &error))?;
-        let folder = blob.root().to_owned();
+        let blob = ObjectBlob::folder(folder).map_err(|error| Failure::during(&unusable, &error))?;
+        let folder = PathBuf::from(blob.place());
         let path = folder.join(DATABASE);
         let store = blocking::run(unusable, move || SqliteStore::open(path, service::schema())).await?;
         let store: Arc<dyn Store> = Arc::new(store);
         let streams = Arc::new(TwilioStreams::new(runtime.clone()));
         let (arrived, arrivals) = async_channel::bounded(ARRIVALS_MAX);
         let accepting = tokio::spawn(accept_all(listener, Arc::clone(&streams), arrived)).abort_handle();
-        let engine = Engine::new(Providers {
+        let mut settings = Settings::default();
+        // The customer's systems are a part of the scene.
+        settings.reach = Reach::public_and(["127.0.0.0/8", "::1"])?;
+        // The folder may outlive the program; nobody needs its secrets then.
+        settings.vault_keys = vec![VaultKey::generate(&*runtime)];
+        let providers = Providers {
             blob: Some(Arc::new(blob)),
             http: wires.http,
             llm: minds.llm,
@@ -100,7 +108,8 @@ impl Stage {
             stt: minds.stt,
             telephony: streams.clone(),
             tts: minds.tts,
-        });
+        };
+        let engine = Engine::with_settings(providers, settings);
         Ok(Self { engine, folder, runtime, accepting, addr, arrivals, sockets: wires.sockets, store, streams })
     }
 

@@ -29,16 +29,19 @@ async fn two_hundred_callers_share_twenty_slots() {
     let store = Arc::new(SqliteStore::open(folder.path().join("offhook.db"), service::schema()).unwrap());
     let runtime = Arc::new(TokioRuntime::current().unwrap());
     let carrier = Carrier::new(runtime.clone());
-    let engine = Engine::new(Providers {
-        blob: None,
-        http: Arc::new(ScriptedHttp::new(|_| Ok((204, String::new())))),
-        llm: Arc::new(ScriptedModel::new(|_| Vec::new())),
-        runtime,
-        store,
-        stt: Arc::new(CueRecogniser::default()),
-        telephony: Arc::new(carrier.clone()),
-        tts: Arc::new(ToneSpeech::default()),
-    });
+    let engine = Engine::with_settings(
+        Providers {
+            blob: None,
+            http: Arc::new(ScriptedHttp::new(|_| Ok((204, String::new())))),
+            llm: Arc::new(ScriptedModel::new(|_| Vec::new())),
+            runtime,
+            store,
+            stt: Arc::new(CueRecogniser::default()),
+            telephony: Arc::new(carrier.clone()),
+            tts: Arc::new(ToneSpeech::default()),
+        },
+        offhook_testkit::settings(),
+    );
     let tenant = TenantId::new(Timestamp::default(), [1; 10]);
     let limits = Limits { calls_max: Some(SLOTS as u32), when_full: WhenFull::Reject };
     engine.capacity().set_limits(tenant, &limits).await.unwrap();

@@ -1,11 +1,13 @@
 //! [`ReqwestTransport`]: HTTP/1.1 by reqwest.
 
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use offhook::provider::reach::Reach;
 use offhook::provider::transport::{HttpRequest, HttpResponse};
 use offhook::provider::{HttpTransport, ProviderInfo};
 use offhook::{Error, ErrorKind, Result};
@@ -23,18 +25,44 @@ pub const IDLE_CONNECTIONS_MAX: usize = 32;
 /// How long an idle connection is kept.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Most reaches that have connections of their own at once. An engine has two: its own and its customers'.
+const REACHES_MAX: usize = 8;
+
 /// Sends HTTP requests over pooled connections; follows no redirect and uses no proxy.
+///
+/// Requests of different [`Reach`] share no connection. A name is resolved when a connection is made, and only to addresses
+/// within reach, so that it cannot mean one thing when it is looked at and another when it is used.
 #[derive(Clone, Debug)]
 pub struct ReqwestTransport {
-    client: reqwest::Client,
+    /// The last used first.
+    clients: Arc<Mutex<Vec<(Reach, reqwest::Client)>>>,
+    tls: Tls,
 }
 
 impl ReqwestTransport {
     /// A transport that trusts `tls`.
     pub fn new(tls: &Tls) -> Result<Self> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured((*tls.config()).clone())
-            .dns_resolver(Arc::new(Resolver))
+        let transport = Self { clients: Arc::default(), tls: tls.clone() };
+        transport.client(&Reach::Any)?;
+        Ok(transport)
+    }
+
+    fn client(&self, reach: &Reach) -> Result<reqwest::Client> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = clients.iter().position(|(known, _)| known == reach) {
+            clients[..=found].rotate_right(1);
+            return Ok(clients[0].1.clone());
+        }
+        let client = self.build(reach)?;
+        clients.truncate(REACHES_MAX - 1);
+        clients.insert(0, (reach.clone(), client.clone()));
+        Ok(client)
+    }
+
+    fn build(&self, reach: &Reach) -> Result<reqwest::Client> {
+        reqwest::Client::builder()
+            .tls_backend_preconfigured((*self.tls.config()).clone())
+            .dns_resolver(Arc::new(Resolver(reach.clone())))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -43,8 +71,7 @@ impl ReqwestTransport {
             .tcp_nodelay(true)
             .user_agent(concat!("offhook/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| map("http.new", error.without_url()))?;
-        Ok(Self { client })
+            .map_err(|error| map("http.new", error.without_url()))
     }
 }
 
@@ -58,8 +85,10 @@ impl HttpTransport for ReqwestTransport {
         const OPERATION: &str = "http.send";
         let url = parse_url(OPERATION, &request.url)?;
         let host = url.host_str().unwrap_or_default().to_owned();
+        check_literal(OPERATION, &url, &request.reach)?;
         let limit = request.timeout;
-        let sending = self.client.execute(to_reqwest(OPERATION, url, request)?);
+        let client = self.client(&request.reach)?;
+        let sending = client.execute(to_reqwest(OPERATION, url, request)?);
         let response = match tokio::time::timeout(limit, sending).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(map(OPERATION, error.without_url()).with_context("host", host)),
@@ -80,6 +109,16 @@ fn parse_url(operation: &'static str, url: &str) -> Result<Url> {
         return Err(invalid());
     }
     Ok(url)
+}
+
+/// A host that is an address is never resolved.
+fn check_literal(operation: &'static str, url: &Url, reach: &Reach) -> Result<()> {
+    let host = url.host_str().unwrap_or_default();
+    let literal: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
+    if literal.is_none_or(|address| reach.permits(host, address)) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::PermissionDenied, operation, "the host is an address that may not be reached"))
 }
 
 fn to_reqwest(operation: &'static str, url: Url, request: HttpRequest) -> Result<reqwest::Request> {

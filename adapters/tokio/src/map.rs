@@ -6,7 +6,7 @@ use std::io;
 use offhook::{Error, ErrorKind, Retry};
 use tokio_tungstenite::tungstenite;
 
-use crate::resolve::ResolveError;
+use crate::resolve::{BeyondReach, ResolveError};
 
 /// `error` as the engine's. The innermost cause that is recognised decides; nothing of a URL, header or body is shown.
 pub(crate) fn map(operation: &'static str, error: impl StdError + Send + Sync + 'static) -> Error {
@@ -80,6 +80,9 @@ fn classify(error: &(dyn StdError + 'static)) -> Option<Verdict> {
     }
     if error.is::<rustls::Error>() {
         return Some(Verdict::never(ErrorKind::Unavailable, "no trusted connection could be made"));
+    }
+    if error.is::<BeyondReach>() {
+        return Some(Verdict::new(ErrorKind::PermissionDenied, "the host has no address that may be reached"));
     }
     if error.is::<ResolveError>() {
         return Some(Verdict::new(ErrorKind::Unavailable, "the host name cannot be resolved"));

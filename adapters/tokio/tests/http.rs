@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use offhook::provider::HttpTransport;
+use offhook::provider::reach::Reach;
 use offhook::provider::transport::{HttpMethod, HttpRequest};
 use offhook::{Error, ErrorKind, Retry};
 use offhook_tokio::{ReqwestTransport, Tls};
@@ -192,4 +193,55 @@ async fn only_a_trusted_peer_is_spoken_to() {
     assert_eq!(response.bytes(6).await.unwrap(), "secret");
     let error = failure(get(url)).await;
     assert_eq!((error.kind(), error.retry()), (ErrorKind::Unavailable, Retry::Never), "{error:?}");
+}
+
+/// A peer that says `ok`, by its port.
+async fn peer() -> u16 {
+    let say = |stream| answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    serve(say).await.port()
+}
+
+#[tokio::test]
+async fn a_customers_url_reaches_no_inner_address_however_it_is_written() {
+    let port = peer().await;
+    let transport = transport();
+    for host in
+        ["127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "localhost"]
+    {
+        let request = get(format!("http://{host}:{port}/")).reach(Reach::public());
+        let Err(error) = transport.send(request).await else { panic!("{host} was reached") };
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{host}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_allowed_is_reached_by_address_and_by_name() {
+    let port = peer().await;
+    let network = Reach::public_and(["127.0.0.0/8"]).unwrap();
+    let name = Reach::public_and(["localhost"]).unwrap();
+    for (host, reach) in [("127.0.0.1", &network), ("localhost", &network), ("localhost", &name)] {
+        let request = get(format!("http://{host}:{port}/")).reach(reach.clone());
+        assert_eq!(transport().send(request).await.unwrap().status, 200, "{host}");
+    }
+    let request = get(format!("http://127.0.0.1:{port}/")).reach(name);
+    assert!(transport().send(request).await.is_err(), "a name that is allowed allows no address");
+}
+
+/// A connection that one request may use is no way around the guard for another.
+#[tokio::test]
+async fn requests_of_different_reach_share_no_connection() {
+    let addr = serve(|mut stream| async move {
+        loop {
+            read_request(&mut stream).await;
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                return;
+            }
+        }
+    })
+    .await;
+    let (transport, url) = (transport(), format!("http://localhost:{}/", addr.port()));
+    let reached = transport.send(get(url.clone())).await.unwrap();
+    reached.bytes(0).await.unwrap();
+    let Err(error) = transport.send(get(url).reach(Reach::public())).await else { panic!("the guard was passed by") };
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
 }

@@ -3,7 +3,6 @@
 use super::outbox::Role;
 use super::policy::{TransferMode, TransferTarget};
 use super::record::{AnsweredBy, EndReason, HangupParty};
-use super::screening::Screener;
 use super::transfer::{Origin, Wish};
 use super::turn::AfterSpeech;
 use super::{Call, CallEventKind, Command, DecisionKind, End, Phase, SETTLE_ATTEMPTS_MAX, SETTLE_BACKOFF, Timer};
@@ -36,7 +35,7 @@ impl Call {
             Timer::InterDigit => self.keys_paused(),
             Timer::Ring => self.finish(HangupCause::NO_ANSWER, system, EndReason::NoAnswer),
             Timer::Screening => {
-                let verdict = self.screener.as_ref().map(Screener::handle_timeout);
+                let verdict = self.screener.as_ref().map(|screener| screener.handle_timeout(self.now));
                 self.screened(verdict);
             }
             Timer::SetUp if self.phase == Phase::Ending => self.settle_again(),

@@ -247,23 +247,29 @@ impl Call {
     /// The recogniser has something to say about whoever picked up.
     fn screen(&mut self, progress: Progress) {
         let Some(screener) = &mut self.screener else { return };
-        let timers = &mut self.shared.timers;
         let verdict = match progress {
             Progress::Beep => screener.beeped(),
-            Progress::Final { text, .. } => screener.words(&text),
+            Progress::Final { text, .. } => {
+                self.turn.overhear(self.now, screener.greeting.began, &text, &mut self.shared);
+                let verdict = screener.words(self.now, &text, &mut self.shared.timers);
+                if verdict.is_none() && screener.awaits_owner() {
+                    self.turn.commit_pending(self.now, &mut self.shared);
+                }
+                verdict
+            }
             Progress::Interim { text } => {
-                screener.guess(self.now, &text, timers);
+                screener.guess(self.now, &text, &mut self.shared.timers);
                 None
             }
             Progress::SpeechEnded { at } => {
-                let verdict = screener.speech_ended(at.min(self.now), timers);
+                let verdict = screener.speech_ended(at.min(self.now), &mut self.shared.timers);
                 if verdict.is_none() && !self.shared.outbox.is_open(Role::Finalize) {
                     self.shared.outbox.start(Command::Finalize);
                 }
                 verdict
             }
             Progress::SpeechStarted { at } => {
-                screener.speech_started(at.min(self.now), timers);
+                screener.speech_started(at.min(self.now), &mut self.shared.timers);
                 None
             }
             _ => None,

@@ -91,6 +91,12 @@ impl Timers {
         self.deadlines[timer as usize] = Some(deadline);
     }
 
+    /// Puts a set timer off, if it is due before `deadline`.
+    pub(super) fn put_off(&mut self, timer: Timer, deadline: Instant) {
+        let due = &mut self.deadlines[timer as usize];
+        *due = due.map(|due| due.max(deadline));
+    }
+
     pub(super) fn clear(&mut self, timer: Timer) {
         self.deadlines[timer as usize] = None;
     }

@@ -21,6 +21,7 @@ use crate::billing::{Increment, PriceList, RateCard};
 use crate::call::{CallConfig, Offer};
 use crate::error::Result;
 use crate::ids::{CallId, EngineId, TenantId};
+use crate::provider::reach::Reach;
 use crate::provider::telephony::{E164, IncomingCall};
 use crate::provider::{Blob, HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use crate::runtime::Runtime;
@@ -28,8 +29,11 @@ use crate::service::agents::{Agent, Agents};
 use crate::service::calls::{Calls, Prices};
 use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
+use crate::service::outbox::Outbox;
+use crate::service::recordings::Recordings;
 use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::tasks::Tasks;
+use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
 
 /// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
@@ -77,6 +81,14 @@ pub struct Settings {
     pub prices: PriceList,
     /// What a minute costs tenants that are billed in money and have no rate card of their own.
     pub rates: Option<RateCard>,
+    /// Where the outside world reaches the server that is built around this engine, such as `https://calls.example.com`;
+    /// links to recordings begin with it.
+    pub public_url: Option<String>,
+    /// How far requests may reach whose URLs come from customers: webhooks, functions and what else they are sent.
+    pub reach: Reach,
+    /// What seals the secrets of customers in the store, the newest first. The same for all engines on one store; without
+    /// any, nothing that has a secret can be kept.
+    pub vault_keys: Vec<VaultKey>,
 }
 
 impl Default for Settings {
@@ -88,6 +100,9 @@ impl Default for Settings {
             limits: Limits::default(),
             prices: PriceList::default(),
             rates: None,
+            public_url: None,
+            reach: Reach::public(),
+            vault_keys: Vec::new(),
         }
     }
 }
@@ -105,7 +120,10 @@ struct EngineShared {
     credits: Credits,
     lease: Duration,
     live: LiveCalls,
+    outbox: Outbox,
     providers: Providers,
+    recordings: Recordings,
+    reach: Reach,
     tasks: Tasks,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
@@ -121,14 +139,18 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { calls_max, increment, lease, limits, prices, rates } = settings;
+        let Settings { calls_max, increment, lease, limits, prices, public_url, rates, reach, vault_keys } = settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
-        let webhooks = Webhooks::new(runtime.clone(), store.clone(), providers.http.clone());
-        let agents = Agents::new(store.clone());
+        let vault = Vault::new(runtime.clone(), vault_keys);
+        let blob = providers.blob.clone();
+        let recordings = Recordings::new(runtime.clone(), store.clone(), blob, &vault, public_url);
+        let outbox = Outbox::new(runtime.clone(), store.clone(), providers.http.clone(), vault.clone(), reach.clone());
+        let webhooks = Webhooks::new(runtime.clone(), store.clone(), outbox.clone(), vault.clone(), reach.clone());
+        let agents = Agents::new(store.clone(), vault);
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
         let tasks = Tasks::new(runtime.clone(), store.clone());
-        let credits = Credits::new(runtime.clone(), store.clone());
+        let credits = Credits::new(runtime.clone(), store.clone()).told_by(webhooks.clone());
         let calls = Calls {
             capacity: capacity.clone(),
             credits: credits.clone(),
@@ -151,7 +173,10 @@ impl Engine {
             telephony: providers.telephony.clone(),
         };
         let (running, stop) = async_channel::bounded(1);
-        runtime.spawn("webhooks", Box::pin(webhooks.clone().run(stop.clone())));
+        runtime.spawn("outbox", Box::pin(outbox.clone().run(stop.clone())));
+        if providers.blob.is_some() {
+            runtime.spawn("recordings", Box::pin(recordings.clone().run(stop.clone())));
+        }
         runtime.spawn("recovery", Box::pin(recovery.run(stop.clone())));
         let shared = EngineShared {
             agents,
@@ -160,7 +185,10 @@ impl Engine {
             credits,
             lease,
             live,
+            outbox,
             providers,
+            recordings,
+            reach,
             tasks,
             webhooks,
             _running: running,
@@ -205,6 +233,16 @@ impl Engine {
     /// Prepaid time and money.
     pub fn credits(&self) -> &Credits {
         &self.shared.credits
+    }
+
+    /// Messages on their way to customers.
+    pub fn outbox(&self) -> &Outbox {
+        &self.shared.outbox
+    }
+
+    /// Recordings of calls that are over.
+    pub fn recordings(&self) -> &Recordings {
+        &self.shared.recordings
     }
 
     /// Wishes to call somebody. They are dialled by any engine on the store whose carrier dials.

@@ -7,6 +7,7 @@
 pub mod blob;
 pub mod embed;
 pub mod llm;
+pub mod reach;
 pub mod realtime;
 pub mod store;
 pub mod stt;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
+use super::reach::Reach;
 use super::{BoxStream, ProviderInfo};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -18,7 +19,7 @@ pub trait HttpTransport: Send + Sync {
 
     /// Sends `request` and returns once the response's head is there; any status is a response, not an error.
     ///
-    /// Redirects are not followed. `TimedOut` when [`HttpRequest::timeout`] passes before the head.
+    /// Redirects are not followed and no proxy is used. `TimedOut` when [`HttpRequest::timeout`] passes before the head.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse>;
 }
 
@@ -61,6 +62,9 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The method.
     pub method: HttpMethod,
+    /// Where it may go. [`HttpTransport::send`] answers `PermissionDenied` when the URL or an address it resolves to is
+    /// beyond.
+    pub reach: Reach,
     /// Longest wait for the response's head, and then for each piece of its body.
     pub timeout: Duration,
     /// Absolute, `http` or `https`.
@@ -70,13 +74,20 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// A request without headers or body.
     pub fn new(method: HttpMethod, url: impl Into<String>, timeout: Duration) -> Self {
-        Self { body: Bytes::new(), headers: Vec::new(), method, timeout, url: url.into() }
+        Self { body: Bytes::new(), headers: Vec::new(), method, reach: Reach::Any, timeout, url: url.into() }
     }
 
     /// Adds a header; `name` in lower case.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lets it go no farther than this; anywhere without.
+    #[must_use]
+    pub fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
         self
     }
 

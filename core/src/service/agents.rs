@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::hours::Hours;
+use super::vault::Vault;
 use super::webhooks::{from_value, to_value};
 use crate::call::{Admission, CallConfig, Offer, Policy};
 use crate::error::Result;
 use crate::ids::{AgentId, CallId, TenantId};
 use crate::provider::Store;
 use crate::provider::llm::Tool;
-use crate::provider::store::{Batch, Expect, Put, Query, RecordKey};
+use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
 use crate::signing::Secret;
 use crate::template;
 use crate::time::Timestamp;
@@ -151,30 +152,37 @@ impl Agent {
 #[derive(Clone)]
 pub struct Agents {
     store: Arc<dyn Store>,
+    vault: Vault,
 }
 
 impl Agents {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+    pub(crate) fn new(store: Arc<dyn Store>, vault: Vault) -> Self {
+        Self { store, vault }
     }
 
     /// The agent, if there is one.
     pub async fn get(&self, tenant: TenantId, agent: AgentId) -> Result<Option<Agent>> {
         let record = self.store.get(RecordKey::new(tenant, AGENT, agent)).await?;
-        record.map(|record| from_value(&record.body)).transpose()
+        record.map(|record| self.load(record)).transpose()
     }
 
     /// The tenant's agents, newest first; at most [`LIMIT_MAX`](crate::provider::store::LIMIT_MAX).
     pub async fn list(&self, tenant: TenantId) -> Result<Vec<Agent>> {
         let page = self.store.list(Query::new(Some(tenant), AGENT)).await?;
-        page.records.iter().map(|record| from_value(&record.body)).collect()
+        page.records.into_iter().map(|record| self.load(record)).collect()
     }
 
     /// Keeps an agent, in place of the one with its id. Calls that have begun go on as they are.
+    ///
+    /// `ConfigInvalid` when it has a function and the engine no key to seal its secret.
     pub async fn put(&self, tenant: TenantId, agent: &Agent) -> Result<()> {
         let mut batch = Batch::default();
-        let put = Put::new(RecordKey::new(tenant, AGENT, agent.id), Expect::Any, to_value(agent)?);
-        batch.put(put.index("name", agent.name.as_str()));
+        let key = RecordKey::new(tenant, AGENT, agent.id);
+        let mut body = to_value(agent)?;
+        for (function, secret) in agent.functions.iter().zip(stored_secrets(&mut body)) {
+            *secret = self.vault.seal(&context(&key), function.secret.expose())?.into();
+        }
+        batch.put(Put::new(key, Expect::Any, body).index("name", agent.name.as_str()));
         self.store.commit(batch).await.map(|_| ())
     }
 
@@ -184,9 +192,29 @@ impl Agents {
         batch.delete(RecordKey::new(tenant, AGENT, agent), Expect::Any);
         self.store.commit(batch).await.map(|_| ())
     }
+
+    fn load(&self, mut record: Record) -> Result<Agent> {
+        let context = context(&record.key);
+        for secret in stored_secrets(&mut record.body) {
+            let sealed = secret.as_str().unwrap_or_default();
+            *secret = hex::encode(self.vault.open(&context, sealed)?.expose()).into();
+        }
+        from_value(&record.body)
+    }
 }
 
-/// A secret on its way to the store, and only there.
+/// The secrets of the functions in an agent's stored form.
+fn stored_secrets(body: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let functions = body.get_mut("functions").and_then(Value::as_array_mut);
+    functions.into_iter().flatten().filter_map(|function| function.get_mut("secret"))
+}
+
+/// Where the secrets of an agent's functions open.
+fn context(agent: &RecordKey) -> String {
+    format!("{}/{}/{}/function", agent.tenant, agent.kind, agent.id)
+}
+
+/// A secret in an agent that is written out. In the store it is sealed.
 mod secret {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};

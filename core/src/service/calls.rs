@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::Credits;
+use super::recordings::Recordings;
 use super::tasks::Tasks;
-use super::webhooks::{EventName, Webhooks, from_value, to_value};
+use super::webhooks::{Told, Webhooks, from_value, to_value};
 use crate::billing::{
     Account, Amount, Cost, EntryKind, Increment, Posting, PriceList, RateCard, Resource, Rules, Tariff, Terms, Unit,
     Usage,
@@ -73,6 +74,9 @@ pub struct StoredCall {
     pub legs: Vec<LegId>,
     /// The call, as of the last renewal of its lease at the latest.
     pub record: CallRecord,
+    /// Which of its events have been written.
+    #[serde(default)]
+    pub told: Told,
     /// What it used of its providers, as of then.
     #[serde(default)]
     pub usage: Usage,
@@ -180,21 +184,22 @@ impl Calls {
                 break;
             }
             let now = self.runtime.wall_clock();
-            let stored = StoredCall {
+            let mut stored = StoredCall {
                 costs: Vec::new(),
                 hold: Some(hold),
                 lease: Some(Lease { holder: self.engine, renewed_at: now }),
                 ledger: None,
                 legs: legs.clone(),
                 record: record.clone(),
+                told: Told::default(),
                 usage: usage.clone(),
             };
             let mut batch = Batch::default();
             self.capacity.take(&mut batch, tenant, limits);
+            self.webhooks.tell(&mut batch, &mut stored).await?;
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.hold_more(&mut batch, &stored, held, &terms)?;
             self.tasks.begin(&mut batch, record, now).await?;
-            self.webhooks.enqueue(&mut batch, record, EventName::CallStarted, None, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
@@ -237,10 +242,14 @@ impl Calls {
             stored.hold = Some(hold);
             stored.take_on(&live);
             let mut batch = Batch::default();
+            self.webhooks.tell(&mut batch, &mut stored).await?;
             batch.put(self.put(Expect::Revision(row.revision), &stored, now)?);
             self.hold_more(&mut batch, &stored, more, &terms)?;
             match self.store.commit(batch).await {
-                Ok(_) => return Ok(hold.talk_max()),
+                Ok(_) => {
+                    self.webhooks.wake();
+                    return Ok(hold.talk_max());
+                }
                 Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::InsufficientFunds) => {}
                 Err(error) => return Err(error),
             }
@@ -250,16 +259,13 @@ impl Calls {
 
     /// Commits that the call was answered.
     pub(crate) async fn report_answered(&self, live: Snapshot) -> Result<()> {
-        match self.refresh(live, Some(EventName::CallAnswered)).await? {
-            Renewal::Held => self.webhooks.wake(),
-            Renewal::Lost => {}
-        }
-        Ok(())
+        self.refresh(live).await.map(|_| ())
     }
 
-    /// Keeps the call for another lease, and what is known of it for the case that this engine stops.
+    /// Keeps the call for another lease, and what is known of it for the case that this engine stops; commits the events
+    /// that have come since.
     pub(crate) async fn renew(&self, live: Snapshot) -> Result<Renewal> {
-        self.refresh(live, None).await
+        self.refresh(live).await
     }
 
     /// Makes this engine the holder of an orphan that it has claimed; `None` when somebody was faster. From now on the
@@ -292,7 +298,7 @@ impl Calls {
         Err(overtaken())
     }
 
-    async fn refresh(&self, live: Snapshot, event: Option<EventName>) -> Result<Renewal> {
+    async fn refresh(&self, live: Snapshot) -> Result<Renewal> {
         for _ in 0..CONFLICTS_MAX {
             let Some((row, mut stored)) = self.load(&live.record).await? else {
                 return Err(Error::new(ErrorKind::NotFound, "calls.renew", "the call was not begun"));
@@ -303,12 +309,16 @@ impl Calls {
             }
             stored.take_on(&live);
             let mut batch = Batch::default();
+            self.webhooks.tell(&mut batch, &mut stored).await?;
+            let has_events = !batch.operations.is_empty();
             batch.put(self.put(Expect::Revision(row.revision), &stored, now)?);
-            if let Some(event) = event {
-                self.webhooks.enqueue(&mut batch, &stored.record, event, None, now).await?;
-            }
             match self.store.commit(batch).await {
-                Ok(_) => return Ok(Renewal::Held),
+                Ok(_) => {
+                    if has_events {
+                        self.webhooks.wake();
+                    }
+                    return Ok(Renewal::Held);
+                }
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return Err(error),
             }
@@ -346,12 +356,15 @@ impl Calls {
             }
         };
         stored.ledger = Some(ledger);
-        batch.put(self.put(expect, &stored, now)?);
+        if let Some(recording) = Recordings::row_of(record, now)? {
+            batch.put(recording);
+        }
         let task_ends = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
         if was_begun || record.task.is_none() || task_ends {
-            self.webhooks.enqueue(&mut batch, record, EventName::CallEnded, Some(&ledger), now).await?;
+            self.webhooks.tell(&mut batch, &mut stored).await?;
         }
+        batch.put(self.put(expect, &stored, now)?);
         self.store.commit(batch).await?;
         self.capacity.slots_came_free();
         self.webhooks.wake();
@@ -370,7 +383,7 @@ impl Calls {
         let Hold { before, held, tariff, .. } = hold;
         let unit = tariff.unit();
         let settled = tariff.charge(Duration::from_millis(record.talk_time_ms))?.min(held);
-        let rules = self.credits.rules(record.tenant, unit, terms)?;
+        let rules = self.credits.rules(record.tenant, Amount { unit, value: -settled }, terms).await?;
         for posting in Posting::settlement(record.tenant, record.id, Amount { unit, value: held }, settled, now) {
             posting.post(batch, &rules)?;
         }
@@ -433,10 +446,15 @@ impl Calls {
 }
 
 impl StoredCall {
+    /// What its providers took, in the currency of that code; `None` when that was not worked out.
+    pub fn cost(&self, currency: &str) -> Option<Cost> {
+        self.costs.iter().find(|cost| cost.money.currency().as_str() == currency).copied()
+    }
+
     /// A call that ended before anything was held for it.
     fn never_begun(record: CallRecord) -> Self {
-        let (costs, legs, usage) = (Vec::new(), Vec::new(), Usage::default());
-        Self { costs, hold: None, lease: None, ledger: None, legs, record, usage }
+        let (costs, legs, told, usage) = (Vec::new(), Vec::new(), Told::default(), Usage::default());
+        Self { costs, hold: None, lease: None, ledger: None, legs, record, told, usage }
     }
 
     /// Renews the lease, if it is that of `engine`.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::webhooks::{from_value, to_value};
+use super::webhooks::{CreditsLow, Event, Webhooks, from_value, to_value};
 use crate::billing::account::{balance_counter, entries_counter};
 use crate::billing::ledger::entry_key;
 use crate::billing::{Account, Amount, Entry, EntryKind, Posting, Rules, Terms, Unit};
@@ -16,9 +16,6 @@ use crate::time::Timestamp;
 /// The record kind of terms.
 pub const TERMS: &str = "billing_terms";
 
-/// The record kind of what a tenant has to be told of its balance.
-pub const NOTICE: &str = "billing_notice";
-
 /// A tenant has one set of terms.
 const TERMS_ID: &str = "terms";
 
@@ -27,6 +24,8 @@ const TERMS_ID: &str = "terms";
 pub struct Credits {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) store: Arc<dyn Store>,
+    /// Who hears of low balances.
+    webhooks: Option<Webhooks>,
 }
 
 /// Where a tenant's time or money is: purchased = available + held + used.
@@ -52,9 +51,14 @@ impl Balance {
 }
 
 impl Credits {
-    /// The ledgers in `store`.
+    /// The ledgers in `store`. Low balances are told by those of an [`Engine`](crate::engine::Engine) alone.
     pub fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>) -> Self {
-        Self { runtime, store }
+        Self { runtime, store, webhooks: None }
+    }
+
+    /// Low balances are told by `webhooks`.
+    pub(crate) fn told_by(self, webhooks: Webhooks) -> Self {
+        Self { webhooks: Some(webhooks), ..self }
     }
 
     /// Adds what the tenant bought: a [`Duration`](std::time::Duration) of talk or [`Money`](crate::money::Money).
@@ -100,9 +104,15 @@ impl Credits {
         let terms = self.terms(posting.tenant).await?;
         let Posting { entry, key, tenant } = &posting;
         let mut batch = Batch::default();
-        posting.post(&mut batch, &self.rules(*tenant, entry.unit, &terms)?)?;
+        let delta = Amount { unit: entry.unit, value: entry.balance_delta() };
+        posting.post(&mut batch, &self.rules(*tenant, delta, &terms).await?)?;
         match self.store.commit(batch).await {
-            Ok(_) => Ok(posting.entry),
+            Ok(committed) => {
+                if let Some(webhooks) = self.webhooks.as_ref().filter(|_| !committed.crossed.is_empty()) {
+                    webhooks.wake();
+                }
+                Ok(posting.entry)
+            }
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 let first = self.entry(*tenant, entry.kind, key).await?;
                 first.filter(|first| first.repeats(entry)).ok_or_else(|| {
@@ -131,21 +141,27 @@ impl Credits {
         self.store.commit(batch).await.map(|_| ())
     }
 
-    /// What postings of `unit` are bound by.
-    pub(super) fn rules(&self, tenant: TenantId, unit: Unit, terms: &Terms) -> Result<Rules> {
-        if unit != terms.unit {
+    /// What postings are bound by that move the balance by `delta`.
+    pub(super) async fn rules(&self, tenant: TenantId, delta: Amount, terms: &Terms) -> Result<Rules> {
+        if delta.unit != terms.unit {
             return Ok(Rules::default());
         }
-        let low = terms.low.map(|below| Ok(Crossing { below, then: self.runs_low(tenant, unit, below)? }));
-        Ok(Rules { floor: terms.floor, low: low.transpose()? })
+        let low = match terms.low {
+            Some(below) if delta.value < 0 => {
+                Some(Crossing { below, then: self.runs_low(tenant, delta, below).await? })
+            }
+            _ => None,
+        };
+        Ok(Rules { floor: terms.floor, low })
     }
 
     /// What is written in the commit that takes the balance below `threshold`.
-    fn runs_low(&self, tenant: TenantId, unit: Unit, threshold: i64) -> Result<Vec<Put>> {
-        let key = RecordKey::new(tenant, NOTICE, EntryId::generate(&*self.runtime));
-        let body =
-            serde_json::json!({ "at": self.now(), "event": "credits.low", "threshold": threshold, "unit": unit });
-        Ok(vec![Put::new(key, Expect::Absent, body)])
+    async fn runs_low(&self, tenant: TenantId, delta: Amount, threshold: i64) -> Result<Vec<Put>> {
+        let Some(webhooks) = &self.webhooks else { return Ok(Vec::new()) };
+        let Amount { unit, value } = delta;
+        let balance = self.standing(tenant, unit).await?.counted.saturating_add(value);
+        let key = EntryId::generate(&*self.runtime).to_string();
+        webhooks.puts(&Event::CreditsLow(&CreditsLow { balance, key, tenant, threshold, unit })).await
     }
 
     pub(super) async fn entry(&self, tenant: TenantId, kind: EntryKind, key: &str) -> Result<Option<Entry>> {

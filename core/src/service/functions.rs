@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
 use crate::provider::HttpTransport;
 use crate::provider::llm::ToolCall;
+use crate::provider::reach::Reach;
 use crate::provider::transport::{HttpMethod, HttpRequest};
 use crate::signing::standard;
 use crate::time::Timestamp;
@@ -21,15 +22,18 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Runs `function` with the model's arguments and returns its answer, JSON or text.
 ///
 /// The body is `{"call_id", "function", "parameters"}`, signed as [Standard Webhooks](crate::signing::standard). Fails
-/// with `Rejected` for a status that is not 2xx and an answer that is too long.
+/// with `Rejected` for a status that is not 2xx and an answer that is too long, with `ConfigInvalid` for a URL that is out of
+/// `reach`.
 pub async fn run(
     http: Arc<dyn HttpTransport>,
+    reach: Reach,
     function: Function,
     call: CallId,
     command: CommandId,
     tool_call: ToolCall,
     now: Timestamp,
 ) -> Result<Value> {
+    reach.check(&function.url)?;
     let parameters: Value = serde_json::from_str(&tool_call.arguments).map_err(|error| {
         Error::new(ErrorKind::Rejected, "function.run", "the arguments are not JSON").with_source(error)
     })?;
@@ -41,6 +45,7 @@ pub async fn run(
         .header("webhook-id", headers.id)
         .header("webhook-timestamp", headers.timestamp)
         .header("webhook-signature", headers.signature)
+        .reach(reach)
         .body(body);
     let response = http.send(request).await?;
     let status = response.status;

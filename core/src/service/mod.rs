@@ -1,15 +1,19 @@
 //! What the engine does for a tenant beside its calls: one noun a file, all over a [`Store`](crate::provider::Store).
 
 pub mod agents;
+pub mod analysis;
 pub mod audit;
 pub mod calls;
 pub mod capacity;
 pub mod credits;
 pub mod functions;
 pub mod hours;
+pub mod outbox;
+pub mod recordings;
 pub(crate) mod recovery;
 pub mod statements;
 pub mod tasks;
+pub mod vault;
 pub mod webhooks;
 
 use crate::billing::ledger::ENTRY;
@@ -24,13 +28,16 @@ pub fn schema() -> Schema {
             kind(agents::AGENT, &[("name", Text)]),
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(capacity::LIMITS, &[]),
-            kind(credits::NOTICE, &[]),
             kind(credits::TERMS, &[]),
             kind(ENTRY, &[("statement", Text), ("call", Text), ("at", Integer)]),
+            kind(recordings::RECORDING, &[("created_at", Integer)]),
+            kind(recordings::RETENTION, &[]),
             kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),
             kind(tasks::TASK_KEY, &[]),
             kind(tasks::TASK_QUEUE, &[]),
-            kind(webhooks::DELIVERY, &[("call", Text), ("endpoint", Text), ("state", Text)]),
+            kind(outbox::BELL, &[]),
+            kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
+            kind(outbox::QUEUE, &[]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

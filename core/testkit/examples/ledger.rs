@@ -1,7 +1,7 @@
 //! Many random ledger operations on the reference store, in histories of their own:
 //! `cargo run --release -p offhook-testkit --example ledger -- [--operations N] [--seed N]`.
 
-#![allow(clippy::print_stdout, reason = "its output is what it is for")]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "it takes the time and tells it")]
 
 use std::env;
 use std::error::Error;

@@ -14,8 +14,10 @@ use offhook::ids::{CallId, EngineId, TenantId};
 use offhook::provider::Store;
 use offhook::provider::store::{Add, Batch, Expect, Put, Query, RecordKey};
 use offhook::service::calls::{CALL, Hold, Lease, StoredCall};
-use offhook::service::credits::{Credits, NOTICE};
+use offhook::service::credits::Credits;
 use offhook::service::statements::{LineOrder, Period};
+use offhook::service::tasks::TASK_KEY;
+use offhook::service::webhooks::Told;
 use offhook::time::{Instant, Timestamp};
 use serde_json::json;
 
@@ -30,6 +32,9 @@ const STATEMENT_INTERVAL: u64 = 400;
 
 /// Steps between two audits.
 const AUDIT_INTERVAL: u64 = 2_000;
+
+/// Where it is noted that a balance runs low; any kind that nothing else is kept in will do.
+const NOTICE: &str = TASK_KEY;
 
 /// Calls that go on at once.
 const LIVE_MAX: usize = 12;
@@ -340,7 +345,9 @@ impl History {
             return;
         }
         self.tally.entries += 1;
-        self.tally.crossings += u64::from(self.model.take(posting));
+        let crosses = self.model.take(posting);
+        // Only a call's own postings bear a note here: the service tells webhooks, of which there are none.
+        self.tally.crossings += u64::from(crosses && posting.entry.kind == EntryKind::Settle);
     }
 
     fn posting(&self, kind: EntryKind, value: i64, dice: Dice) -> Posting {
@@ -470,6 +477,7 @@ impl Billed for StoredCall {
             ledger: None,
             legs: Vec::new(),
             record,
+            told: Told::default(),
             usage: Default::default(),
         }
     }

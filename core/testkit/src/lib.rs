@@ -12,6 +12,7 @@ mod hearing;
 pub mod ledger;
 pub mod llm;
 pub mod machine;
+pub mod peer;
 pub mod random;
 pub mod reference;
 pub mod runtime;
@@ -19,3 +20,11 @@ pub mod script;
 pub mod sim;
 pub mod store;
 pub mod trace;
+
+/// How the engines of tests work: as by default, with a key for their vaults and with customers on this machine.
+pub fn settings() -> offhook::engine::Settings {
+    let mut settings = offhook::engine::Settings::default();
+    settings.reach = offhook::provider::reach::Reach::Any;
+    settings.vault_keys = vec![offhook::service::vault::VaultKey::new([7; offhook::service::vault::KEY_BYTES])];
+    settings
+}

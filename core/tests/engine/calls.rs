@@ -86,15 +86,19 @@ fn a_call_from_ring_to_bill() {
         let requests = world.http.requests();
         let function = requests.iter().find(|request| request.url == FUNCTION_URL).unwrap();
         verify(function, &Secret::new("function secret"), world.runtime.wall_clock());
-        let secret = standard::parse_secret(&world.endpoint.secret).unwrap();
         let webhooks: Vec<_> = requests.iter().filter(|request| request.url == WEBHOOK_URL).collect();
-        webhooks.iter().for_each(|request| verify(request, &secret, world.runtime.wall_clock()));
+        webhooks.iter().for_each(|request| verify(request, &world.secret, world.runtime.wall_clock()));
         let bodies: Vec<serde_json::Value> =
             webhooks.iter().map(|request| serde_json::from_slice(&request.body).unwrap()).collect();
         let names: Vec<_> = bodies.iter().map(|body| body["type"].as_str().unwrap()).collect();
-        assert_eq!(names, ["call.started", "call.answered", "call.ended"]);
-        assert_eq!(bodies[2]["data"]["call"]["talk_time_ms"], record.talk_time_ms);
-        assert_eq!(bodies[2]["data"]["ledger"]["settled"], talk);
+        // DR-077
+        assert_eq!(names, ["call.started", "call.answered", "function.called", "call.ended", "call.transcript"]);
+        assert_eq!(bodies[2]["data"]["function"], "check_appointment");
+        assert_eq!(bodies[2]["data"]["result"], serde_json::json!({ "time": "ten" }));
+        assert!(bodies[2]["timestamp"].as_str() < bodies[3]["timestamp"].as_str(), "told when it happened");
+        assert_eq!(bodies[3]["data"]["call"]["talk_time_ms"], record.talk_time_ms);
+        assert_eq!(bodies[3]["data"]["ledger"]["settled"], talk);
+        assert_eq!(bodies[4]["data"]["transcript"].as_array().unwrap().len(), record.transcript.len());
 
         let stored = world.engine.calls().get(world.tenant, id).await.unwrap().unwrap();
         assert_eq!((stored.record, stored.ledger), (record.clone(), Some(ledger)));
@@ -259,12 +263,12 @@ fn webhooks_are_retried_in_order_with_the_same_bytes() {
         handle.finished().await.unwrap();
         world.wait(Duration::from_secs(60)).await;
         let requests = world.http.requests();
-        assert_eq!(requests.len(), 6, "three events, three failures");
+        assert_eq!(requests.len(), 7, "four events, three failures");
         assert!(requests[..3].iter().all(|request| request.body == requests[0].body));
         assert!(requests[..3].iter().all(|request| request.headers == requests[0].headers));
         let deliveries = world.engine.webhooks().deliveries(world.tenant, id).await.unwrap();
         let attempts: Vec<_> = deliveries.iter().map(|delivery| delivery.attempts.len()).collect();
-        assert_eq!(attempts, [4, 1, 1]);
+        assert_eq!(attempts, [4, 1, 1, 1]);
     });
 }
 

@@ -81,7 +81,7 @@ impl World {
 fn two_hundred_callers_share_twenty_slots() {
     let runtime = VirtualRuntime::new(1);
     runtime.block_on(async {
-        let world = world(&runtime, Settings::default()).await;
+        let world = world(&runtime, offhook_testkit::settings()).await;
         world.engine.capacity().set_limits(tenant(0), &limits(20, WhenFull::Reject)).await.unwrap();
         let records = join_all((0..200).map(|_| world.talk(tenant(0), secs(5)))).await;
         let (talked, refused): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.answered_at.is_some());
@@ -102,7 +102,7 @@ fn two_hundred_callers_share_twenty_slots() {
 fn those_who_wait_come_in_in_their_order_and_the_tenants_take_turns() {
     let runtime = VirtualRuntime::new(2);
     runtime.block_on(async {
-        let mut settings = Settings::default();
+        let mut settings = offhook_testkit::settings();
         settings.calls_max = Some(1);
         settings.limits = limits(1, queue(10, secs(120)));
         let world = world(&runtime, settings).await;
@@ -126,7 +126,7 @@ fn those_who_wait_come_in_in_their_order_and_the_tenants_take_turns() {
 fn waiting_has_a_depth_and_an_end() {
     let runtime = VirtualRuntime::new(3);
     runtime.block_on(async {
-        let world = world(&runtime, Settings::default()).await;
+        let world = world(&runtime, offhook_testkit::settings()).await;
         world.engine.capacity().set_limits(tenant(0), &limits(1, queue(2, secs(30)))).await.unwrap();
         let talking = world.talk(tenant(0), secs(40));
         let late = async |after| {
@@ -145,7 +145,7 @@ fn waiting_has_a_depth_and_an_end() {
 fn who_hangs_up_leaves_the_line_at_once() {
     let runtime = VirtualRuntime::new(4);
     runtime.block_on(async {
-        let world = world(&runtime, Settings::default()).await;
+        let world = world(&runtime, offhook_testkit::settings()).await;
         world.engine.capacity().set_limits(tenant(0), &limits(1, queue(1, secs(60)))).await.unwrap();
         let (talking, caller) = world.ring_for(tenant(0));
         caller.sound(SILENCE, secs(1)).await;
@@ -170,7 +170,7 @@ fn who_hangs_up_leaves_the_line_at_once() {
 fn a_crash_gives_the_slot_back() {
     let runtime = VirtualRuntime::new(5);
     let world = runtime.block_on(async {
-        let mut settings = Settings::default();
+        let mut settings = offhook_testkit::settings();
         settings.limits = limits(1, WhenFull::Reject);
         let world = world(&runtime, settings).await;
         let (_, caller) = world.ring_for(tenant(0));
@@ -179,7 +179,7 @@ fn a_crash_gives_the_slot_back() {
         world
     });
     runtime.block_on(async {
-        let mut settings = Settings::default();
+        let mut settings = offhook_testkit::settings();
         settings.limits = limits(1, WhenFull::Reject);
         let world = World { engine: Engine::with_settings(world.providers.clone(), settings), ..world };
         assert_eq!(world.talk(tenant(0), secs(1)).await.end_reason, Some(EndReason::OverCapacity));
@@ -193,7 +193,7 @@ fn a_crash_gives_the_slot_back() {
 fn an_agent_that_is_off_or_at_home_takes_no_call_and_costs_nothing() {
     let runtime = VirtualRuntime::new(6);
     runtime.block_on(async {
-        let mut world = world(&runtime, Settings::default()).await;
+        let mut world = world(&runtime, offhook_testkit::settings()).await;
         // The virtual clock begins on Thursday, 2025-11-20, at 07:00 UTC.
         let hours = |opens: &str, closes: &str| {
             let hours = Hours::new("Asia/Jakarta").unwrap();
@@ -257,7 +257,7 @@ proptest! {
     ) {
         let runtime = VirtualRuntime::new(seed);
         let records = runtime.block_on(async {
-            let mut settings = Settings::default();
+            let mut settings = offhook_testkit::settings();
             settings.calls_max = Some(all);
             settings.limits = limits(each, queue(depth, secs(3)));
             let mut world = world(&runtime, settings.clone()).await;

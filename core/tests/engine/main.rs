@@ -5,11 +5,15 @@ mod calls;
 #[cfg(test)]
 mod capacity;
 #[cfg(test)]
+mod recordings;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
 mod runtimes;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod tasks;
 #[cfg(test)]

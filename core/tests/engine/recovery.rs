@@ -14,7 +14,7 @@ use offhook::provider::Store;
 use offhook::provider::store::RecordKey;
 use offhook::provider::telephony::{E164, HangupCause};
 use offhook::service::calls::{CALL, StoredCall};
-use offhook::service::webhooks::DeliveryState;
+use offhook::service::outbox::DeliveryState;
 use offhook_testkit::carrier::{Answering, Caller};
 use offhook_testkit::chaos;
 use offhook_testkit::runtime::VirtualRuntime;
@@ -65,7 +65,7 @@ async fn check_settled(world: &World, call: CallId) -> CallRecord {
     assert!(audit.is_clean(), "{:?}", audit.findings);
     let deliveries = world.engine.webhooks().deliveries(world.tenant, call).await.unwrap();
     assert!(deliveries.iter().all(|delivery| delivery.state == DeliveryState::Delivered), "{deliveries:?}");
-    assert_eq!(deliveries.last().unwrap().event.as_str(), "call.ended");
+    assert!(deliveries.iter().any(|delivery| delivery.event == "call.ended"));
     record
 }
 
@@ -78,12 +78,15 @@ fn crash<T, B: Future<Output = T>, A: Future<Output = ()>>(
     let runtime = VirtualRuntime::new(11);
     let world = runtime.block_on(World::new(Arc::new(runtime.clone()), &["What are your opening hours?"]));
     // Work that is left at the end of `block_on` is dropped where it stands, so the engine is made inside of it.
-    let mut world = Arc::new(World { engine: Engine::new(world.providers.clone()), ..world });
+    let mut world = Arc::new(World {
+        engine: Engine::with_settings(world.providers.clone(), offhook_testkit::settings()),
+        ..world
+    });
     let seen = runtime.block_on(before(world.clone()));
     runtime.block_on(async {
         runtime.sleep(away).await;
         let Some(inner) = Arc::get_mut(&mut world) else { panic!("the story still holds the world") };
-        inner.engine = Engine::new(inner.providers.clone());
+        inner.engine = Engine::with_settings(inner.providers.clone(), offhook_testkit::settings());
         after(world, seen).await;
     });
 }
@@ -172,7 +175,8 @@ fn a_leg_that_the_carrier_took_over_is_left_alone() {
         agent.policy.transfer.targets = chaos::targets();
         // The settlement takes more ways to the store than the journal's entry of what the carrier said.
         let slow = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 100));
-        let engine = Engine::new(Providers { store: slow, ..world.providers.clone() });
+        let engine =
+            Engine::with_settings(Providers { store: slow, ..world.providers.clone() }, offhook_testkit::settings());
         let (incoming, caller) = world.carrier.ring("+628123456789", "+622150001000");
         let handle = engine.accept(world.tenant, Arc::new(agent), incoming).unwrap();
         caller.sound(SILENCE, secs(8)).await;
@@ -223,7 +227,7 @@ fn with_reach<F: Future<Output = ()>>(story: impl FnOnce(World, Arc<Remote>) -> 
         let mut world = World::new(Arc::new(runtime.clone()), &["What are your opening hours?"]).await;
         let reach = Arc::new(Remote::new(Arc::new(runtime.clone()), world.store.clone(), 0));
         world.providers.store = reach.clone();
-        world.engine = Engine::new(world.providers.clone());
+        world.engine = Engine::with_settings(world.providers.clone(), offhook_testkit::settings());
         Arc::make_mut(&mut world.agent).policy.silence.timeout = secs(300);
         story(world, reach).await;
     });
@@ -243,7 +247,7 @@ fn an_engine_that_comes_back_finds_its_call_settled_and_ends_it() {
         let (handle, caller) = long_call(&world, secs(8)).await;
         reach.cut(true);
         world.providers.store = world.store.clone();
-        let other = Engine::new(world.providers.clone());
+        let other = Engine::with_settings(world.providers.clone(), offhook_testkit::settings());
         caller.sound(SILENCE, PATIENCE).await;
         let id = handle.id();
         let first = other.calls().get(world.tenant, id).await.unwrap().unwrap();
@@ -268,7 +272,10 @@ fn an_engine_that_comes_back_before_the_settlement_does_not_get_its_call_back() 
         let first = holder().await;
         reach.cut(true);
         let slow = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 200));
-        let _other = Engine::new(Providers { store: slow.clone(), ..world.providers.clone() });
+        let _other = Engine::with_settings(
+            Providers { store: slow.clone(), ..world.providers.clone() },
+            offhook_testkit::settings(),
+        );
         let story = async {
             while holder().await == first {
                 world.wait(Duration::from_millis(5)).await;
@@ -329,7 +336,8 @@ fn many_engines_settle_an_orphan_once() {
         calls
     };
     crash(before, secs(29), async |world, calls| {
-        let others: Vec<_> = (0..3).map(|_| Engine::new(world.providers.clone())).collect();
+        let others: Vec<_> =
+            (0..3).map(|_| Engine::with_settings(world.providers.clone(), offhook_testkit::settings())).collect();
         world.wait(secs(20)).await;
         for (call, _) in &calls {
             check_settled(&world, *call).await;
@@ -347,19 +355,19 @@ fn an_engine_that_dies_while_it_recovers_is_recovered_from() {
         let (mut world, call) = runtime.block_on(async {
             let mut world = World::new(Arc::new(runtime.clone()), &["What are your opening hours?"]).await;
             world.providers.store = remote(&world);
-            world.engine = Engine::new(world.providers.clone());
+            world.engine = Engine::with_settings(world.providers.clone(), offhook_testkit::settings());
             let (handle, caller) = world.ring();
             converse(&caller).await;
             (world, handle.id())
         });
         runtime.block_on(async {
             world.wait(secs(60)).await;
-            world.engine = Engine::new(world.providers.clone());
+            world.engine = Engine::with_settings(world.providers.clone(), offhook_testkit::settings());
             world.wait(Duration::from_millis(millis)).await;
         });
         runtime.block_on(async {
             world.wait(secs(60)).await;
-            world.engine = Engine::new(world.providers.clone());
+            world.engine = Engine::with_settings(world.providers.clone(), offhook_testkit::settings());
             world.wait(secs(5)).await;
             let record = check_settled(&world, call).await;
             assert_eq!(record.end_reason, Some(EndReason::EngineLost), "after {millis} ms");

@@ -19,6 +19,7 @@ use offhook::service::calls::{CALL, StoredCall};
 use offhook::service::capacity::{LIMITS, Limits, WhenFull};
 use offhook::service::hours::{Hours, Weekday};
 use offhook::service::tasks::{NewTask, TASK, Task, TaskFailure, TaskStatus};
+use offhook::service::webhooks::NewEndpoint;
 use offhook::time::Timestamp;
 use offhook_testkit::carrier::Answering;
 use offhook_testkit::runtime::VirtualRuntime;
@@ -57,7 +58,7 @@ async fn world(runtime: &VirtualRuntime, settings: Settings) -> World {
 
 /// So many calls at once.
 fn at_once(calls: u32) -> Settings {
-    let mut settings = Settings::default();
+    let mut settings = offhook_testkit::settings();
     settings.calls_max = Some(calls);
     settings
 }
@@ -107,7 +108,7 @@ fn answer_all(world: &World, length: Duration) {
 fn a_task_is_created_once_and_called_when_it_is_due() {
     let runtime = VirtualRuntime::new(1);
     runtime.block_on(async {
-        let world = world(&runtime, Settings::default()).await;
+        let world = world(&runtime, offhook_testkit::settings()).await;
         world.carrier.when_dialled(&number(1), Answering::After(secs(2)));
         answer_all(&world, secs(3));
         let mut wish = world.wish(number(1));
@@ -137,7 +138,7 @@ fn a_task_is_created_once_and_called_when_it_is_due() {
 fn who_does_not_answer_is_called_again_and_then_given_up() {
     let runtime = VirtualRuntime::new(2);
     runtime.block_on(async {
-        let world = world(&runtime, Settings::default()).await;
+        let world = world(&runtime, offhook_testkit::settings()).await;
         world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
         let mut wish = world.wish(number(1));
         (wish.attempts_max, wish.retry_delay) = (3, secs(600));
@@ -161,7 +162,7 @@ fn who_does_not_answer_is_called_again_and_then_given_up() {
 fn a_machine_that_is_left_no_message_is_called_again() {
     let runtime = VirtualRuntime::new(15);
     runtime.block_on(async {
-        let mut world = world(&runtime, Settings::default()).await;
+        let mut world = world(&runtime, offhook_testkit::settings()).await;
         let (carrier, clock) = (world.carrier.clone(), runtime.clone());
         let answer = async move {
             loop {
@@ -203,7 +204,7 @@ fn a_machine_that_is_left_no_message_is_called_again() {
 fn a_change_gives_no_attempt_back_and_hastens_nothing() {
     let runtime = VirtualRuntime::new(13);
     runtime.block_on(async {
-        let world = world(&runtime, Settings::default()).await;
+        let world = world(&runtime, offhook_testkit::settings()).await;
         world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
         let mut wish = world.wish(number(1));
         (wish.attempts_max, wish.retry_delay) = (3, secs(600));
@@ -265,7 +266,7 @@ fn urgent_tasks_go_first_and_tenants_take_turns() {
 fn tasks_wait_for_slots_and_for_the_agents_hours() {
     let runtime = VirtualRuntime::new(4);
     runtime.block_on(async {
-        let mut world = world(&runtime, Settings::default()).await;
+        let mut world = world(&runtime, offhook_testkit::settings()).await;
         world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
         answer_all(&world, secs(2));
         let one = Limits { calls_max: Some(1), when_full: WhenFull::Reject };
@@ -418,7 +419,7 @@ fn what_cannot_be_read_holds_up_nothing_else() {
 fn tasks_that_cannot_be_done_say_why() {
     let runtime = VirtualRuntime::new(5);
     runtime.block_on(async {
-        let mut world = world(&runtime, Settings::default()).await;
+        let mut world = world(&runtime, offhook_testkit::settings()).await;
         world.engine.agents().delete(tenant(0), world.agent.id).await.unwrap();
         let missing = world.wished(tenant(0), "a", world.wish(number(1))).await;
         let agent = Arc::make_mut(&mut world.agent);
@@ -522,7 +523,7 @@ fn a_task_that_is_called_off_while_its_call_begins_is_not_told_of() {
         let world = world(&runtime, at_once(0)).await;
         let store = Arc::new(Remote::new(world.runtime.clone(), world.store.clone(), 200));
         let _slow = Engine::with_settings(Providers { store, ..world.providers.clone() }, at_once(1));
-        world.engine.webhooks().register(tenant(0), "crm", WEBHOOK_URL).await.unwrap();
+        world.engine.webhooks().register(tenant(0), "crm", NewEndpoint::new(WEBHOOK_URL)).await.unwrap();
         world.carrier.when_dialled(&number(1), Answering::After(secs(1)));
         let id = world.wished(tenant(0), "k", world.wish(number(1))).await;
         while world.task(tenant(0), id).await.next_call.is_none() {

@@ -39,12 +39,15 @@ fn a_change_of_language_reaches_voice_and_ear_and_an_estimate_reaches_the_turn()
         let mut world = World::new(Arc::new(runtime.clone()), &[]).await;
         let stt = CueRecogniser::new(&["Can we speak Indonesian and", "Terima kasih banyak."]).judging(0.955);
         let tts = ToneSpeech::default();
-        world.engine = Engine::new(Providers {
-            llm: Arc::new(ScriptedModel::new(interpreter)),
-            stt: Arc::new(stt.clone()),
-            tts: Arc::new(tts.clone()),
-            ..world.providers.clone()
-        });
+        world.engine = Engine::with_settings(
+            Providers {
+                llm: Arc::new(ScriptedModel::new(interpreter)),
+                stt: Arc::new(stt.clone()),
+                tts: Arc::new(tts.clone()),
+                ..world.providers.clone()
+            },
+            offhook_testkit::settings(),
+        );
         let mut agent = (*world.agent).clone();
         agent.policy.languages.allowed = vec!["id-ID".to_owned()];
         agent.voice = Some("Ada".to_owned());

@@ -12,8 +12,9 @@ use offhook::provider::transport::HttpRequest;
 use offhook::runtime::Runtime;
 use offhook::service;
 use offhook::service::agents::{Agent, Function};
-use offhook::service::webhooks::Endpoint;
+use offhook::service::webhooks::NewEndpoint;
 use offhook::signing::Secret;
+use offhook::signing::standard;
 use offhook_testkit::carrier::{Caller, Carrier};
 use offhook_testkit::script::{CueRecogniser, MemoryBlob, ScriptedHttp, ScriptedModel, ToneSpeech};
 
@@ -25,11 +26,12 @@ pub(crate) struct World {
     pub(crate) agent: Arc<Agent>,
     pub(crate) blob: MemoryBlob,
     pub(crate) carrier: Carrier,
-    pub(crate) endpoint: Endpoint,
     pub(crate) engine: Engine,
     pub(crate) http: ScriptedHttp,
     pub(crate) providers: Providers,
     pub(crate) runtime: Arc<dyn Runtime>,
+    /// Signs the webhooks.
+    pub(crate) secret: Secret,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) tenant: TenantId,
 }
@@ -71,12 +73,13 @@ impl World {
             telephony: Arc::new(carrier.clone()),
             tts,
         };
-        let engine = Engine::new(providers.clone());
+        let engine = Engine::with_settings(providers.clone(), offhook_testkit::settings());
         let tenant = TenantId::new(runtime.wall_clock(), [7; 10]);
         engine.credits().grant(tenant, HOUR, "first").await.unwrap();
-        let endpoint = engine.webhooks().register(tenant, "crm", WEBHOOK_URL).await.unwrap();
+        let (_, secret) = engine.webhooks().register(tenant, "crm", NewEndpoint::new(WEBHOOK_URL)).await.unwrap();
+        let secret = standard::parse_secret(&secret).unwrap();
         let agent = agent(&*runtime);
-        Self { agent: Arc::new(agent), blob, carrier, endpoint, engine, http, providers, runtime, store, tenant }
+        Self { agent: Arc::new(agent), blob, carrier, engine, http, providers, runtime, secret, store, tenant }
     }
 
     /// A caller rings and the agent is put on.

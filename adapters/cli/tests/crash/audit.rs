@@ -11,8 +11,8 @@ use offhook::ids::{CallId, TaskId};
 use offhook::provider::Store;
 use offhook::provider::store::{Add, Batch};
 use offhook::service::calls::{CALL, StoredCall};
+use offhook::service::outbox::{DELIVERY, Delivery, DeliveryState};
 use offhook::service::tasks::{TASK, Task, TaskStatus};
-use offhook::service::webhooks::{DELIVERY, Delivery, DeliveryState, EventName};
 
 use crate::receiver::Arrival;
 use crate::worker::{TENANTS, all, open, tenant};
@@ -122,29 +122,32 @@ async fn check_ledger(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>) {
     }
 }
 
-/// Each event of each call came at least once, with the same bytes each time, and none before the one that precedes it.
+/// Each event of each call came at least once, with the same bytes each time and a signature that held, and none before the
+/// one that precedes it.
 async fn check_webhooks(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>, arrivals: &[Arrival]) {
     let mut by_id: BTreeMap<&str, Vec<&Arrival>> = BTreeMap::new();
     for arrival in arrivals {
-        by_id.entry(&arrival.id).or_default().push(arrival);
+        by_id.entry(&arrival.headers.id).or_default().push(arrival);
     }
-    let mut events: BTreeMap<CallId, BTreeMap<EventName, &str>> = BTreeMap::new();
     let rows = all(store, DELIVERY).await;
-    let deliveries: Vec<Delivery> = rows.iter().map(|row| serde_json::from_value(row.body.clone()).unwrap()).collect();
-    for (row, delivery) in rows.iter().zip(&deliveries) {
-        let came = &by_id[row.key.id.as_str()];
+    let deliveries: Vec<Delivery> = rows.into_iter().map(|row| serde_json::from_value(row.body).unwrap()).collect();
+    let mut events: BTreeMap<CallId, BTreeMap<u64, &Delivery>> = BTreeMap::new();
+    for delivery in &deliveries {
+        let came = &by_id[delivery.id.as_str()];
         assert_eq!(delivery.state, DeliveryState::Delivered);
         assert!(came.iter().any(|arrival| arrival.taken));
-        assert!(came.iter().all(|arrival| arrival.body == delivery.body && arrival.signature == came[0].signature));
-        events.entry(delivery.call).or_default().insert(delivery.event, &row.key.id);
+        assert!(came.iter().all(|arrival| arrival.body == delivery.body && arrival.verified));
+        events.entry(delivery.lane.parse().unwrap()).or_default().insert(delivery.place, delivery);
     }
     assert_eq!(by_id.len(), deliveries.len(), "a webhook that nobody knows of");
     for (id, call) in calls {
-        let mut expected = vec![EventName::CallStarted, EventName::CallAnswered, EventName::CallEnded];
-        expected.retain(|event| *event != EventName::CallAnswered || call.record.answered_at.is_some());
-        let ids = &events[id];
-        assert!(ids.keys().eq(&expected), "{ids:?}");
-        let of_call = arrivals.iter().filter_map(|arrival| ids.values().position(|id| *id == arrival.id));
-        assert!(of_call.is_sorted(), "{id}: an event came before the one that precedes it");
+        let mut expected = vec!["call.started"];
+        expected.extend(call.record.answered_at.map(|_| "call.answered"));
+        expected.push("call.ended");
+        expected.extend((!call.record.transcript.is_empty()).then_some("call.transcript"));
+        let told = &events[id];
+        assert!(told.values().map(|delivery| delivery.event.as_str()).eq(expected), "{told:?}");
+        let place = |arrival: &Arrival| told.values().position(|delivery| delivery.id == arrival.headers.id);
+        assert!(arrivals.iter().filter_map(place).is_sorted(), "{id}: an event came before the one that precedes it");
     }
 }

@@ -7,7 +7,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
+use offhook::signing::standard::{self, Headers};
+use offhook::time::Timestamp;
 use tokio::net::TcpListener;
+
+use crate::worker::SECRET;
 
 /// Every so manyth webhook is refused.
 const REFUSES_EACH: usize = 16;
@@ -16,9 +20,10 @@ const REFUSES_EACH: usize = 16;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Arrival {
     pub(crate) body: Bytes,
-    pub(crate) id: String,
-    pub(crate) signature: String,
+    pub(crate) headers: Headers,
     pub(crate) taken: bool,
+    /// The signature holds at the moment of the arrival.
+    pub(crate) verified: bool,
 }
 
 type Arrivals = Arc<Mutex<Vec<Arrival>>>;
@@ -49,6 +54,15 @@ async fn take(State(arrivals): State<Arrivals>, headers: HeaderMap, body: Bytes)
     let header = |name: &str| headers[name].to_str().unwrap().to_owned();
     let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
     let taken = arrivals.len() % REFUSES_EACH != REFUSES_EACH - 1;
-    arrivals.push(Arrival { body, id: header("webhook-id"), signature: header("webhook-signature"), taken });
+    let headers = Headers {
+        id: header("webhook-id"),
+        signature: header("webhook-signature"),
+        timestamp: header("webhook-timestamp"),
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = Timestamp::from_unix_micros(i64::try_from(now.as_micros()).unwrap());
+    let secret = standard::parse_secret(SECRET).unwrap();
+    let verified = standard::verify(&[secret], &headers, &body, now).is_ok();
+    arrivals.push(Arrival { body, headers, taken, verified });
     if taken { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offhook::call::CallRecord;
-use offhook::engine::{Engine, Providers, Settings};
+use offhook::engine::{Engine, Providers};
 use offhook::ids::{AgentId, TenantId};
 use offhook::provider::Store;
 use offhook::provider::llm::LlmEvent;
@@ -17,8 +17,9 @@ use offhook::provider::telephony::{E164, HangupCause};
 use offhook::service;
 use offhook::service::agents::Agent;
 use offhook::service::calls::{CALL, StoredCall};
+use offhook::service::outbox::{DELIVERY, Delivery, DeliveryState};
 use offhook::service::tasks::{NewTask, TASK, Task, TaskStatus};
-use offhook::service::webhooks::{DELIVERY, Delivery, DeliveryState};
+use offhook::service::webhooks::NewEndpoint;
 use offhook::time::Timestamp;
 use offhook_sqlite::SqliteStore;
 use offhook_testkit::carrier::{Answering, Caller, Carrier};
@@ -40,6 +41,9 @@ const SPEECH: u8 = 0x80;
 const SILENCE: u8 = 0xff;
 
 pub(crate) const TENANTS: u8 = 2;
+
+/// Signs the webhooks.
+pub(crate) const SECRET: &str = "whsec_dGhlIHNlY3JldCBvZiB0aGUgY3Jhc2hlcw==";
 
 pub(crate) fn tenant(number: u8) -> TenantId {
     TenantId::new(Timestamp::from_unix_micros(1_800_000_000_000_000), [number; 10])
@@ -79,7 +83,9 @@ pub(crate) async fn set_up(path: &Path, url: &str) {
     for number in 0..TENANTS {
         world.engine.agents().put(tenant(number), &world.agent).await.unwrap();
         world.engine.credits().grant(tenant(number), CREDIT, "start").await.unwrap();
-        world.engine.webhooks().register(tenant(number), "crm", url).await.unwrap();
+        let mut endpoint = NewEndpoint::new(url);
+        endpoint.secret = Some(SECRET.to_owned());
+        world.engine.webhooks().register(tenant(number), "crm", endpoint).await.unwrap();
     }
 }
 
@@ -137,7 +143,7 @@ impl World {
             telephony: Arc::new(carrier.clone()),
             tts: Arc::new(ToneSpeech::default()),
         };
-        let mut settings = Settings::default();
+        let mut settings = offhook_testkit::settings();
         settings.lease = LEASE;
         let id = AgentId::new(Timestamp::default(), [8; 10]);
         let agent = Arc::new(Agent::new(id, "Sari", "You answer the telephone.").with_greeting("Hello."));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::Driver;
-use crate::call::{Command, CommandId, Failure, Input, Offer, Outcome, Output, Progress};
+use crate::call::{CallEventKind, Command, CommandId, Failure, Input, Offer, Outcome, Output, Progress};
 use crate::engine::hang_up::hang_up;
 use crate::engine::job::{self, Kind};
 use crate::engine::media::MediaSession;
@@ -28,6 +28,10 @@ impl Driver {
                 self.release_consult(id);
             }
             Output::Event(event) => {
+                if matches!(event.kind, CallEventKind::FunctionFinished { .. }) {
+                    // The renewal tells the customer of it.
+                    self.lease.hurry(self.engine.shared.providers.runtime.now());
+                }
                 // The oldest event gives way to the newest; without a holder nobody misses either.
                 let _ = self.handle.events.force_send(event);
             }
@@ -212,7 +216,9 @@ impl Driver {
         };
         let providers = &self.engine.shared.providers;
         let (http, now, call) = (providers.http.clone(), providers.runtime.wall_clock(), self.config.id);
-        let run = async move { functions::run(http, function, call, id, tool_call, now).await.map(Outcome::Function) };
+        let reach = self.engine.shared.reach.clone();
+        let answer = functions::run(http, reach, function, call, id, tool_call, now);
+        let run = async move { answer.await.map(Outcome::Function) };
         self.jobs.start(id, Kind::Prompt, job::once(id, run));
         Ok(())
     }

@@ -26,6 +26,7 @@ use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
 use crate::runtime;
 use crate::service::agents::Agent;
+use crate::service::recordings;
 use crate::service::recovery::LiveCall;
 use crate::time::Instant;
 
@@ -277,7 +278,7 @@ impl Driver {
     fn join(&mut self, now: Instant, media: Media) {
         let providers = &self.engine.shared.providers;
         let recording = providers.blob.clone().filter(|_| self.config.policy.record).and_then(|blob| {
-            let key = format!("recordings/{}/{}.wav", self.config.tenant, self.config.id);
+            let key = recordings::object_key(self.config.tenant, self.config.id);
             Recording::start(blob, &*providers.runtime, key, media.format.rate_hz)
                 .inspect_err(|error| tracing::warn!(%error, "the call is not recorded"))
                 .ok()

@@ -227,7 +227,7 @@ impl CallPlan {
 }
 
 fn settings(dice: Dice) -> Settings {
-    let mut settings = Settings::default();
+    let mut settings = crate::settings();
     if dice.chance(0, 120) {
         let calls_max = Some(1 + dice.below(1, 6) as u32);
         let wait = Duration::from_secs(1 + dice.below(2, 20));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use offhook::call::CallEvent;
 use offhook::engine::{CallHandle, Engine, Providers};
-use offhook::error::Result;
+use offhook::error::{ErrorKind, Result};
 use offhook::ids::{AgentId, CallId, TenantId};
 use offhook::memory::MemoryStore;
 use offhook::provider::llm::{Message, Tool};
@@ -18,11 +18,12 @@ use offhook::runtime::Runtime;
 use offhook::service;
 use offhook::service::agents::{Agent, Function};
 use offhook::service::calls::CALL;
-use offhook::service::webhooks::DELIVERY;
+use offhook::service::outbox::DELIVERY;
+use offhook::service::webhooks::NewEndpoint;
 use offhook::signing::Secret;
 use offhook::time::{Instant, Timestamp};
 
-use super::http::{FUNCTION_URL, Http, Inbox, WEBHOOK_URL};
+use super::http::{FUNCTION_URL, Http, Inbox, WEBHOOK_SECRET, WEBHOOK_URL};
 use super::model::{FUNCTION, Model};
 use super::person;
 use super::plan::{self, CallPlan, Direction, Mutation, Operator, Plan};
@@ -298,10 +299,12 @@ impl Stage {
                 }
             }
             for _ in 0..SETUP_ATTEMPTS_MAX {
-                // Registering it twice would give it another secret.
-                match self.engine.webhooks().endpoints(*tenant).await {
-                    Ok(found) if !found.is_empty() => break,
-                    Ok(_) => drop(self.engine.webhooks().register(*tenant, "crm", WEBHOOK_URL).await),
+                let mut endpoint = NewEndpoint::new(WEBHOOK_URL);
+                endpoint.secret = Some(WEBHOOK_SECRET.to_owned());
+                match self.engine.webhooks().register(*tenant, "crm", endpoint).await {
+                    Ok(_) => break,
+                    // It was registered before the crash, or by an attempt whose answer was lost.
+                    Err(error) if error.kind() == ErrorKind::Conflict => break,
                     Err(_) => {}
                 }
             }
@@ -373,7 +376,14 @@ impl Stage {
             let page = self.world.store.list(query).now_or_never().and_then(Result::ok);
             page.is_some_and(|page| page.records.iter().all(|record| record.due_at.is_none()))
         };
-        none(Query::new(None, CALL)) && none(Query::new(None, DELIVERY).equal("state", "pending"))
+        none(Query::new(None, CALL)) && self.all_is_delivered()
+    }
+
+    /// Only what is pending has a turn.
+    fn all_is_delivered(&self) -> bool {
+        let pending = Query::new(None, DELIVERY).range("turn", None, None);
+        let page = self.world.store.list(pending).now_or_never().and_then(Result::ok);
+        page.is_some_and(|page| page.records.is_empty())
     }
 }
 

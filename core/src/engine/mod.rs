@@ -17,16 +17,16 @@ use std::time::Duration;
 pub use handle::{CallHandle, EVENTS_MAX};
 
 use self::driver::Driver;
-use crate::billing::Increment;
+use crate::billing::{Increment, PriceList, RateCard};
 use crate::call::{CallConfig, Offer};
 use crate::error::Result;
-use crate::ids::{CallId, TenantId};
+use crate::ids::{CallId, EngineId, TenantId};
 use crate::provider::reach::Reach;
 use crate::provider::telephony::{E164, IncomingCall};
 use crate::provider::{Blob, HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use crate::runtime::Runtime;
 use crate::service::agents::{Agent, Agents};
-use crate::service::calls::Calls;
+use crate::service::calls::{Calls, Prices};
 use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
 use crate::service::outbox::Outbox;
@@ -70,13 +70,17 @@ pub struct Providers {
 pub struct Settings {
     /// Calls of all tenants at once, over all engines on the store; `None` knows no limit.
     pub calls_max: Option<u32>,
-    /// The steps in which talk time is billed.
+    /// The steps in which talk time is billed to tenants whose terms do not say.
     pub increment: Increment,
     /// After so long without a sign of life of its engine, a call counts as lost, and another engine settles it. Renewed
     /// three times as often. The same for all engines on one store.
     pub lease: Duration,
     /// For tenants that have none of their own.
     pub limits: Limits,
+    /// What the providers of a call take for it.
+    pub prices: PriceList,
+    /// What a minute costs tenants that are billed in money and have no rate card of their own.
+    pub rates: Option<RateCard>,
     /// Where the outside world reaches the server that is built around this engine, such as `https://calls.example.com`;
     /// links to recordings begin with it.
     pub public_url: Option<String>,
@@ -94,6 +98,8 @@ impl Default for Settings {
             increment: Increment::EXACT,
             lease: LEASE,
             limits: Limits::default(),
+            prices: PriceList::default(),
+            rates: None,
             public_url: None,
             reach: Reach::public(),
             vault_keys: Vec::new(),
@@ -133,7 +139,7 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { calls_max, increment, lease, limits, public_url, reach, vault_keys } = settings;
+        let Settings { calls_max, increment, lease, limits, prices, public_url, rates, reach, vault_keys } = settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let vault = Vault::new(runtime.clone(), vault_keys);
@@ -144,16 +150,19 @@ impl Engine {
         let agents = Agents::new(store.clone(), vault);
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
         let tasks = Tasks::new(runtime.clone(), store.clone());
-        let calls = Calls::new(
-            runtime.clone(),
-            store.clone(),
-            webhooks.clone(),
-            capacity.clone(),
-            tasks.clone(),
-            increment,
+        let credits = Credits::new(runtime.clone(), store.clone()).told_by(webhooks.clone());
+        let calls = Calls {
+            capacity: capacity.clone(),
+            credits: credits.clone(),
+            engine: EngineId::generate(&*runtime),
             lease,
-        );
-        let credits = Credits::new(runtime.clone(), store.clone());
+            prices: Arc::new(Prices { increment, providers: prices, rates }),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            tasks: tasks.clone(),
+            telephony: providers.telephony.info(),
+            webhooks: webhooks.clone(),
+        };
         let live = LiveCalls::default();
         let recovery = Recovery {
             calls: calls.clone(),
@@ -221,7 +230,7 @@ impl Engine {
         &self.shared.calls
     }
 
-    /// Prepaid talk time.
+    /// Prepaid time and money.
     pub fn credits(&self) -> &Credits {
         &self.shared.credits
     }

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod analysis;
+pub mod audit;
 pub mod calls;
 pub mod capacity;
 pub mod credits;
@@ -10,6 +11,7 @@ pub mod hours;
 pub mod outbox;
 pub mod recordings;
 pub(crate) mod recovery;
+pub mod statements;
 pub mod tasks;
 pub mod vault;
 pub mod webhooks;
@@ -26,7 +28,8 @@ pub fn schema() -> Schema {
             kind(agents::AGENT, &[("name", Text)]),
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(capacity::LIMITS, &[]),
-            kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
+            kind(credits::TERMS, &[]),
+            kind(ENTRY, &[("statement", Text), ("call", Text), ("at", Integer)]),
             kind(recordings::RECORDING, &[("created_at", Integer)]),
             kind(recordings::RETENTION, &[]),
             kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),

@@ -2,6 +2,7 @@
 
 mod commands;
 mod human;
+mod meter;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use self::meter::Meter;
 use super::Engine;
 use super::consult::Consult;
 use super::handle::HandleEnds;
@@ -20,7 +22,7 @@ use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
-use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer};
+use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
 use crate::runtime;
 use crate::service::agents::Agent;
@@ -46,6 +48,7 @@ pub(super) struct Driver {
     log: Log,
     media: Option<MediaSession>,
     media_first: bool,
+    meter: Meter,
     offer: Offer,
     sleep: Option<(Instant, Sleep)>,
 }
@@ -74,6 +77,7 @@ impl Driver {
         let calls = engine.shared.calls.clone();
         let lease = Lease::new(providers.runtime.clone(), calls, engine.shared.lease);
         let live = engine.shared.live.enter(config.id);
+        let meter = Meter::new(&engine.shared.providers);
         Self {
             agent,
             call: Call::new(config.clone(), offer.clone(), start),
@@ -89,6 +93,7 @@ impl Driver {
             log,
             media: None,
             media_first: false,
+            meter,
             offer,
             sleep: None,
         }
@@ -244,6 +249,9 @@ impl Driver {
                 self.lease.hurry(now);
             }
             JobEvent::Input(input) => {
+                if let Input::Progress(_, Progress::Generated(event)) = &input {
+                    self.meter.generated(event);
+                }
                 if matches!(input, Input::Completed(..) | Input::Failed(..)) {
                     self.jobs.cancel(id);
                 }
@@ -255,9 +263,11 @@ impl Driver {
             }
             JobEvent::Media(media) => self.join(now, *media),
             JobEvent::Speech(event) => {
+                self.meter.synthesized(id, event.as_ref());
                 self.speech(id, event);
             }
             JobEvent::Transcript(event) => {
+                self.meter.transcribed(id, &event);
                 if let Some(media) = &mut self.media {
                     media.transcript(id, event);
                 }

@@ -20,7 +20,7 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
         Event::CallAnswered(call) => answered(&call.record),
         Event::CallEnded(call) => ended(call),
         Event::CallStarted(call) => started(&call.record),
-        Event::CallTranscript(call) => transcript(&call.record),
+        Event::CallTranscript(call) => transcript(call),
         Event::CreditsLow(event) => credits_low(event),
         Event::FunctionCalled(call, index) => function(&call.record, *index),
         Event::WebhookTest(_) => json!({}),
@@ -59,12 +59,13 @@ fn ended(stored: &StoredCall) -> Value {
     data["startedAt"] = moment(Some(record.started_at));
     data["status"] = json!(words.status);
     data["talkTimeSeconds"] = json!(record.talk_time_ms / 1_000);
-    data["transcriptSummary"] = Value::Null;
+    data["transcriptSummary"] = summary(stored);
     data
 }
 
 /// With the words themselves (DR-A9).
-fn transcript(record: &CallRecord) -> Value {
+fn transcript(stored: &StoredCall) -> Value {
+    let record = &stored.record;
     let entry = |entry: &crate::call::TranscriptEntry| {
         let role = match entry.speaker {
             Speaker::Agent => "agent",
@@ -75,8 +76,14 @@ fn transcript(record: &CallRecord) -> Value {
     json!({
         "callId": call_id(record),
         "transcript": record.transcript.iter().map(entry).collect::<Vec<_>>(),
-        "transcriptSummary": null,
+        "transcriptSummary": summary(stored),
     })
+}
+
+/// Known once the call was analysed, which the transcript waits for.
+fn summary(stored: &StoredCall) -> Value {
+    let summary = stored.analysis.as_ref().map(|analysis| analysis.summary.as_str());
+    json!(summary.filter(|summary| !summary.is_empty()))
 }
 
 /// A tenant that is billed in money has no minutes.

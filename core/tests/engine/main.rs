@@ -5,6 +5,8 @@ mod calls;
 #[cfg(test)]
 mod capacity;
 #[cfg(test)]
+mod money;
+#[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod recovery;

@@ -26,9 +26,13 @@ const FOR_SPEECH: [Tool; 5] = [
     ("tar", &["--version"], "tar"),
 ];
 
+/// Servers for the tests. Programs of Debian's PostgreSQL are not where commands are looked for.
+const FOR_TESTS: [Tool; 1] = [("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql")];
+
 /// Everything for the programs and the tests.
 pub(crate) fn everything(shell: &Shell) -> Result {
     speech(shell)?;
+    debian(shell, &FOR_TESTS)?;
     npm_peer(shell, "aimock", AIMOCK)?;
     npm_peer(shell, "s3rver", S3RVER)
 }

@@ -5,7 +5,9 @@ mod counters;
 mod lists;
 mod logs;
 pub mod model;
+pub mod processes;
 mod records;
+pub mod whole;
 
 use std::sync::Arc;
 

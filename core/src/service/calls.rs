@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::after_call::{self, AfterCalls, Pending};
+use super::analysis::Analysis;
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::Credits;
 use super::recordings::Recordings;
@@ -17,6 +19,7 @@ use crate::billing::{
     Account, Amount, Cost, EntryKind, Increment, Posting, PriceList, RateCard, Resource, Rules, Tariff, Terms, Unit,
     Usage,
 };
+use crate::call::record::EndReason;
 use crate::call::{CallRecord, LedgerSummary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, EngineId, TenantId};
@@ -38,6 +41,7 @@ const CONFLICTS_MAX: u32 = 8;
 /// All calls.
 #[derive(Clone)]
 pub struct Calls {
+    pub(crate) after_calls: AfterCalls,
     pub(crate) capacity: Capacity,
     pub(crate) credits: Credits,
     pub(crate) engine: EngineId,
@@ -61,6 +65,12 @@ pub(crate) struct Prices {
 /// A call as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredCall {
+    /// What is still to be done when it is over.
+    #[serde(default)]
+    pub after: Option<Pending>,
+    /// What it came to, once that was found out.
+    #[serde(default)]
+    pub analysis: Option<Analysis>,
     /// What its providers took, once it is settled: in each of the currencies of the engine's price list.
     #[serde(default)]
     pub costs: Vec<Cost>,
@@ -144,13 +154,14 @@ impl Calls {
         &self,
         live: Snapshot,
         wanted: Duration,
+        after: Option<Pending>,
         queued: impl FnOnce(Duration) + Send,
     ) -> Result<Duration> {
         let tenant = live.record.tenant;
         let limits = self.capacity.limits(tenant).await?;
         let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.task.is_none();
         if !waits || !self.capacity.would_overtake(tenant) {
-            match self.try_reserve(&live, wanted, &limits).await {
+            match self.try_reserve(&live, wanted, &after, &limits).await {
                 Err(error) if error.kind() == ErrorKind::RateLimited && waits => {}
                 result => return result.inspect(|_| self.capacity.came_in(tenant)),
             }
@@ -163,14 +174,20 @@ impl Calls {
             ticket.turn().await?;
             // They may have changed meanwhile.
             let limits = self.capacity.limits(tenant).await?;
-            match self.try_reserve(&live, wanted, &limits).await {
+            match self.try_reserve(&live, wanted, &after, &limits).await {
                 Err(error) if error.kind() == ErrorKind::RateLimited => ticket.found_none().await?,
                 result => return result,
             }
         }
     }
 
-    async fn try_reserve(&self, live: &Snapshot, wanted: Duration, limits: &Limits) -> Result<Duration> {
+    async fn try_reserve(
+        &self,
+        live: &Snapshot,
+        wanted: Duration,
+        after: &Option<Pending>,
+        limits: &Limits,
+    ) -> Result<Duration> {
         let Snapshot { legs, record, usage } = live;
         let tenant = record.tenant;
         let terms = self.credits.terms(tenant).await?;
@@ -184,7 +201,11 @@ impl Calls {
                 break;
             }
             let now = self.runtime.wall_clock();
+            let mut batch = Batch::default();
+            let task = self.tasks.begin(&mut batch, record, now).await?;
             let mut stored = StoredCall {
+                after: Pending::of(after.clone(), task),
+                analysis: None,
                 costs: Vec::new(),
                 hold: Some(hold),
                 lease: Some(Lease { holder: self.engine, renewed_at: now }),
@@ -194,12 +215,11 @@ impl Calls {
                 told: Told::default(),
                 usage: usage.clone(),
             };
-            let mut batch = Batch::default();
             self.capacity.take(&mut batch, tenant, limits);
             self.webhooks.tell(&mut batch, &mut stored).await?;
+            self.after_calls.tell_begun(&mut batch, &stored);
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.hold_more(&mut batch, &stored, held, &terms)?;
-            self.tasks.begin(&mut batch, record, now).await?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
@@ -359,15 +379,24 @@ impl Calls {
         if let Some(recording) = Recordings::row_of(record, now)? {
             batch.put(recording);
         }
-        let task_ends = self.tasks.end(&mut batch, record, now).await?;
+        let task = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
-        if was_begun || record.task.is_none() || task_ends {
+        if was_begun || record.task.is_none() || task.is_some() {
+            if !was_begun && record.end_reason != Some(EndReason::OverCapacity) {
+                stored.after = Pending::of(None, task);
+            }
             self.webhooks.tell(&mut batch, &mut stored).await?;
+        }
+        if stored.after.is_some() {
+            batch.put(after_call::job_of(record, now)?);
         }
         batch.put(self.put(expect, &stored, now)?);
         self.store.commit(batch).await?;
         self.capacity.slots_came_free();
         self.webhooks.wake();
+        if stored.after.is_some() {
+            self.after_calls.wake();
+        }
         Ok(ledger)
     }
 
@@ -454,7 +483,13 @@ impl StoredCall {
     /// A call that ended before anything was held for it.
     fn never_begun(record: CallRecord) -> Self {
         let (costs, legs, told, usage) = (Vec::new(), Vec::new(), Told::default(), Usage::default());
-        Self { costs, hold: None, lease: None, ledger: None, legs, record, told, usage }
+        let (after, analysis) = (None, None);
+        Self { after, analysis, costs, hold: None, lease: None, ledger: None, legs, record, told, usage }
+    }
+
+    /// Whether what it came to is still to be found out.
+    pub(super) fn awaits_analysis(&self) -> bool {
+        self.analysis.is_none() && self.after.as_ref().is_some_and(Pending::awaits_analysis)
     }
 
     /// Renews the lease, if it is that of `engine`.

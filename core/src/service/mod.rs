@@ -1,5 +1,6 @@
 //! What the engine does for a tenant beside its calls: one noun a file, all over a [`Store`](crate::provider::Store).
 
+pub mod after_call;
 pub mod agents;
 pub mod analysis;
 pub mod audit;
@@ -8,7 +9,9 @@ pub mod capacity;
 pub mod credits;
 pub mod functions;
 pub mod hours;
+pub mod keys;
 pub mod outbox;
+pub mod prefetch;
 pub mod recordings;
 pub(crate) mod recovery;
 pub mod statements;
@@ -25,7 +28,9 @@ pub fn schema() -> Schema {
     let kind = |name, indexes: &[(&'static str, IndexType)]| KindSchema { name, indexes: indexes.to_vec() };
     Schema {
         kinds: vec![
+            kind(after_call::AFTER_CALL, &[]),
             kind(agents::AGENT, &[("name", Text)]),
+            kind(keys::API_KEY, &[("hash", Text)]),
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(capacity::LIMITS, &[]),
             kind(credits::TERMS, &[]),

@@ -471,6 +471,8 @@ impl Billed for StoredCall {
         let hold = Hold { before: 0, held: 0, parts: 0, tariff: tariff(Unit::Time) };
         let lease = Lease { holder: EngineId::new(START, [0; 10]), renewed_at: START };
         Self {
+            after: None,
+            analysis: None,
             costs: Vec::new(),
             hold: Some(hold),
             lease: Some(lease),

@@ -102,12 +102,12 @@ impl Driver {
     }
 
     pub(super) fn reserve(&mut self, id: CommandId, wanted: Duration) {
-        let (calls, live) = (self.engine.calls().clone(), self.snapshot());
+        let (calls, live, after) = (self.engine.calls().clone(), self.snapshot(), self.after.take());
         let (queued, progress) = async_channel::bounded(1);
         let reserve = async move {
             // There is room for the one thing that is said.
             let queued = |wait| drop(queued.try_send(Progress::Queued { wait }));
-            calls.reserve(live, wanted, queued).await.map(|granted| Outcome::Reserved { granted })
+            calls.reserve(live, wanted, after, queued).await.map(|granted| Outcome::Reserved { granted })
         };
         self.jobs.start(id, Kind::Prompt, job::with_progress(id, progress, reserve));
     }

@@ -25,6 +25,7 @@ use super::recording::Recording;
 use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
 use crate::runtime;
+use crate::service::after_call::Pending;
 use crate::service::agents::Agent;
 use crate::service::recordings;
 use crate::service::recovery::LiveCall;
@@ -34,6 +35,8 @@ use crate::time::Instant;
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) struct Driver {
+    /// What is done when the call is over, until the store has it.
+    after: Option<Pending>,
     agent: Arc<Agent>,
     call: Call,
     config: CallConfig,
@@ -66,7 +69,14 @@ enum Wake {
 }
 
 impl Driver {
-    pub(super) fn new(engine: Engine, agent: Arc<Agent>, config: CallConfig, offer: Offer, handle: HandleEnds) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        agent: Arc<Agent>,
+        config: CallConfig,
+        after: Option<Pending>,
+        offer: Offer,
+        handle: HandleEnds,
+    ) -> Self {
         let providers = &engine.shared.providers;
         let start = providers.runtime.now();
         let log = Log::new(providers.runtime.clone(), providers.store.clone(), start, &config, &offer);
@@ -79,6 +89,7 @@ impl Driver {
         let live = engine.shared.live.enter(config.id);
         let meter = Meter::new(&engine.shared.providers);
         Self {
+            after,
             agent,
             call: Call::new(config.clone(), offer.clone(), start),
             config,

@@ -14,6 +14,9 @@ use crate::time::Timestamp;
 /// The place of a call's end among its events: behind any number of functions.
 const ENDED: u64 = 1 << 32;
 
+/// Where what is told beside a call's events stands: behind all of them.
+pub(crate) const AFTER_ALL_EVENTS: u64 = ENDED + 2;
+
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -232,7 +235,7 @@ impl Told {
         if !self.ended && is_over {
             events.push(Event::CallEnded(call));
         }
-        if !self.transcript && is_over && !record.transcript.is_empty() {
+        if !self.transcript && is_over && !record.transcript.is_empty() && !call.awaits_analysis() {
             events.push(Event::CallTranscript(call));
         }
         events

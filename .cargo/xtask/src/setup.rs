@@ -5,6 +5,9 @@ use crate::shell::{Result, Shell};
 /// Mock of the chat completions API, as an npm package.
 const AIMOCK: &str = "@copilotkit/aimock@1.43.0";
 
+/// The reference implementations of signed webhooks, as npm and as Python packages.
+const STANDARD_WEBHOOKS: [&str; 2] = ["standardwebhooks@1.1.1", "standardwebhooks==1.1.0"];
+
 /// Version of the licence checker.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -26,7 +29,8 @@ const FOR_SPEECH: [Tool; 5] = [
 /// Everything for the programs and the tests.
 pub(crate) fn everything(shell: &Shell) -> Result {
     speech(shell)?;
-    aimock(shell)
+    aimock(shell)?;
+    standard_webhooks(shell)
 }
 
 /// The speech models, and the tools to fetch them.
@@ -47,6 +51,24 @@ fn aimock(shell: &Shell) -> Result {
     let prefix = folder.to_string_lossy().into_owned();
     let quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
     shell.step("mock server", "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), &[AIMOCK]].concat())
+}
+
+/// The packages that signatures are checked against.
+fn standard_webhooks(shell: &Shell) -> Result {
+    let folder = shell.target().join("peers/standardwebhooks");
+    let prefix = folder.to_string_lossy().into_owned();
+    let target = folder.join("python").to_string_lossy().into_owned();
+    let [npm, pip] = STANDARD_WEBHOOKS;
+    if !folder.join("node_modules/standardwebhooks/package.json").exists() {
+        let quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
+        let install = [&["install", "--prefix", &prefix], quiet.as_slice(), &[npm]].concat();
+        shell.step("signatures in JavaScript", "npm", &install)?;
+    }
+    if !folder.join("python/standardwebhooks").exists() {
+        let install = ["-m", "pip", "install", "--quiet", "--target", &target, pip];
+        shell.step("signatures in Python", "python3", &install)?;
+    }
+    Ok(())
 }
 
 /// The licence checker.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use offhook::engine::{Engine, Providers};
 use offhook::ids::{AgentId, TenantId};
 use offhook::service::{self, agents::Agent};
+use offhook_blob::ObjectBlob;
 use offhook_local::{LocalSpeechToText, LocalTextToSpeech, Models, RulesBrain, SttConfig};
 use offhook_sqlite::SqliteStore;
 use offhook_streams::twilio::TwilioStreams;
-use offhook_tokio::{Directory, ReqwestTransport, SocketListener, Tls, TokioRuntime};
+use offhook_tokio::{ReqwestTransport, SocketListener, Tls, TokioRuntime};
 
 #[tokio::main]
 async fn main() -> offhook::Result<()> {
@@ -17,7 +18,7 @@ async fn main() -> offhook::Result<()> {
     let models = Models::locate()?;
     let streams = Arc::new(TwilioStreams::new(runtime.clone()));
     let engine = Engine::new(Providers {
-        blob: Some(Arc::new(Directory::open("recordings").await?)),
+        blob: Some(Arc::new(ObjectBlob::folder("recordings")?)),
         http: Arc::new(ReqwestTransport::new(&Tls::public()?)?),
         llm: Arc::new(RulesBrain::clinic()?),
         runtime: runtime.clone(),

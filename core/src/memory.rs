@@ -105,24 +105,22 @@ impl State {
         let mut committed = Committed::default();
         let mut undo = Vec::with_capacity(batch.operations.len());
         for operation in batch.operations {
-            match self.apply(operation, &mut committed) {
-                Ok(step) => undo.push(step),
-                Err(error) => {
-                    undo.into_iter().rev().for_each(|step| self.take_back(step));
-                    return Err(error);
-                }
+            if let Err(error) = self.apply(operation, &mut committed, &mut undo) {
+                undo.into_iter().rev().for_each(|step| self.take_back(step));
+                return Err(error);
             }
         }
         Ok(committed)
     }
 
-    fn apply(&mut self, operation: Operation, committed: &mut Committed) -> Result<Undo> {
+    fn apply(&mut self, operation: Operation, committed: &mut Committed, undo: &mut Vec<Undo>) -> Result<()> {
         match operation {
-            Operation::Add(add) => self.add(add, committed),
-            Operation::Append(append) => self.append(append),
-            Operation::Delete(delete) => self.delete(delete),
-            Operation::Put(put) => self.put(put),
+            Operation::Add(add) => return self.add(add, committed, undo),
+            Operation::Append(append) => undo.push(self.append(append)?),
+            Operation::Delete(delete) => undo.push(self.delete(delete)?),
+            Operation::Put(put) => undo.push(self.put(put)?),
         }
+        Ok(())
     }
 
     fn take_back(&mut self, step: Undo) {
@@ -138,12 +136,20 @@ impl State {
         }
     }
 
-    fn add(&mut self, add: Add, committed: &mut Committed) -> Result<Undo> {
+    fn add(&mut self, add: Add, committed: &mut Committed, undo: &mut Vec<Undo>) -> Result<()> {
         let before = self.counters.get(&add.counter).copied().unwrap_or(0);
         let after = add.apply(before)?;
         self.counters.insert(add.counter.clone(), after);
         committed.counters.insert(add.counter.clone(), after);
-        Ok(Undo::Counter(add.counter, before))
+        undo.push(Undo::Counter(add.counter.clone(), before));
+        let Some(crossing) = add.crossing.filter(|crossing| crossing.happens(before, after)) else {
+            return Ok(());
+        };
+        committed.crossed.insert(add.counter);
+        for put in crossing.then {
+            undo.push(self.put(put)?);
+        }
+        Ok(())
     }
 
     fn append(&mut self, append: Append) -> Result<Undo> {

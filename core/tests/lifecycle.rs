@@ -366,6 +366,34 @@ fn who_asks_whom_one_wants_to_reach_is_no_machine() {
 }
 
 #[test]
+fn a_person_whose_end_of_speech_got_lost_is_no_machine() {
+    let mut stage = screened(OnMachine::HangUp, None);
+    stage.progress("listen", Progress::SpeechStarted { at: stage.now });
+    stage.wait(SECOND);
+    stage.progress("listen", said("Hello, who is there?"));
+    stage.wait(SECOND * 4);
+    assert_eq!(stage.call.record().answered_by, Some(AnsweredBy::Human));
+    assert_eq!(stage.call.record().transcript[0].text, "Hello, who is there?");
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
+fn who_talks_on_after_settled_words_is_a_machine_and_its_words_are_kept() {
+    let mut stage = screened(OnMachine::HangUp, None);
+    stage.progress("listen", Progress::SpeechStarted { at: stage.now });
+    stage.wait(SECOND * 3);
+    stage.progress("listen", said("Hello, this is Ann."));
+    stage.wait(Duration::from_millis(300));
+    stage.progress("listen", Progress::Interim { text: "I am".to_owned() });
+    stage.wait(SECOND);
+    let record = stage.call.record();
+    assert_eq!((record.answered_by, record.end_reason), (Some(AnsweredBy::Machine), Some(EndReason::MachineAnswered)));
+    stage.wait(SECOND * 30);
+    assert_eq!(stage.call.record().transcript[0].text, "Hello, this is Ann.");
+    stage.finish_and_check().unwrap();
+}
+
+#[test]
 fn an_assistants_second_sentence_is_not_its_owner() {
     let mut stage = screened(OnMachine::HangUp, Some("This is Sari."));
     greet(&mut stage, "Hi. If you record your name and reason for calling,", SECOND * 3);

@@ -8,6 +8,9 @@ const AIMOCK: &str = "@copilotkit/aimock@1.43.0";
 /// The reference implementations of signed webhooks, as npm and as Python packages.
 const STANDARD_WEBHOOKS: [&str; 2] = ["standardwebhooks@1.1.1", "standardwebhooks==1.1.0"];
 
+/// An object store that speaks as S3 does, as an npm package.
+const S3RVER: &str = "s3rver@3.7.1";
+
 /// Version of the licence checker.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -26,10 +29,15 @@ const FOR_SPEECH: [Tool; 5] = [
     ("tar", &["--version"], "tar"),
 ];
 
+/// Servers for the tests. Programs of Debian's PostgreSQL are not where commands are looked for.
+const FOR_TESTS: [Tool; 1] = [("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql")];
+
 /// Everything for the programs and the tests.
 pub(crate) fn everything(shell: &Shell) -> Result {
     speech(shell)?;
-    aimock(shell)?;
+    debian(shell, &FOR_TESTS)?;
+    npm_peer(shell, "aimock", AIMOCK)?;
+    npm_peer(shell, "s3rver", S3RVER)?;
     standard_webhooks(shell)
 }
 
@@ -41,34 +49,28 @@ pub(crate) fn speech(shell: &Shell) -> Result {
     shell.run("cargo", &["run", "--quiet", "--package", "offhook-cli", "--", "setup"])
 }
 
-/// The mock server for the tests of the OpenAI adapter.
-fn aimock(shell: &Shell) -> Result {
-    let folder = shell.target().join("peers/aimock");
-    let installed = folder.join("node_modules/@copilotkit/aimock/package.json");
-    if installed.exists() {
+/// A server for the tests of adapters.
+fn npm_peer(shell: &Shell, name: &str, package: &str) -> Result {
+    let folder = shell.target().join("peers").join(name);
+    let (path, _version) = package.rsplit_once('@').unwrap_or((package, ""));
+    if folder.join("node_modules").join(path).join("package.json").exists() {
         return Ok(());
     }
     let prefix = folder.to_string_lossy().into_owned();
     let quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
-    shell.step("mock server", "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), &[AIMOCK]].concat())
+    shell.step(name, "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), &[package]].concat())
 }
 
 /// The packages that signatures are checked against.
 fn standard_webhooks(shell: &Shell) -> Result {
-    let folder = shell.target().join("peers/standardwebhooks");
-    let prefix = folder.to_string_lossy().into_owned();
-    let target = folder.join("python").to_string_lossy().into_owned();
     let [npm, pip] = STANDARD_WEBHOOKS;
-    if !folder.join("node_modules/standardwebhooks/package.json").exists() {
-        let quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
-        let install = [&["install", "--prefix", &prefix], quiet.as_slice(), &[npm]].concat();
-        shell.step("signatures in JavaScript", "npm", &install)?;
+    npm_peer(shell, "standardwebhooks", npm)?;
+    let folder = shell.target().join("peers/standardwebhooks/python");
+    if folder.join("standardwebhooks").exists() {
+        return Ok(());
     }
-    if !folder.join("python/standardwebhooks").exists() {
-        let install = ["-m", "pip", "install", "--quiet", "--target", &target, pip];
-        shell.step("signatures in Python", "python3", &install)?;
-    }
-    Ok(())
+    let target = folder.to_string_lossy().into_owned();
+    shell.step("standardwebhooks", "python3", &["-m", "pip", "install", "--quiet", "--target", &target, pip])
 }
 
 /// The licence checker.

@@ -15,9 +15,10 @@ use offhook::provider::{HttpTransport, Llm, SpeechToText, Store, Telephony, Text
 use offhook::runtime::{Runtime, random_id_bytes};
 use offhook::service;
 use offhook::service::vault::VaultKey;
+use offhook_blob::ObjectBlob;
 use offhook_sqlite::SqliteStore;
 use offhook_streams::twilio::{TwilioCaller, TwilioStreams};
-use offhook_tokio::{Directory, ReqwestTransport, SocketListener, Tls, TokioRuntime, TungsteniteTransport};
+use offhook_tokio::{ReqwestTransport, SocketListener, Tls, TokioRuntime, TungsteniteTransport};
 use tokio::task::AbortHandle;
 
 use crate::blocking;
@@ -85,8 +86,8 @@ impl Stage {
         let listener = listener.map_err(|error| Failure::during(format_args!("cannot listen on {listen}"), &error))?;
         let addr = listener.local_addr();
         let unusable = format!("cannot use {}", folder.display());
-        let blob = Directory::open(folder).await.map_err(|error| Failure::during(&unusable, &error))?;
-        let folder = blob.root().to_owned();
+        let blob = ObjectBlob::folder(folder).map_err(|error| Failure::during(&unusable, &error))?;
+        let folder = PathBuf::from(blob.place());
         let path = folder.join(DATABASE);
         let store = blocking::run(unusable, move || SqliteStore::open(path, service::schema())).await?;
         let store: Arc<dyn Store> = Arc::new(store);

@@ -95,7 +95,7 @@ fn batch(prefix: &str, commit: u64, size: u64, kind: &str) -> Batch {
     }
     if size == 0 {
         let counter = CounterKey::new(tenant(), "balance");
-        batch.add(Add { counter, delta: -1, floor: Some(i64::MIN), ceiling: None });
+        batch.add(Add::new(counter, -1).floor(i64::MIN));
         batch.append(LogKey::new(tenant(), prefix), commit, vec![commit.to_be_bytes().to_vec().into()]);
     }
     batch

@@ -30,7 +30,7 @@ fn a_reopened_file_has_everything() {
     let due_at = Timestamp::from_unix_micros(5);
     batch
         .put(Put::new(call("a"), Expect::Absent, json!({"name": "Ana"})).index("status", "ended").due_at(due_at))
-        .add(Add { counter: CounterKey::new(tenant(1), "balance"), delta: 7, floor: None, ceiling: None })
+        .add(Add::new(CounterKey::new(tenant(1), "balance"), 7))
         .append(log.clone(), 0, vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
     block_on(store.commit(batch)).unwrap();
     let before = block_on(store.get(call("a"))).unwrap();
@@ -259,7 +259,7 @@ fn put(store: &SqliteStore, put: Put) {
 fn balance(store: &SqliteStore) -> i64 {
     let counter = CounterKey::new(tenant(1), "balance");
     let mut batch = Batch::default();
-    batch.add(Add { counter: counter.clone(), delta: 0, floor: None, ceiling: None });
+    batch.add(Add::read(counter.clone()));
     block_on(store.commit(batch)).unwrap().counters[&counter]
 }
 

@@ -3,19 +3,19 @@
 use super::outbox::Role;
 use super::policy::{TransferMode, TransferTarget};
 use super::record::{AnsweredBy, EndReason, HangupParty};
-use super::screening::Screener;
 use super::transfer::{Origin, Wish};
 use super::turn::AfterSpeech;
 use super::{Call, CallEventKind, Command, DecisionKind, End, Phase, SETTLE_ATTEMPTS_MAX, SETTLE_BACKOFF, Timer};
 use crate::provider::telephony::HangupCause;
 
 /// What a call that ends does not wait for.
-const SET_UP: [Role; 9] = [
+const SET_UP: [Role; 10] = [
     Role::Answer,
     Role::Bridge,
     Role::Brief,
     Role::Consult,
     Role::Dial,
+    Role::Extend,
     Role::OpenMedia,
     Role::Reserve,
     Role::SendDigits,
@@ -28,12 +28,14 @@ impl Call {
         match timer {
             Timer::Credits => self.finish(HangupCause::NORMAL_CLEARING, system, EndReason::CreditsExhausted),
             Timer::Duration => self.finish(HangupCause::NORMAL_CLEARING, system, EndReason::MaxDuration),
+            Timer::Extend => self.extend(),
+            Timer::Goodbye => self.say_goodbye(),
             Timer::Hold => self.resume(),
             Timer::HoldPrompt => self.hold_prompt(),
             Timer::InterDigit => self.keys_paused(),
             Timer::Ring => self.finish(HangupCause::NO_ANSWER, system, EndReason::NoAnswer),
             Timer::Screening => {
-                let verdict = self.screener.as_ref().map(Screener::handle_timeout);
+                let verdict = self.screener.as_ref().map(|screener| screener.handle_timeout(self.now));
                 self.screened(verdict);
             }
             Timer::SetUp if self.phase == Phase::Ending => self.settle_again(),

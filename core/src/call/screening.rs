@@ -60,6 +60,8 @@ pub(super) struct Screener {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Greeting {
     pub(super) began: Option<Instant>,
+    /// When its last words were settled, unless it went on since.
+    settled: Option<Instant>,
     pub(super) stopped: Option<Instant>,
     pub(super) text: String,
 }
@@ -116,6 +118,11 @@ impl Screener {
         timers.set(Timer::Screening, deadline);
     }
 
+    /// What is heard now is an assistant's, until it is clear that its owner speaks.
+    pub(super) fn awaits_owner(&self) -> bool {
+        self.state == State::Owner
+    }
+
     /// From now on, waits for the assistant's owner.
     pub(super) fn await_owner(&mut self, now: Instant, timers: &mut Timers) {
         self.state = State::Owner;
@@ -125,6 +132,7 @@ impl Screener {
 
     pub(super) fn speech_started(&mut self, at: Instant, timers: &mut Timers) {
         self.greeting.stopped = None;
+        self.greeting.settled = None;
         match self.state {
             State::Beep { deadline } => timers.set(Timer::Screening, deadline),
             State::Greeting | State::Waiting => {
@@ -153,6 +161,9 @@ impl Screener {
 
     /// Words that are not settled: what sounds like an assistant is heard out, however long it talks.
     pub(super) fn guess(&mut self, now: Instant, text: &str, timers: &mut Timers) {
+        if !text.trim().is_empty() {
+            self.greeting.settled = None;
+        }
         let is_assistant = classify(text) == Some(AnsweredBy::Assistant) && self.policy.introduction.is_some();
         if is_assistant && self.state == State::Greeting && self.greeting.stopped.is_none() {
             timers.set(Timer::Screening, now + self.policy.owner_timeout);
@@ -160,7 +171,7 @@ impl Screener {
     }
 
     /// Settled words: guesses are not enough to hang up on somebody.
-    pub(super) fn words(&mut self, text: &str) -> Option<Verdict> {
+    pub(super) fn words(&mut self, now: Instant, text: &str, timers: &mut Timers) -> Option<Verdict> {
         let all = format!("{} {}", self.greeting.text, text.trim()).trim().to_owned();
         let heard = classify(&all).filter(|_| !text.trim().is_empty())?;
         match (self.state, heard) {
@@ -179,6 +190,10 @@ impl Screener {
                 self.greeting.text = all;
                 // A person may turn out to be a machine that talks on, and an assistant is to be heard out.
                 let is_clear = heard == AnsweredBy::Machine || self.greeting.stopped.is_some();
+                if !is_clear {
+                    self.greeting.settled = Some(now);
+                    timers.put_off(Timer::Screening, now + self.policy.words_timeout);
+                }
                 is_clear.then_some(Verdict::AnsweredBy(heard))
             }
         }
@@ -194,10 +209,15 @@ impl Screener {
         }
     }
 
-    pub(super) fn handle_timeout(&self) -> Verdict {
+    pub(super) fn handle_timeout(&self, now: Instant) -> Verdict {
+        // The end of speech may get lost: words that were settled and not gone on with are over as well.
+        let settled = |at: Instant| now.saturating_since(at) >= self.policy.words_timeout;
+        let is_over = self.greeting.stopped.is_some() || self.greeting.settled.is_some_and(settled);
         match self.state {
             State::Beep { .. } => Verdict::Beeped,
-            State::Greeting if self.greeting.stopped.is_some() => Verdict::AnsweredBy(AnsweredBy::Human),
+            State::Greeting if is_over => {
+                Verdict::AnsweredBy(classify(&self.greeting.text).unwrap_or(AnsweredBy::Human))
+            }
             State::Greeting => Verdict::AnsweredBy(AnsweredBy::Machine),
             State::Owner => Verdict::OwnerAbsent,
             State::Waiting => Verdict::AnsweredBy(AnsweredBy::Unknown),

@@ -14,10 +14,14 @@ pub enum Timer {
     Duration,
     /// The caller's turn is over.
     Endpoint,
+    /// More credits have to be held for the talk to go on.
+    Extend,
     /// A function keeps the caller waiting in silence.
     Filler,
     /// A function took too long.
     Function,
+    /// The held credits are used up soon, and nothing more could be held.
+    Goodbye,
     /// The line has been on hold for long enough.
     Hold,
     /// The caller on hold should hear that somebody is still there.
@@ -50,13 +54,15 @@ pub enum Timer {
     WrapUp,
 }
 
-const ALL: [Timer; 21] = [
+const ALL: [Timer; 23] = [
     Timer::BargeIn,
     Timer::Credits,
     Timer::Duration,
     Timer::Endpoint,
+    Timer::Extend,
     Timer::Filler,
     Timer::Function,
+    Timer::Goodbye,
     Timer::Hold,
     Timer::HoldPrompt,
     Timer::InterDigit,
@@ -83,6 +89,12 @@ pub(super) struct Timers {
 impl Timers {
     pub(super) fn set(&mut self, timer: Timer, deadline: Instant) {
         self.deadlines[timer as usize] = Some(deadline);
+    }
+
+    /// Puts a set timer off, if it is due before `deadline`.
+    pub(super) fn put_off(&mut self, timer: Timer, deadline: Instant) {
+        let due = &mut self.deadlines[timer as usize];
+        *due = due.map(|due| due.max(deadline));
     }
 
     pub(super) fn clear(&mut self, timer: Timer) {

@@ -1,5 +1,7 @@
 //! Large objects: recordings and documents.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -23,6 +25,14 @@ pub trait Blob: Send + Sync {
     /// `length` bytes from `offset`, fewer at the object's end. `NotFound` without such an object.
     async fn get_range(&self, key: String, offset: u64, length: u64) -> Result<BoxStream<'static, Result<Bytes>>>;
 
+    /// The object's length in bytes. `NotFound` without such an object.
+    async fn length(&self, key: String) -> Result<u64>;
+
+    /// A URL that lets whoever has it read the object until `lifetime` has passed. The object need not exist.
+    ///
+    /// Requires [`BlobCapabilities::signs_urls`].
+    async fn sign_url(&self, key: String, lifetime: Duration) -> Result<String>;
+
     /// Removes the object. Removing nothing is not an error.
     async fn delete(&self, key: String) -> Result<()>;
 }
@@ -32,6 +42,8 @@ pub trait Blob: Send + Sync {
 pub struct BlobCapabilities {
     /// Longest prefix that [`BlobPart::PatchHead`] may replace; zero when it is not offered.
     pub head_bytes_max: usize,
+    /// Whether [`Blob::sign_url`] is offered.
+    pub signs_urls: bool,
 }
 
 /// A step of writing an object.

@@ -1,6 +1,6 @@
 //! Durable state: records, bounded counters and append-only logs under one atomic commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -407,9 +407,60 @@ pub struct Add {
     pub floor: Option<i64>,
     /// Greatest value after an upward move.
     pub ceiling: Option<i64>,
+    /// What else is written when the counter sinks below a threshold.
+    pub crossing: Option<Crossing>,
+}
+
+/// Records that are written in the commit that takes a counter from `below` or more to less than `below`, and in no other:
+/// once for each time that the counter sinks, whoever else moves it. They are written right after the move, and fail the
+/// whole commit if they cannot be.
+#[derive(Clone, Debug)]
+pub struct Crossing {
+    /// The least value that is not yet across.
+    pub below: i64,
+    /// What is written. Each counts as an operation of the batch.
+    pub then: Vec<Put>,
+}
+
+impl Crossing {
+    /// Whether a move from `before` to `after` crosses.
+    pub fn happens(&self, before: i64, after: i64) -> bool {
+        before >= self.below && after < self.below
+    }
 }
 
 impl Add {
+    /// Moves `counter` by `delta`, without bounds.
+    pub fn new(counter: CounterKey, delta: i64) -> Self {
+        Self { counter, delta, floor: None, ceiling: None, crossing: None }
+    }
+
+    /// Reads `counter`.
+    pub fn read(counter: CounterKey) -> Self {
+        Self::new(counter, 0)
+    }
+
+    /// Moves down to `floor` at most.
+    #[must_use]
+    pub fn floor(mut self, floor: i64) -> Self {
+        self.floor = Some(floor);
+        self
+    }
+
+    /// Moves up to `ceiling` at most.
+    #[must_use]
+    pub fn ceiling(mut self, ceiling: i64) -> Self {
+        self.ceiling = Some(ceiling);
+        self
+    }
+
+    /// Writes `then` as well if this takes the counter below `below`.
+    #[must_use]
+    pub fn crossing(mut self, below: i64, then: Vec<Put>) -> Self {
+        self.crossing = Some(Crossing { below, then });
+        self
+    }
+
     /// Where this takes a counter that stands at `value`, or why it may not.
     pub fn apply(&self, value: i64) -> Result<i64> {
         let moved = value.checked_add(self.delta);
@@ -457,4 +508,6 @@ pub struct Append {
 pub struct Committed {
     /// Each counter that was moved, with its value after the commit.
     pub counters: BTreeMap<CounterKey, i64>,
+    /// The counters of each [`Crossing`] that happened.
+    pub crossed: BTreeSet<CounterKey>,
 }

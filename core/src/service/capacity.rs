@@ -116,7 +116,7 @@ impl Capacity {
         let mut batch = Batch::default();
         let counters = [tenant, EVERYBODY].map(|owner| CounterKey::new(owner, CALLS_LIVE));
         for counter in counters.clone() {
-            batch.add(Add { counter, delta: 0, floor: None, ceiling: None });
+            batch.add(Add::read(counter));
         }
         let committed = self.store.commit(batch).await?;
         let [tenant, all] = counters.map(|counter| committed.counters.get(&counter).copied().unwrap_or(0));
@@ -139,7 +139,7 @@ impl Capacity {
     pub(super) fn take(&self, batch: &mut Batch, tenant: TenantId, limits: &Limits) {
         for (owner, max) in [(tenant, limits.calls_max), (EVERYBODY, self.calls_max)] {
             let counter = CounterKey::new(owner, CALLS_LIVE);
-            batch.add(Add { counter, delta: 1, floor: None, ceiling: max.map(i64::from) });
+            batch.add(Add { ceiling: max.map(i64::from), ..Add::new(counter, 1) });
         }
     }
 
@@ -147,7 +147,7 @@ impl Capacity {
     pub(super) fn give_back(&self, batch: &mut Batch, tenant: TenantId) {
         for owner in [tenant, EVERYBODY] {
             let counter = CounterKey::new(owner, CALLS_LIVE);
-            batch.add(Add { counter, delta: -1, floor: Some(0), ceiling: None });
+            batch.add(Add::new(counter, -1).floor(0));
         }
     }
 

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::Runtime;
-use crate::signing::Secret;
+use crate::signing::{Secret, hmac_sha256};
 
 /// Bytes of a key.
 pub const KEY_BYTES: usize = 32;
@@ -24,6 +24,8 @@ const KEY_ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 24;
 /// Tells the digest that names a key from any other digest of it.
 const KEY_ID_CONTEXT: &[u8] = b"offhook vault key\0";
+/// Tells a derived key from any other use.
+const DERIVE_CONTEXT: &[u8] = b"offhook derived key\0";
 
 /// A key that seals secrets. It does not show itself.
 #[derive(Clone)]
@@ -55,6 +57,11 @@ impl VaultKey {
     /// The form that [`VaultKey::parse`] takes.
     pub fn expose(&self) -> String {
         hex::encode(self.0)
+    }
+
+    /// A key of its own for one purpose, from which this one cannot be found.
+    fn derive(&self, purpose: &str) -> Secret {
+        Secret::new(hmac_sha256(&Secret::new(self.0), &[DERIVE_CONTEXT, purpose.as_bytes()]))
     }
 
     fn id(&self) -> [u8; KEY_ID_BYTES] {
@@ -124,6 +131,11 @@ impl Vault {
         let payload = Payload { msg: text, aad: context.as_bytes() };
         let opened = XChaCha20Poly1305::new(&key.0.into()).decrypt(&XNonce::from(*nonce), payload);
         opened.map(Secret::new).map_err(|_| damaged())
+    }
+
+    /// Keys for one purpose, the newest first: one for each of the vault's.
+    pub fn derive(&self, purpose: &str) -> Vec<Secret> {
+        self.keys.iter().map(|key| key.derive(purpose)).collect()
     }
 
     /// Whether a secret should be sealed anew, under the newest key.

@@ -1,6 +1,8 @@
 //! Signatures of webhooks and function calls: HMAC-SHA256 (RFC 2104, FIPS 180-4), made and verified.
 
 pub mod body;
+pub mod link;
+pub(crate) mod serial;
 pub mod standard;
 
 use std::fmt;
@@ -31,7 +33,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-fn hmac_sha256(secret: &Secret, parts: &[&[u8]]) -> [u8; 32] {
+pub(crate) fn hmac_sha256(secret: &Secret, parts: &[&[u8]]) -> [u8; 32] {
     // HMAC takes a key of any length, so that the constructor cannot fail.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose()) else {
         return [0; 32];

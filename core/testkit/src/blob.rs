@@ -1,6 +1,7 @@
 //! What every [`Blob`] promises.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::poll_once;
@@ -26,10 +27,12 @@ pub fn suite() -> Suite<Subject> {
         case!(keys_that_could_escape_are_refused),
         case!(keys_with_slashes_are_apart),
         case!(large_objects_come_in_pieces),
+        case!(lengths_are_those_of_the_objects),
         case!(missing_objects_are_not_found),
         case!(puts_that_are_dropped_keep_nothing),
         case!(puts_that_fail_keep_nothing),
         case!(ranges_are_cut_at_the_end),
+        case!(urls_are_signed_or_refused),
         case!(writers_of_one_key_do_not_mix),
     ])
 }
@@ -143,6 +146,16 @@ async fn large_objects_come_in_pieces(blob: Subject) -> Verdict {
     Ok(())
 }
 
+async fn lengths_are_those_of_the_objects(blob: Subject) -> Verdict {
+    for text in ["", "0123456789"] {
+        put(&blob, "key", &[text]).await?;
+        assert_eq!(blob.length("key".into()).await?, text.len() as u64);
+    }
+    assert_eq!(failure(blob.length("other".into()).await), Some(ErrorKind::NotFound));
+    assert_eq!(failure(blob.length("../key".into()).await), Some(ErrorKind::ConfigInvalid));
+    Ok(())
+}
+
 async fn missing_objects_are_not_found(blob: Subject) -> Verdict {
     put(&blob, "folder/key", &["x"]).await?;
     for key in ["key", "folder", "folder/key/below", "other/key"] {
@@ -205,6 +218,15 @@ async fn ranges_are_cut_at_the_end(blob: Subject) -> Verdict {
     for (offset, length, expected) in ranges {
         let pieces: Vec<Bytes> = blob.get_range("key".into(), offset, length).await?.try_collect().await?;
         assert_eq!(pieces.concat(), expected.as_bytes(), "{length} from {offset}");
+    }
+    Ok(())
+}
+
+async fn urls_are_signed_or_refused(blob: Subject) -> Verdict {
+    let signed = blob.sign_url("calls/1.wav".into(), Duration::from_secs(60)).await;
+    match signed {
+        Ok(url) => assert!(blob.capabilities().signs_urls && url.contains("calls/1.wav?"), "{url}"),
+        Err(error) => assert!(!blob.capabilities().signs_urls && error.kind() == ErrorKind::Unsupported, "{error}"),
     }
     Ok(())
 }

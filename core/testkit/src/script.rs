@@ -269,7 +269,7 @@ impl Blob for MemoryBlob {
     }
 
     fn capabilities(&self) -> BlobCapabilities {
-        BlobCapabilities { head_bytes_max: 4_096 }
+        BlobCapabilities { head_bytes_max: 4_096, signs_urls: false }
     }
 
     async fn put(&self, key: String, mut parts: BoxStream<'static, Result<BlobPart>>) -> Result<String> {
@@ -295,6 +295,16 @@ impl Blob for MemoryBlob {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(object.len());
         let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(object.len());
         Ok(stream::iter([Ok(Bytes::copy_from_slice(&object[start..end]))]).boxed())
+    }
+
+    async fn length(&self, key: String) -> Result<u64> {
+        let length = self.objects().get(&key).map(Vec::len);
+        let length = length.and_then(|length| u64::try_from(length).ok());
+        length.ok_or_else(|| Error::new(ErrorKind::NotFound, "blob.length", "there is no such object"))
+    }
+
+    async fn sign_url(&self, _key: String, _lifetime: Duration) -> Result<String> {
+        Err(Error::unsupported("blob.sign_url", "signing a URL"))
     }
 
     async fn delete(&self, key: String) -> Result<()> {

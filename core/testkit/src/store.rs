@@ -5,7 +5,9 @@ mod counters;
 mod lists;
 mod logs;
 pub mod model;
+pub mod processes;
 mod records;
+pub mod whole;
 
 use std::sync::Arc;
 
@@ -66,7 +68,7 @@ fn log(name: &str) -> LogKey {
 }
 
 fn move_by(name: &str, delta: i64) -> Add {
-    Add { counter: counter(name), delta, floor: None, ceiling: None }
+    Add::new(counter(name), delta)
 }
 
 fn batch(operations: impl IntoIterator<Item = Operation>) -> Batch {

@@ -3,6 +3,7 @@
 use std::slice;
 
 use offhook::ErrorKind;
+use offhook::billing::Unit;
 use offhook::engine::{Engine, Settings};
 use offhook::provider::Store;
 use offhook::provider::reach::Reach;
@@ -98,8 +99,8 @@ fn an_event_is_told_once_to_each_who_asks_for_it() {
         let off = EndpointChange { is_active: Some(false), ..EndpointChange::default() };
         world.engine.webhooks().update(world.tenant, "off", off).await.unwrap();
 
-        let low =
-            CreditsLow { balance_ms: 5_970_000, key: "k1".to_owned(), tenant: world.tenant, threshold_ms: 6_000_000 };
+        let (key, tenant, unit) = ("k1".to_owned(), world.tenant, Unit::Time);
+        let low = CreditsLow { balance: 5_970_000, key, tenant, threshold: 6_000_000, unit };
         let mut batch = Batch::default();
         for put in world.engine.webhooks().puts(&Event::CreditsLow(&low)).await.unwrap() {
             batch.put(put);
@@ -116,7 +117,10 @@ fn an_event_is_told_once_to_each_who_asks_for_it() {
         assert_eq!(dialro["event"], "credits.low");
         assert_eq!(dialro["data"], serde_json::json!({ "balanceMinutes": 99.5, "threshold": 100 }));
         assert_eq!(native["type"], "credits.low");
-        assert_eq!(native["data"], serde_json::json!({ "balance_ms": 5_970_000, "threshold_ms": 6_000_000 }));
+        assert_eq!(
+            native["data"],
+            serde_json::json!({ "balance": 5_970_000, "threshold": 6_000_000, "unit": Unit::Time })
+        );
     });
 }
 

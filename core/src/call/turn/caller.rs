@@ -186,6 +186,14 @@ impl Turn {
         shared.outbox.event(now, CallEventKind::Interim { text: self.pending.text.clone() });
     }
 
+    /// Words from before the conversation, of speech that began then.
+    pub(in crate::call) fn overhear(&mut self, now: Instant, began: Option<Instant>, text: &str, shared: &mut Shared) {
+        if !text.trim().is_empty() {
+            self.pending.began = self.pending.began.or(began);
+            self.append_last_words(now, text, shared);
+        }
+    }
+
     /// Words that the recogniser tells after the end of the call.
     pub(super) fn append_last_words(&mut self, now: Instant, text: &str, shared: &mut Shared) {
         self.pending.interim.clear();

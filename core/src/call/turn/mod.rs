@@ -223,8 +223,7 @@ impl Turn {
         self.on_hold = false;
         self.caller_speaks = heard.began.filter(|_| heard.stopped.is_none());
         self.caller_stopped = heard.stopped;
-        self.pending.began = heard.began;
-        self.pending.text = clamp(heard.text.trim(), CALLER_TEXT_BYTES_MAX).to_owned();
+        self.pending.began = self.pending.began.or(heard.began);
         self.awaits_final = heard.stopped.is_some() && heard.text.is_empty();
         match shared.config.greeting.clone() {
             Some(greeting) => {

@@ -38,7 +38,7 @@ impl Turn {
         self.awaits_sound = true;
     }
 
-    pub(super) fn commit_pending(&mut self, now: Instant, shared: &mut Shared) {
+    pub(in crate::call) fn commit_pending(&mut self, now: Instant, shared: &mut Shared) {
         let pending = std::mem::take(&mut self.pending);
         if pending.text.is_empty() {
             return;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::cursor::Cursor;
-use super::{Batch, IndexType, IndexValue, LogKey, Operation, Order, Position, Put, Query, RecordKey, Schema};
+use super::{
+    Batch, Crossing, IndexType, IndexValue, LogKey, Operation, Order, Position, Put, Query, RecordKey, Schema,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest name of a kind or an index, in bytes.
@@ -14,7 +16,7 @@ pub const NAME_BYTES_MAX: usize = 48;
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Deepest nesting of arrays and objects in a body. JSON parsers refuse more than about 128.
 pub const BODY_DEPTH_MAX: usize = 100;
-/// Most operations in one [`Batch`].
+/// Most operations in one [`Batch`], those of its [`Crossing`]s included.
 pub const OPERATIONS_MAX: usize = 10_000;
 
 /// What every record has besides its indexes, and what no index may therefore be called.
@@ -75,11 +77,17 @@ impl Catalog {
 
     /// Checks everything in a batch that does not depend on what is stored.
     pub fn check_batch(&self, operation: &'static str, batch: &Batch) -> Result<()> {
-        if batch.operations.len() > OPERATIONS_MAX {
+        let crossings = batch.operations.iter().filter_map(crossing);
+        let operations = batch.operations.len() + crossings.map(|crossing| crossing.then.len()).sum::<usize>();
+        if operations > OPERATIONS_MAX {
             return Err(invalid(operation, "a batch has too many operations").with_context("most", OPERATIONS_MAX));
         }
         batch.operations.iter().try_for_each(|step| match step {
-            Operation::Add(add) => check_text(operation, "a counter's name", &add.counter.name),
+            Operation::Add(add) => {
+                check_text(operation, "a counter's name", &add.counter.name)?;
+                let mut puts = add.crossing.iter().flat_map(|crossing| &crossing.then);
+                puts.try_for_each(|put| self.check_put(operation, put))
+            }
             Operation::Append(append) => self.check_log(operation, &append.log),
             Operation::Delete(delete) => self.check_key(operation, &delete.key),
             Operation::Put(put) => self.check_put(operation, put),
@@ -130,6 +138,13 @@ impl Catalog {
                 check_value("store.list", indexes, index, value).is_ok()
             }
         }
+    }
+}
+
+fn crossing(operation: &Operation) -> Option<&Crossing> {
+    match operation {
+        Operation::Add(add) => add.crossing.as_ref(),
+        Operation::Append(_) | Operation::Delete(_) | Operation::Put(_) => None,
     }
 }
 

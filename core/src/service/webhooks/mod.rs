@@ -17,6 +17,7 @@ use serde_json::Value;
 pub use endpoint::{
     ENDPOINT, ENDPOINT_ID_BYTES_MAX, Endpoint, EndpointChange, Form, NewEndpoint, OVERLAP_MAX, SECRET_BYTES_MAX,
 };
+pub(crate) use event::AFTER_ALL_EVENTS;
 pub use event::{CreditsLow, Event, EventName, Told, WebhookTest};
 
 use self::endpoint::{Row, check_events, check_id};
@@ -240,7 +241,7 @@ impl Webhooks {
 
 fn count(tenant: TenantId, delta: i64) -> Add {
     let counter = CounterKey::new(tenant, ENDPOINTS);
-    Add { counter, delta, floor: None, ceiling: Some(ENDPOINTS_MAX.into()) }
+    Add { counter, delta, floor: None, ceiling: Some(ENDPOINTS_MAX.into()), crossing: None }
 }
 
 pub(super) fn to_value(value: &impl Serialize) -> Result<Value> {

@@ -14,11 +14,13 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
         Event::CallEnded(call) => ended(call),
         Event::CallTranscript(call) => json!({
             "call_id": call.record.id,
+            "summary": call.analysis.as_ref().map(|analysis| &analysis.summary),
             "transcript": call.record.transcript,
         }),
         Event::CreditsLow(event) => json!({
-            "balance_ms": event.balance_ms,
-            "threshold_ms": event.threshold_ms,
+            "balance": event.balance,
+            "threshold": event.threshold,
+            "unit": event.unit,
         }),
         Event::FunctionCalled(call, index) => {
             let function = call.record.functions.get(*index);
@@ -36,6 +38,7 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
 
 fn ended(call: &StoredCall) -> Value {
     let mut data = json!({ "call": shown(&call.record) });
+    data["costs"] = serde_json::to_value(&call.costs).unwrap_or_default();
     if let Some(ledger) = &call.ledger {
         data["ledger"] = serde_json::to_value(ledger).unwrap_or_default();
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use offhook::provider::Store;
 use offhook::provider::store::{
-    Add, Append, Batch, CounterKey, Delete, Expect, IndexValue, LogKey, Operation, Order, Put, Query, Record, RecordKey,
+    Add, Append, Batch, Committed, CounterKey, Crossing, Delete, Expect, IndexValue, LogKey, Operation, Order, Put,
+    Query, Record, RecordKey,
 };
 use offhook::time::Timestamp;
 use offhook::{ErrorKind, Result};
@@ -80,7 +81,7 @@ pub async fn assert_same(reference: &dyn Store, subject: &dyn Store, history: &[
 /// What a store says, in a form that two stores have in common.
 #[derive(Debug, PartialEq)]
 enum Answer {
-    Counters(Vec<(CounterKey, i64)>),
+    Committed(Committed),
     Entries(Vec<Bytes>),
     Pages(Vec<Vec<Record>>),
     Record(Option<Record>),
@@ -92,9 +93,7 @@ async fn tell(store: &dyn Store, step: &Step) -> Result<Answer, ErrorKind> {
         Step::Claim { kind, now, lease, limit } => {
             store.claim(kind.into(), now, lease, limit).await.map(Answer::Records)
         }
-        Step::Commit(batch) => {
-            store.commit(batch).await.map(|committed| Answer::Counters(committed.counters.into_iter().collect()))
-        }
+        Step::Commit(batch) => store.commit(batch).await.map(Answer::Committed),
         Step::Get(key) => store.get(key).await.map(Answer::Record),
         Step::List(query) => walk(store, query).await.map(Answer::Pages),
         Step::ReadLog(log, seq, limit) => store.read_log(log, seq, limit).await.map(Answer::Entries),
@@ -121,8 +120,7 @@ fn everything() -> Vec<Step> {
     }
     for tenant in TENANTS.map(tenant) {
         steps.extend(["a", "b"].map(|name| Step::ReadLog(LogKey::new(tenant, name), 0, 100)));
-        let reads =
-            ["a", "b"].map(|name| Add { counter: CounterKey::new(tenant, name), delta: 0, floor: None, ceiling: None });
+        let reads = ["a", "b"].map(|name| Add::read(CounterKey::new(tenant, name)));
         steps.push(Step::Commit(Batch { operations: reads.into_iter().map(Operation::Add).collect() }));
     }
     steps
@@ -161,8 +159,12 @@ fn put() -> impl Strategy<Value = Put> {
 
 fn add() -> impl Strategy<Value = Add> {
     let delta = prop_oneof![10 => -5..=5_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
-    (tenants(), name(), delta, option::of(-5..=5_i64), option::of(-5..=5_i64)).prop_map(
-        |(tenant, name, delta, floor, ceiling)| Add { counter: CounterKey::new(tenant, name), delta, floor, ceiling },
+    let crossing = (-3..=3_i64, vec(put(), 0..3)).prop_map(|(below, then)| Crossing { below, then });
+    (tenants(), name(), delta, option::of(-5..=5_i64), option::of(-5..=5_i64), option::of(crossing)).prop_map(
+        |(tenant, name, delta, floor, ceiling, crossing)| {
+            let counter = CounterKey::new(tenant, name);
+            Add { counter, delta, floor, ceiling, crossing }
+        },
     )
 }
 

@@ -1,0 +1,170 @@
+//! Lists: one statement, in which the records that lack the index it is ordered by follow those that have it.
+
+use offhook::Result;
+use offhook::provider::store::cursor::Cursor;
+use offhook::provider::store::{IndexValue, LIMIT_MAX, Order, Page, Position, Query, Record};
+
+use crate::pool::{self, Pool, Value};
+use crate::table::{Table, bound, quoted};
+
+pub(crate) async fn list(pool: &Pool, table: &Table, query: &Query, cursor: Option<Cursor>) -> Result<Page> {
+    let limit = query.limit.clamp(1, LIMIT_MAX) as usize;
+    // One more than asked for tells whether there is a next page.
+    let statement = Statement::new(table, query, cursor, limit + 1);
+    let rows = pool.read("store.list", &pool::Query { sql: &statement.sql, values: statement.values }).await?;
+    let mut records = rows.iter().map(|row| table.record(row)).collect::<Result<Vec<Record>>>()?;
+    let more = records.len() > limit;
+    records.truncate(limit);
+    let next = records.last().filter(|_| more).map(|record| Cursor::of(record, query).encode(query));
+    Ok(Page { records, next })
+}
+
+/// A list's SQL and its parameters.
+struct Statement {
+    sql: String,
+    values: Vec<Value<'static>>,
+}
+
+impl Statement {
+    fn new(table: &Table, query: &Query, cursor: Option<Cursor>, limit: usize) -> Self {
+        let mut statement = Self { sql: String::new(), values: Vec::new() };
+        let filters = statement.filters(query);
+        let limit = statement.bind(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
+        let direction = Direction::of(&query.order);
+        let select = |conditions: &[String], order: &str| {
+            let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+            format!("SELECT {} FROM {} WHERE {conditions} ORDER BY {order} LIMIT {limit}", table.selected, table.name)
+        };
+        let by_id = format!("id {0}, tenant {0}", direction.word);
+        statement.sql = match (index_of(&query.order).map(quoted), offset(query)) {
+            (None, offset) => {
+                let mut conditions = filters;
+                conditions.extend(cursor.map(|cursor| statement.after_id(&direction, &cursor)));
+                let offset = statement.bind(Box::new(offset));
+                format!("{} OFFSET {offset}", select(&conditions, &by_id))
+            }
+            (Some(column), 0) => {
+                let (valued, lacking) = statement.parts(&direction, &column, &filters, cursor);
+                let by_value = format!("{column} {}, {by_id}", direction.word);
+                let lacking = lacking.map(|conditions| select(&conditions, &by_id));
+                match (valued.map(|conditions| select(&conditions, &by_value)), lacking) {
+                    (Some(valued), Some(lacking)) => both(table, &valued, &lacking, &by_value, &limit),
+                    (valued, lacking) => valued.or(lacking).unwrap_or_default(),
+                }
+            }
+            (Some(column), offset) => {
+                let order = format!("{column} {} NULLS LAST, {by_id}", direction.word);
+                let offset = statement.bind(Box::new(offset));
+                format!("{} OFFSET {offset}", select(&filters, &order))
+            }
+        };
+        statement
+    }
+
+    /// The place of a parameter in SQL.
+    fn bind(&mut self, value: Value<'static>) -> String {
+        self.values.push(value);
+        format!("${}", self.values.len())
+    }
+
+    fn filters(&mut self, query: &Query) -> Vec<String> {
+        let mut filters = Vec::new();
+        if let Some(tenant) = query.tenant {
+            filters.push(format!("tenant = {}", self.bind(Box::new(tenant.as_uuid()))));
+        }
+        for (index, value) in &query.equal {
+            filters.push(format!("{} = {}", quoted(index), self.bind(bound(value.clone()))));
+        }
+        let Some(range) = &query.range else { return filters };
+        let column = quoted(&range.index);
+        if let Some(from) = &range.from {
+            filters.push(format!("{column} >= {}", self.bind(bound(from.clone()))));
+        }
+        if let Some(to) = &range.to {
+            filters.push(format!("{column} < {}", self.bind(bound(to.clone()))));
+        }
+        filters.push(format!("{column} IS NOT NULL"));
+        filters
+    }
+
+    /// The conditions of the records that have the index, and of those that lack it; `None` where a cursor is past them.
+    fn parts(
+        &mut self,
+        direction: &Direction,
+        column: &str,
+        filters: &[String],
+        cursor: Option<Cursor>,
+    ) -> (Option<Vec<String>>, Option<Vec<String>>) {
+        let with = |condition: String| filters.iter().cloned().chain([condition]).collect::<Vec<_>>();
+        let (valued, lacking) = (with(format!("{column} IS NOT NULL")), with(format!("{column} IS NULL")));
+        match cursor.map(|mut cursor| (cursor.value.take(), cursor)) {
+            None => (Some(valued), Some(lacking)),
+            Some((None, cursor)) => {
+                let after = self.after_id(direction, &cursor);
+                (None, Some(lacking.into_iter().chain([after]).collect()))
+            }
+            Some((Some(value), cursor)) => {
+                let after = self.after_value(direction, column, value, &cursor);
+                (Some(valued.into_iter().chain([after]).collect()), Some(lacking))
+            }
+        }
+    }
+
+    /// The first condition says nothing new, but an index can seek by it.
+    fn after_id(&mut self, direction: &Direction, cursor: &Cursor) -> String {
+        let (id, tenant) = self.place(cursor);
+        let sign = direction.sign;
+        format!("id {sign}= {id} AND (id, tenant) {sign} ({id}, {tenant})")
+    }
+
+    fn after_value(&mut self, direction: &Direction, column: &str, value: IndexValue, cursor: &Cursor) -> String {
+        let (id, tenant) = self.place(cursor);
+        let (sign, value) = (direction.sign, self.bind(bound(value)));
+        format!("{column} {sign}= {value} AND ({column}, id, tenant) {sign} ({value}, {id}, {tenant})")
+    }
+
+    fn place(&mut self, cursor: &Cursor) -> (String, String) {
+        (self.bind(Box::new(cursor.id.clone())), self.bind(Box::new(cursor.tenant.as_uuid())))
+    }
+}
+
+struct Direction {
+    sign: char,
+    word: &'static str,
+}
+
+impl Direction {
+    fn of(order: &Order) -> Self {
+        match order {
+            Order::IdAscending | Order::IndexAscending(_) => Self { sign: '>', word: "ASC" },
+            _ => Self { sign: '<', word: "DESC" },
+        }
+    }
+}
+
+/// Two lists as one. The second is not even looked at when the first fills the page.
+fn both(table: &Table, valued: &str, lacking: &str, by_value: &str, limit: &str) -> String {
+    let names: String = table.columns.iter().map(|(name, _)| format!(", {}", quoted(name))).collect();
+    let names = format!("tenant, id, revision, due_at, body{names}");
+    format!(
+        "WITH valued AS MATERIALIZED ({valued}) \
+         SELECT {names} FROM (\
+             (SELECT 0 AS \"list.part\", {names} FROM valued) UNION ALL \
+             (SELECT 1, {names} FROM ({lacking}) AS lacking WHERE (SELECT count(*) FROM valued) < {limit})\
+         ) AS parts ORDER BY \"list.part\", {by_value} LIMIT {limit}"
+    )
+}
+
+fn index_of(order: &Order) -> Option<&str> {
+    match order {
+        Order::IndexAscending(index) | Order::IndexDescending(index) => Some(index),
+        _ => None,
+    }
+}
+
+fn offset(query: &Query) -> i64 {
+    match &query.position {
+        Position::Offset(records) => i64::try_from(*records).unwrap_or(i64::MAX),
+        _ => 0,
+    }
+}

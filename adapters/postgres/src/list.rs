@@ -190,16 +190,32 @@ mod tests {
         let from_time = || by_time().range("started_at", Some(1.into()), Some(9.into()));
         let by_status = || mine().equal("status", "ended");
         let everyones = || Query::new(None, "call").equal("status", "ended");
+        let after_id = "(tenant = T) AND (id <= 'a'::text) AND (ROW(id, tenant) < ROW('a'::text, T))";
+        let after_value = "(started_at <= '5'::bigint) AND (ROW(started_at, id, tenant) < ROW('5'::bigint, 'a'::text, T))";
         let cases = [
-            (mine(), None, ""),
-            (mine(), Some(after(None)), ""),
-            (by_time(), None, ""),
-            (by_time(), Some(after(Some(5))), ""),
-            (by_time(), Some(after(None)), ""),
-            (from_time(), None, ""),
-            (by_status(), None, ""),
-            (by_status(), Some(after(None)), ""),
-            (everyones(), None, ""),
+            (mine(), None, "tenant_id_key (tenant = T)".to_owned()),
+            (mine(), Some(after(None)), format!("tenant_id_key ({after_id})")),
+            (by_time(), None, "tenant_started_at_id_idx ((tenant = T) AND (started_at IS NOT NULL))".to_owned()),
+            (
+                by_time(),
+                Some(after(Some(5))),
+                format!("tenant_started_at_id_idx ((tenant = T) AND (started_at IS NOT NULL) AND {after_value})"),
+            ),
+            (by_time(), Some(after(None)), format!("tenant_id_key ({after_id})")),
+            (
+                from_time(),
+                None,
+                "tenant_started_at_id_idx ((tenant = T) AND (started_at >= '1'::bigint) AND \
+                 (started_at < '9'::bigint) AND (started_at IS NOT NULL) AND (started_at IS NOT NULL))"
+                    .to_owned(),
+            ),
+            (by_status(), None, "status_tenant_id_idx ((status = 'ended'::text) AND (tenant = T))".to_owned()),
+            (
+                by_status(),
+                Some(after(None)),
+                format!("status_tenant_id_idx ((status = 'ended'::text) AND {after_id})"),
+            ),
+            (everyones(), None, "status_tenant_id_idx (status = 'ended'::text)".to_owned()),
         ];
         let explain = Explain::new();
         for (query, cursor, expected) in cases {
@@ -229,16 +245,18 @@ mod tests {
             Self { runtime, pool, tables }
         }
 
+        /// The index that the records come from, those that have the index first, and how it is sought by.
         fn plan(&self, query: &Query, cursor: Option<Cursor>) -> String {
             let table = self.tables.get("store.list", "call").unwrap();
             let statement = Statement::new(&table, query, cursor, 10);
             let explain = format!("EXPLAIN (COSTS OFF) {}", statement.sql);
             let question = pool::Query { sql: &explain, values: statement.values };
             let rows = self.runtime.block_on(self.pool.read("store.list", &question)).unwrap();
-            let lines = rows.iter().map(|row| row.get::<_, String>(0).trim().to_owned());
-            let telling = ["Index Cond", "Index Scan", "Index Only Scan", "Bitmap", "Seq Scan", "Sort  "];
-            let told: Vec<_> = lines.filter(|line| telling.iter().any(|word| line.contains(word))).collect();
-            told.join("\n").replace(&format!("'{}'::uuid", tenant()), "T").replace("call_records", "_")
+            let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let index = lines.iter().find_map(|line| line.split(" using call_records_").nth(1)).unwrap();
+            let condition = lines.iter().find_map(|line| line.split("Index Cond: ").nth(1)).unwrap();
+            let index = index.split(' ').next().unwrap();
+            format!("{index} {}", condition.replace(&format!("'{}'::uuid", tenant()), "T"))
         }
     }
 }

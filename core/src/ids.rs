@@ -66,6 +66,8 @@ macro_rules! ids {
 ids! {
     /// An agent: prompt, voice, tools and policies.
     AgentId
+    /// A key to an API.
+    ApiKeyId
     /// A call, from its first ring to its settlement.
     CallId
     /// One delivery of one event to one webhook endpoint.

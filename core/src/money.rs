@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
 
-const MICROS_PER_UNIT: i64 = 1_000_000;
+/// Millionths in one unit.
+pub const MICROS_PER_UNIT: i64 = 1_000_000;
 
 /// An ISO 4217 alphabetic code, such as `USD` or `IDR`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]

@@ -496,7 +496,7 @@ fn an_interrupted_goodbye_does_not_end_a_later_answer() {
 
 #[test]
 fn a_timer_that_is_late_bills_nothing_beyond_a_limit() {
-    let mut policy = Policy::default();
+    let mut policy = Policy { goodbye: None, ..Policy::default() };
     policy.silence.prompts_max = 0;
     let mut stage = Stage::new(machine::config(policy), machine::inbound());
     stage.complete("reserve", Outcome::Reserved { granted: Duration::from_secs(12) });

@@ -211,7 +211,7 @@ fn what_is_no_journal_is_refused() {
     let version = MAGIC.len() + 2 + 1 + 4;
     assert_eq!(u64::from(other[version]), offhook::journal::VERSION);
     other[version] += 1;
-    assert!(refused(&other).contains("another version (version: 3)"));
+    assert!(refused(&other).contains("another version (version: 4)"));
 }
 
 #[test]

@@ -1,80 +1,28 @@
-//! The ledger under any postings: balances never pass their floor, entries always explain the balances.
+//! The ledger under any operations, and under many at once.
 
 #![allow(clippy::expect_used, reason = "helpers of tests fail tests")]
 
+use std::sync::Arc;
+
 use futures_lite::future::block_on;
-use offhook::billing::ledger::ENTRY;
-use offhook::billing::{Account, Entry, EntryKind, Posting};
-use offhook::error::ErrorKind;
-use offhook::ids::TenantId;
 use offhook::memory::MemoryStore;
-use offhook::provider::Store;
-use offhook::provider::store::{Add, Batch, Query};
 use offhook::service;
-use offhook::time::Timestamp;
-use proptest::prelude::*;
+use offhook_testkit::ledger;
 
-const KINDS: [EntryKind; 4] = [EntryKind::Grant, EntryKind::Hold, EntryKind::Release, EntryKind::Settle];
-
-async fn balances(store: &MemoryStore, tenant: TenantId) -> [i64; 4] {
-    let mut batch = Batch::default();
-    for account in Account::ALL {
-        batch.add(Add::read(account.counter(tenant)));
+#[test]
+fn random_histories_are_as_the_model_says() {
+    for seed in 0..8 {
+        let tally = block_on(ledger::run(store(), seed, 1_500)).expect("a history");
+        assert_eq!(tally.operations, 1_500);
+        assert!(tally.entries > 500 && tally.repeated > 20 && tally.refused > 20 && tally.crossings > 0, "{tally:?}");
     }
-    let counters = store.commit(batch).await.expect("a read").counters;
-    Account::ALL.map(|account| counters[&account.counter(tenant)])
 }
 
-/// What the stored entries add up to.
-async fn sums(store: &MemoryStore, tenant: TenantId) -> [i64; 4] {
-    let page = store.list(Query::new(Some(tenant), ENTRY)).await.expect("a page");
-    let entries =
-        page.records.iter().map(|record| serde_json::from_value::<Entry>(record.body.clone()).expect("an entry"));
-    entries.fold([0; 4], |mut sums, entry| {
-        let (from, to) = entry.kind.accounts();
-        let index = |wanted| Account::ALL.iter().position(|account| *account == wanted).expect("an account");
-        sums[index(from)] -= entry.amount_ms;
-        sums[index(to)] += entry.amount_ms;
-        sums
-    })
+#[test]
+fn many_at_once_never_pass_the_floor() {
+    block_on(ledger::race(store(), 7, 16, 60)).expect("a race");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
-    #[test]
-    fn entries_and_balances_agree_whatever_is_posted(
-        postings in proptest::collection::vec((0_usize..4, 0_i64..5_000, 0_u8..40), 1..60),
-    ) {
-        let tenant = TenantId::new(Timestamp::default(), [1; 10]);
-        let store = MemoryStore::new(service::schema()).expect("a store");
-        let mut seen = std::collections::BTreeSet::new();
-        for (kind, amount_ms, key) in postings {
-            let before = block_on(balances(&store, tenant));
-            let kind = KINDS[kind];
-            let posting = Posting {
-                amount_ms,
-                at: Timestamp::default(),
-                call: None,
-                key: key.to_string(),
-                kind,
-                tenant,
-            };
-            let mut batch = Batch::default();
-            posting.post(&mut batch);
-            match block_on(store.commit(batch)) {
-                Ok(_) => prop_assert!(seen.insert((kind, key)), "posted twice"),
-                Err(error) => {
-                    let expected = if seen.contains(&(kind, key)) { ErrorKind::Conflict } else { ErrorKind::InsufficientFunds };
-                    prop_assert_eq!(error.kind(), expected);
-                    prop_assert_eq!(block_on(balances(&store, tenant)), before, "a refused posting moved something");
-                }
-            }
-            let after = block_on(balances(&store, tenant));
-            prop_assert_eq!(after, block_on(sums(&store, tenant)));
-            prop_assert_eq!(after.iter().sum::<i64>(), 0);
-            let [available, held, _, used] = after;
-            prop_assert!(available >= 0 && held >= 0 && used >= 0);
-        }
-    }
+fn store() -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(service::schema()).expect("a store"))
 }

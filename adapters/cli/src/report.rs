@@ -225,13 +225,7 @@ impl Ledger {
 
 impl From<LedgerSummary> for Ledger {
     fn from(ledger: LedgerSummary) -> Self {
-        Self {
-            unit: "ms",
-            before: ledger.before_ms,
-            held: ledger.held_ms,
-            settled: ledger.settled_ms,
-            after: ledger.after_ms,
-        }
+        Self { unit: "ms", before: ledger.before, held: ledger.held, settled: ledger.settled, after: ledger.after }
     }
 }
 

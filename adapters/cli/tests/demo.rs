@@ -83,8 +83,8 @@ fn figures_agree(report: &Value) {
     assert_eq!(reported["talk_time_ms"], call["talk_time_ms"]);
     assert_eq!(reported["duration_ms"], call["duration_ms"]);
     assert_eq!(reported["transcript"], report["transcript"]);
-    assert_eq!(ended["data"]["ledger"]["settled_ms"], ledger["settled"]);
-    assert_eq!(ended["data"]["ledger"]["after_ms"], ledger["after"]);
+    assert_eq!(ended["data"]["ledger"]["settled"], ledger["settled"]);
+    assert_eq!(ended["data"]["ledger"]["after"], ledger["after"]);
 }
 
 fn webhooks_verify(report: &Value) {

@@ -236,7 +236,7 @@ fn cause_of(error: &Error) -> Option<String> {
 
 fn assert_settled(record: &CallRecord, ledger: Option<LedgerSummary>) {
     let ledger = ledger.expect("not settled");
-    assert_eq!(ledger.settled_ms, i64::try_from(record.talk_time_ms).unwrap());
-    assert_eq!(ledger.after_ms, ledger.before_ms - ledger.settled_ms);
+    assert_eq!(ledger.settled, i64::try_from(record.talk_time_ms).unwrap());
+    assert_eq!(ledger.after, ledger.before - ledger.settled);
     assert!(record.talk_time_ms <= record.duration_ms);
 }

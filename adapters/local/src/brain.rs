@@ -93,7 +93,11 @@ fn events(answer: Answer, request: &LlmRequest) -> Vec<LlmEvent> {
     if reason == FinishReason::ToolCalls {
         events.extend(answer.calls.into_iter().map(LlmEvent::ToolCall));
     }
-    events.push(LlmEvent::Usage { input_tokens: request.messages.iter().map(words_in).sum(), output_tokens });
+    events.push(LlmEvent::Usage {
+        cached_tokens: 0,
+        input_tokens: request.messages.iter().map(words_in).sum(),
+        output_tokens,
+    });
     events.push(LlmEvent::Finished { reason });
     events
 }

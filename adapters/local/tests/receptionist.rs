@@ -151,7 +151,7 @@ fn text_comes_word_by_word_and_no_longer_than_asked() {
             LlmEvent::Text("You ".into()),
             LlmEvent::Text("find ".into()),
             LlmEvent::Text("us ".into()),
-            LlmEvent::Usage { input_tokens: 4, output_tokens: 3 },
+            LlmEvent::Usage { cached_tokens: 0, input_tokens: 4, output_tokens: 3 },
             LlmEvent::Finished { reason: FinishReason::Length },
         ]
     );

@@ -81,7 +81,9 @@ impl Answer {
             self.end_turn("stop", events)?;
         }
         if let Some(usage) = self.usage.take() {
+            let details = usage.prompt_tokens_details.unwrap_or_default();
             events.push_back(LlmEvent::Usage {
+                cached_tokens: details.cached_tokens.unwrap_or_default(),
                 input_tokens: usage.prompt_tokens.unwrap_or_default(),
                 output_tokens: usage.completion_tokens.unwrap_or_default(),
             });
@@ -293,8 +295,11 @@ mod tests {
         let usage = json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}});
         let chunks =
             [delta(json!({"role": "assistant", "content": ""})), delta(json!({"content": "Hi"})), end("stop"), usage];
-        let expected =
-            [text("Hi"), LlmEvent::Usage { input_tokens: 3, output_tokens: 2 }, finished(FinishReason::Stop)];
+        let expected = [
+            text("Hi"),
+            LlmEvent::Usage { cached_tokens: 0, input_tokens: 3, output_tokens: 2 },
+            finished(FinishReason::Stop),
+        ];
         assert_eq!(run(&(stream(&chunks) + "data: [DONE]\n\n")), (expected.to_vec(), None));
     }
 

@@ -54,6 +54,12 @@ pub(crate) struct FunctionDelta {
 pub(crate) struct Usage {
     pub(crate) completion_tokens: Option<u64>,
     pub(crate) prompt_tokens: Option<u64>,
+    pub(crate) prompt_tokens_details: Option<PromptTokens>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct PromptTokens {
+    pub(crate) cached_tokens: Option<u64>,
 }
 
 /// Arguments are JSON in a string; some endpoints send the object itself.

@@ -68,7 +68,7 @@ async fn text_comes_in_pieces_with_its_usage() {
     );
     let (events, error) = ask(&server.model(), question("hours")).await;
     let pieces = ["From n", "ine to", " five."].map(|piece| LlmEvent::Text(piece.into()));
-    let usage = LlmEvent::Usage { input_tokens: 21, output_tokens: 6 };
+    let usage = LlmEvent::Usage { cached_tokens: 0, input_tokens: 21, output_tokens: 6 };
     let finished = LlmEvent::Finished { reason: FinishReason::Stop };
     assert_eq!(events, [&pieces[..], &[usage, finished]].concat());
     assert!(error.is_none());

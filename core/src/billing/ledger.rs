@@ -1,83 +1,76 @@
-//! A tenant's prepaid talk time, as double entry in whole milliseconds.
+//! A tenant's ledger: double entry in whole units, each entry once.
 
 use serde::{Deserialize, Serialize};
 
+use super::account::{Account, Amount, Unit, balance_counter, entries_counter};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, TenantId};
-use crate::provider::store::{Add, Batch, CounterKey, Expect, Put, RecordKey};
+use crate::provider::store::{Add, Batch, Crossing, Expect, Put, RecordKey};
 use crate::time::Timestamp;
 
 /// The record kind of entries.
 pub const ENTRY: &str = "ledger_entry";
 
-/// Where time can be. The sum over all accounts of a tenant is always zero.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Account {
-    /// What calls may still take.
-    Available,
-    /// What live calls hold.
-    Held,
-    /// What was bought or given, counted downwards: the source of all time.
-    Purchased,
-    /// What was talked.
-    Used,
-}
-
-impl Account {
-    /// All accounts.
-    pub const ALL: [Self; 4] = [Self::Available, Self::Held, Self::Purchased, Self::Used];
-
-    /// The counter that holds the account's balance.
-    pub fn counter(self, tenant: TenantId) -> CounterKey {
-        let name = match self {
-            Self::Available => "prepaid_available_ms",
-            Self::Held => "prepaid_held_ms",
-            Self::Purchased => "prepaid_purchased_ms",
-            Self::Used => "prepaid_used_ms",
-        };
-        CounterKey::new(tenant, name)
-    }
-
-    /// Least balance; only the source may fall below zero.
-    fn floor(self) -> Option<i64> {
-        match self {
-            Self::Available | Self::Held | Self::Used => Some(0),
-            Self::Purchased => None,
-        }
-    }
-}
-
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryKind {
+    /// A correction of what was purchased, up or down.
+    Adjustment,
     /// Given to the tenant.
     Grant,
     /// Set aside for a call.
     Hold,
-    /// Given back after a call.
+    /// Bought by the tenant.
+    Purchase,
+    /// Given back of what was used.
+    Refund,
+    /// Given back of what was held.
     Release,
-    /// Taken for a call.
+    /// Taken of what was held.
     Settle,
 }
 
 impl EntryKind {
-    /// From where to where the time moves.
+    /// All kinds.
+    pub const ALL: [Self; 7] =
+        [Self::Adjustment, Self::Grant, Self::Hold, Self::Purchase, Self::Refund, Self::Release, Self::Settle];
+
+    /// From where to where the amount moves; a negative one moves back.
     pub fn accounts(self) -> (Account, Account) {
         match self {
-            Self::Grant => (Account::Purchased, Account::Available),
+            Self::Adjustment | Self::Grant | Self::Purchase => (Account::Purchased, Account::Available),
             Self::Hold => (Account::Available, Account::Held),
+            Self::Refund => (Account::Used, Account::Available),
             Self::Release => (Account::Held, Account::Available),
             Self::Settle => (Account::Held, Account::Used),
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Whether it changes what was purchased less what was used: what a tenant sees on its statement.
+    pub fn moves_balance(self) -> bool {
+        !matches!(self, Self::Hold | Self::Release)
+    }
+
+    /// Its name in snake case.
+    pub fn as_str(self) -> &'static str {
         match self {
+            Self::Adjustment => "adjustment",
             Self::Grant => "grant",
             Self::Hold => "hold",
+            Self::Purchase => "purchase",
+            Self::Refund => "refund",
             Self::Release => "release",
             Self::Settle => "settle",
+        }
+    }
+
+    /// What may be moved. A call that costs nothing holds nothing.
+    fn admits(self, amount: i64) -> bool {
+        match self {
+            Self::Adjustment => amount != 0 && amount != i64::MIN,
+            Self::Grant | Self::Purchase | Self::Refund => amount > 0,
+            Self::Hold | Self::Release | Self::Settle => amount >= 0,
         }
     }
 }
@@ -85,58 +78,144 @@ impl EntryKind {
 /// One entry as it is stored.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
-    /// How much moved.
-    pub amount_ms: i64,
+    /// How much moved: milliseconds or millionths of a currency. Negative only for an adjustment downwards.
+    pub amount: i64,
     /// When.
     pub at: Timestamp,
     /// For which call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
     /// What for.
     pub kind: EntryKind,
+    /// What a person should know of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// Of what.
+    pub unit: Unit,
 }
 
-/// A movement of time that is to be committed.
+impl Entry {
+    /// What the entry does to the balance, which is what was purchased less what was used.
+    pub fn balance_delta(&self) -> i64 {
+        match self.kind {
+            EntryKind::Hold | EntryKind::Release => 0,
+            EntryKind::Settle => -self.amount,
+            EntryKind::Adjustment | EntryKind::Grant | EntryKind::Purchase | EntryKind::Refund => self.amount,
+        }
+    }
+
+    /// What the entry does to the accounts.
+    pub fn account_deltas(&self) -> [(Account, i64); 2] {
+        let (from, to) = self.kind.accounts();
+        [(from, -self.amount), (to, self.amount)]
+    }
+
+    /// Whether both say the same, if perhaps not at the same time.
+    pub fn repeats(&self, other: &Self) -> bool {
+        *self == Self { at: self.at, ..other.clone() }
+    }
+}
+
+/// What a posting is bound by.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Least that may be available afterwards; negative for a tenant that may owe.
+    pub floor: i64,
+    /// What else is written when the balance sinks below a threshold.
+    pub low: Option<Crossing>,
+}
+
+/// An entry that is to be committed.
 #[derive(Clone, Debug)]
 pub struct Posting {
-    /// How much; not negative.
-    pub amount_ms: i64,
-    /// When.
-    pub at: Timestamp,
-    /// For which call.
-    pub call: Option<CallId>,
+    /// What it will say.
+    pub entry: Entry,
     /// Makes it happen once: a second posting of the same kind and key is a conflict.
     pub key: String,
-    /// What for.
-    pub kind: EntryKind,
     /// Whose.
     pub tenant: TenantId,
 }
 
 impl Posting {
-    /// The record of the entry that this posting writes.
-    pub fn record_key(&self) -> RecordKey {
-        entry_key(self.tenant, self.kind, &self.key)
+    /// A posting of `amount` at `at`.
+    pub fn new(tenant: TenantId, kind: EntryKind, amount: Amount, key: impl Into<String>, at: Timestamp) -> Self {
+        let entry = Entry { amount: amount.value, at, call: None, kind, note: String::new(), unit: amount.unit };
+        Self { entry, key: key.into(), tenant }
     }
 
-    /// Adds the movement and its entry to `batch`. A balance never passes its floor.
-    pub fn post(&self, batch: &mut Batch) {
-        let entry = Entry { amount_ms: self.amount_ms, at: self.at, call: self.call, kind: self.kind };
-        let body = serde_json::to_value(&entry).unwrap_or_default();
-        let mut put = Put::new(self.record_key(), Expect::Absent, body)
-            .index("kind", self.kind.name())
-            .index("at", self.at.as_unix_micros());
-        if let Some(call) = self.call {
+    /// The two that end the holds of a call: `settled` of what is `held` is taken, the rest is given back.
+    pub fn settlement(tenant: TenantId, call: CallId, held: Amount, settled: i64, at: Timestamp) -> [Self; 2] {
+        let settled = settled.clamp(0, held.value.max(0));
+        [(EntryKind::Settle, settled), (EntryKind::Release, held.value - settled)]
+            .map(|(kind, value)| Self::new(tenant, kind, Amount { value, ..held }, call.to_string(), at).for_call(call))
+    }
+
+    /// It is for `call`.
+    #[must_use]
+    pub fn for_call(mut self, call: CallId) -> Self {
+        self.entry.call = Some(call);
+        self
+    }
+
+    /// With a remark for people.
+    #[must_use]
+    pub fn note(mut self, note: impl Into<String>) -> Self {
+        self.entry.note = note.into();
+        self
+    }
+
+    /// The record of the entry that this posting writes.
+    pub fn record_key(&self) -> RecordKey {
+        entry_key(self.tenant, self.entry.kind, &self.key)
+    }
+
+    /// Adds the movement and its entry to `batch`, which then fails with `Conflict` when there is an entry of that kind
+    /// and key, and with `InsufficientFunds` when an account would pass its floor.
+    ///
+    /// `ConfigInvalid` for an amount that the kind does not admit.
+    pub fn post(&self, batch: &mut Batch, rules: &Rules) -> Result<()> {
+        let Entry { amount, kind, unit, .. } = self.entry;
+        if !kind.admits(amount) {
+            let error = Error::new(ErrorKind::ConfigInvalid, "ledger.post", "an entry of this kind has no such amount");
+            return Err(error.with_context("kind", kind.as_str()));
+        }
+        batch.put(self.put()?);
+        for (account, delta) in self.entry.account_deltas() {
+            batch.add(Add { floor: floor(account, rules), ..Add::new(account.counter(self.tenant, unit), delta) });
+        }
+        if kind.moves_balance() {
+            let balance = Add::new(balance_counter(self.tenant, unit), self.entry.balance_delta());
+            batch.add(Add { crossing: rules.low.clone(), ..balance });
+        }
+        batch.add(Add::new(entries_counter(self.tenant), 1));
+        Ok(())
+    }
+
+    fn put(&self) -> Result<Put> {
+        let body = serde_json::to_value(&self.entry).map_err(|error| {
+            Error::new(ErrorKind::Unexpected, "ledger.post", "an entry cannot be written").with_source(error)
+        })?;
+        let mut put = Put::new(self.record_key(), Expect::Absent, body).index("at", self.entry.at.as_unix_micros());
+        if let Some(call) = self.entry.call {
             put = put.index("call", call.to_string());
         }
-        batch.put(put);
-        let (from, to) = self.kind.accounts();
-        for (account, delta) in [(from, -self.amount_ms), (to, self.amount_ms)] {
-            batch.add(Add { floor: account.floor(), ..Add::new(account.counter(self.tenant), delta) });
+        if self.entry.kind.moves_balance() {
+            put = put.index("statement", self.entry.unit.to_string());
         }
+        Ok(put)
     }
 }
 
 /// Where the entry of that kind and key is.
 pub fn entry_key(tenant: TenantId, kind: EntryKind, key: &str) -> RecordKey {
-    RecordKey::new(tenant, ENTRY, format!("{}:{key}", kind.name()))
+    RecordKey::new(tenant, ENTRY, format!("{}:{key}", kind.as_str()))
+}
+
+/// Least balance; only the source may fall without end.
+fn floor(account: Account, rules: &Rules) -> Option<i64> {
+    match account {
+        Account::Available => Some(rules.floor),
+        Account::Held | Account::Used => Some(0),
+        Account::Purchased => None,
+    }
 }

@@ -9,12 +9,13 @@ use super::{Call, CallEventKind, Command, DecisionKind, End, Phase, SETTLE_ATTEM
 use crate::provider::telephony::HangupCause;
 
 /// What a call that ends does not wait for.
-const SET_UP: [Role; 9] = [
+const SET_UP: [Role; 10] = [
     Role::Answer,
     Role::Bridge,
     Role::Brief,
     Role::Consult,
     Role::Dial,
+    Role::Extend,
     Role::OpenMedia,
     Role::Reserve,
     Role::SendDigits,
@@ -27,6 +28,8 @@ impl Call {
         match timer {
             Timer::Credits => self.finish(HangupCause::NORMAL_CLEARING, system, EndReason::CreditsExhausted),
             Timer::Duration => self.finish(HangupCause::NORMAL_CLEARING, system, EndReason::MaxDuration),
+            Timer::Extend => self.extend(),
+            Timer::Goodbye => self.say_goodbye(),
             Timer::Hold => self.resume(),
             Timer::HoldPrompt => self.hold_prompt(),
             Timer::InterDigit => self.keys_paused(),

@@ -170,9 +170,9 @@ pub enum Outcome {
     Function(serde_json::Value),
     /// Of a `CloseMedia`: where the recording is, if one was made.
     Recorded(Option<String>),
-    /// Of a `Reserve`.
+    /// Of a `Reserve` or an `Extend`.
     Reserved {
-        /// The talk time that is held; the call may not talk longer.
+        /// The talk time that is held, all in all; the call may not talk longer.
         #[serde(with = "crate::time::duration_ms")]
         granted: Duration,
     },

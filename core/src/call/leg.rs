@@ -50,6 +50,8 @@ impl Call {
             (role @ (Role::Brief | Role::Consult | Role::Transfer), _) => self.transfer_completed(role, id),
             (Role::CloseMedia, Outcome::Recorded(location)) => self.recording = location,
             (Role::Dial, _) => self.dial_over(),
+            (Role::Extend, Outcome::Reserved { granted }) => self.extended(Some(granted)),
+            (Role::Extend, _) => self.extended(None),
             (Role::OpenMedia, _) => self.media_opened(),
             (Role::Reserve, Outcome::Reserved { granted }) => self.reserved(granted),
             (Role::Reserve, _) => {
@@ -69,12 +71,12 @@ impl Call {
             self.shared.explain(self.now, || DecisionKind::Stale { command: id });
             return;
         };
-        let problem = CallEventKind::Problem {
-            command: role.name().to_owned(),
-            kind: failure.kind,
-            message: failure.message.clone(),
-        };
-        self.shared.outbox.event(self.now, problem);
+        // That nothing more can be held is no fault of anybody's.
+        if role != Role::Extend || failure.kind != ErrorKind::InsufficientFunds {
+            let (command, kind) = (role.name().to_owned(), failure.kind);
+            let problem = CallEventKind::Problem { command, kind, message: failure.message.clone() };
+            self.shared.outbox.event(self.now, problem);
+        }
         let system = HangupParty::System;
         match role {
             // The leg was gone before anybody told us.
@@ -84,6 +86,7 @@ impl Call {
             Role::Answer | Role::Dial | Role::OpenMedia => {
                 self.finish(cause_of(failure.kind), system, EndReason::CarrierFailure);
             }
+            Role::Extend => self.extended(None),
             Role::Bridge | Role::Brief | Role::Consult | Role::Transfer => self.transfer_failed(cause_of(failure.kind)),
             Role::Reserve if failure.kind == ErrorKind::InsufficientFunds => {
                 self.finish(HangupCause::CALL_REJECTED, system, EndReason::InsufficientCredits);
@@ -91,6 +94,10 @@ impl Call {
             // The task was called off, or changed, before its call began.
             Role::Reserve if failure.kind == ErrorKind::Conflict && self.shared.config.task.is_some() => {
                 self.finish(HangupCause::NORMAL_CLEARING, HangupParty::Operator, EndReason::OperatorHangUp);
+            }
+            // Nobody has said what calls to that number cost.
+            Role::Reserve if failure.kind == ErrorKind::Rejected => {
+                self.finish(HangupCause::CALL_REJECTED, system, EndReason::Rejected);
             }
             // The called party "is unable to accept another call" (ITU-T Q.850, cause 17), which SIP says as 486.
             Role::Reserve if failure.kind == ErrorKind::RateLimited => {
@@ -216,13 +223,7 @@ impl Call {
         timers.clear(Timer::Ring);
         timers.set(Timer::SetUp, self.now + policy.set_up_timeout);
         timers.set(Timer::Duration, self.now + policy.duration_max);
-        if let Some(granted) = self.shared.granted {
-            timers.set(Timer::Credits, self.now + granted);
-        }
-        if let Some(warning) = &policy.warning {
-            let talk_max = self.shared.granted.map_or(policy.duration_max, |granted| granted.min(policy.duration_max));
-            timers.set(Timer::Warning, self.now + talk_max.saturating_sub(warning.before));
-        }
+        self.limit_talk();
         self.shared.outbox.start(Command::ReportAnswered);
         self.shared.outbox.start(Command::OpenMedia);
     }
@@ -328,16 +329,6 @@ impl Call {
     pub(super) fn connected(&mut self, greeting: &Greeting) {
         self.enter(Phase::Connected);
         self.turn.begin(self.now, greeting, &mut self.shared);
-    }
-
-    /// Lets the caller know that a limit is near.
-    pub(super) fn warn(&mut self) {
-        if let Some(warning) = self.shared.config.policy.warning.clone()
-            && self.phase == Phase::Connected
-            && !self.is_bridged()
-        {
-            self.turn.say(self.now, &warning.text, false, &mut self.shared);
-        }
     }
 
     /// Something happened: the call does not stand still.

@@ -17,6 +17,7 @@ mod input;
 mod keys;
 mod leg;
 mod lexicon;
+mod limit;
 mod outbox;
 mod output;
 pub mod policy;

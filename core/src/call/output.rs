@@ -70,6 +70,11 @@ pub enum Command {
     },
     /// Place the call.
     Dial,
+    /// Hold more credits. Completes with [`Outcome::Reserved`](super::Outcome::Reserved), which counts from the answer.
+    Extend {
+        /// How much talk time to hold at most, with what is held already.
+        wanted: Duration,
+    },
     /// Ask the recogniser to settle what it has heard.
     Finalize,
     /// End the recogniser's input; the `Listen` command then completes after its last transcript.

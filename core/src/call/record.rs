@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dialogue::TranscriptEntry;
 use super::policy::TransferMode;
+use crate::billing::Unit;
 use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::telephony::{E164, HangupCause};
 use crate::time::{Timestamp, millis};
@@ -283,15 +284,17 @@ pub struct FunctionRecord {
     pub result: Option<serde_json::Value>,
 }
 
-/// What the call did to the tenant's prepaid talk time, in milliseconds.
+/// What the call did to the tenant's prepaid time or money.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct LedgerSummary {
+    /// Of what: milliseconds, or millionths of a currency.
+    pub unit: Unit,
     /// Available before the hold.
-    pub before_ms: i64,
-    /// Held for the call.
-    pub held_ms: i64,
+    pub before: i64,
+    /// Held for the call, all in all.
+    pub held: i64,
     /// Taken for the call.
-    pub settled_ms: i64,
+    pub settled: i64,
     /// Available after the settlement.
-    pub after_ms: i64,
+    pub after: i64,
 }

@@ -14,10 +14,14 @@ pub enum Timer {
     Duration,
     /// The caller's turn is over.
     Endpoint,
+    /// More credits have to be held for the talk to go on.
+    Extend,
     /// A function keeps the caller waiting in silence.
     Filler,
     /// A function took too long.
     Function,
+    /// The held credits are used up soon, and nothing more could be held.
+    Goodbye,
     /// The line has been on hold for long enough.
     Hold,
     /// The caller on hold should hear that somebody is still there.
@@ -50,13 +54,15 @@ pub enum Timer {
     WrapUp,
 }
 
-const ALL: [Timer; 21] = [
+const ALL: [Timer; 23] = [
     Timer::BargeIn,
     Timer::Credits,
     Timer::Duration,
     Timer::Endpoint,
+    Timer::Extend,
     Timer::Filler,
     Timer::Function,
+    Timer::Goodbye,
     Timer::Hold,
     Timer::HoldPrompt,
     Timer::InterDigit,

@@ -155,7 +155,7 @@ impl Engine {
             return Ok(false);
         }
         // Who wants to follow the call finds it by the task.
-        drop(self.run(Arc::new(agent), config, offer));
+        drop(self.run(Arc::new(agent), config, offer)?);
         Ok(true)
     }
 }

@@ -14,22 +14,27 @@ mod recording;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 pub use handle::{CallHandle, EVENTS_MAX};
 
 use self::driver::Driver;
-use crate::billing::Increment;
+use crate::billing::{Increment, PriceList, RateCard};
 use crate::call::{CallConfig, Offer};
 use crate::error::Result;
-use crate::ids::{CallId, TenantId};
+use crate::ids::{CallId, EngineId, TenantId};
 use crate::provider::reach::Reach;
 use crate::provider::telephony::{E164, IncomingCall};
 use crate::provider::{Blob, HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
 use crate::runtime::Runtime;
+use crate::service::after_call::AfterCalls;
 use crate::service::agents::{Agent, Agents};
-use crate::service::calls::Calls;
+use crate::service::calls::{Calls, Prices};
 use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
+use crate::service::keys::ApiKeys;
 use crate::service::outbox::Outbox;
+use crate::service::prefetch;
 use crate::service::recordings::Recordings;
 use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::tasks::Tasks;
@@ -70,13 +75,17 @@ pub struct Providers {
 pub struct Settings {
     /// Calls of all tenants at once, over all engines on the store; `None` knows no limit.
     pub calls_max: Option<u32>,
-    /// The steps in which talk time is billed.
+    /// The steps in which talk time is billed to tenants whose terms do not say.
     pub increment: Increment,
     /// After so long without a sign of life of its engine, a call counts as lost, and another engine settles it. Renewed
     /// three times as often. The same for all engines on one store.
     pub lease: Duration,
     /// For tenants that have none of their own.
     pub limits: Limits,
+    /// What the providers of a call take for it.
+    pub prices: PriceList,
+    /// What a minute costs tenants that are billed in money and have no rate card of their own.
+    pub rates: Option<RateCard>,
     /// Where the outside world reaches the server that is built around this engine, such as `https://calls.example.com`;
     /// links to recordings begin with it.
     pub public_url: Option<String>,
@@ -94,6 +103,8 @@ impl Default for Settings {
             increment: Increment::EXACT,
             lease: LEASE,
             limits: Limits::default(),
+            prices: PriceList::default(),
+            rates: None,
             public_url: None,
             reach: Reach::public(),
             vault_keys: Vec::new(),
@@ -112,6 +123,7 @@ struct EngineShared {
     calls: Calls,
     capacity: Capacity,
     credits: Credits,
+    keys: ApiKeys,
     lease: Duration,
     live: LiveCalls,
     outbox: Outbox,
@@ -133,7 +145,7 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { calls_max, increment, lease, limits, public_url, reach, vault_keys } = settings;
+        let Settings { calls_max, increment, lease, limits, prices, public_url, rates, reach, vault_keys } = settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let vault = Vault::new(runtime.clone(), vault_keys);
@@ -141,19 +153,32 @@ impl Engine {
         let recordings = Recordings::new(runtime.clone(), store.clone(), blob, &vault, public_url);
         let outbox = Outbox::new(runtime.clone(), store.clone(), providers.http.clone(), vault.clone(), reach.clone());
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), outbox.clone(), vault.clone(), reach.clone());
-        let agents = Agents::new(store.clone(), vault);
+        let agents = Agents::new(store.clone(), vault, reach.clone());
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
-        let tasks = Tasks::new(runtime.clone(), store.clone());
-        let calls = Calls::new(
+        let tasks = Tasks::new(runtime.clone(), store.clone(), reach.clone());
+        let keys = ApiKeys::new(runtime.clone(), store.clone());
+        let after_calls = AfterCalls::new(
             runtime.clone(),
             store.clone(),
+            providers.llm.clone(),
+            outbox.clone(),
             webhooks.clone(),
-            capacity.clone(),
-            tasks.clone(),
-            increment,
-            lease,
+            recordings.clone(),
         );
-        let credits = Credits::new(runtime.clone(), store.clone());
+        let credits = Credits::new(runtime.clone(), store.clone()).told_by(webhooks.clone());
+        let calls = Calls {
+            after_calls: after_calls.clone(),
+            capacity: capacity.clone(),
+            credits: credits.clone(),
+            engine: EngineId::generate(&*runtime),
+            lease,
+            prices: Arc::new(Prices { increment, providers: prices, rates }),
+            runtime: runtime.clone(),
+            store: store.clone(),
+            tasks: tasks.clone(),
+            telephony: providers.telephony.info(),
+            webhooks: webhooks.clone(),
+        };
         let live = LiveCalls::default();
         let recovery = Recovery {
             calls: calls.clone(),
@@ -164,6 +189,7 @@ impl Engine {
             telephony: providers.telephony.clone(),
         };
         let (running, stop) = async_channel::bounded(1);
+        runtime.spawn("after calls", Box::pin(after_calls.run(stop.clone())));
         runtime.spawn("outbox", Box::pin(outbox.clone().run(stop.clone())));
         if providers.blob.is_some() {
             runtime.spawn("recordings", Box::pin(recordings.clone().run(stop.clone())));
@@ -174,6 +200,7 @@ impl Engine {
             calls,
             capacity,
             credits,
+            keys,
             lease,
             live,
             outbox,
@@ -221,9 +248,14 @@ impl Engine {
         &self.shared.calls
     }
 
-    /// Prepaid talk time.
+    /// Prepaid time and money.
     pub fn credits(&self) -> &Credits {
         &self.shared.credits
+    }
+
+    /// Keys to the APIs of a server.
+    pub fn keys(&self) -> &ApiKeys {
+        &self.shared.keys
     }
 
     /// Messages on their way to customers.
@@ -249,13 +281,47 @@ impl Engine {
     fn start(&self, tenant: TenantId, agent: Arc<Agent>, offer: Offer) -> Result<CallHandle> {
         let runtime = &*self.shared.providers.runtime;
         let config = agent.configure(tenant, CallId::generate(runtime), &offer, runtime.wall_clock())?;
-        Ok(self.run(agent, config, offer))
+        self.run(agent, config, offer)
     }
 
-    fn run(&self, agent: Arc<Agent>, config: CallConfig, offer: Offer) -> CallHandle {
+    fn run(&self, agent: Arc<Agent>, config: CallConfig, offer: Offer) -> Result<CallHandle> {
+        let outbox = &self.shared.outbox;
+        let after = agent.after_call.pending(outbox, config.tenant, &agent.name, &agent.variables)?;
         let (handle, ends) = CallHandle::new(config.id);
-        let driver = Driver::new(self.clone(), agent, config, offer, ends);
-        self.shared.providers.runtime.spawn("call", Box::pin(driver.run()));
-        handle
+        let engine = self.clone();
+        let call = async move {
+            let (agent, config) = engine.prefetch(agent, config, &offer).await;
+            let after = after.map(|after| after.with_values(&agent.variables));
+            Driver::new(engine, agent, config, after, offer, ends).run().await;
+        };
+        self.shared.providers.runtime.spawn("call", Box::pin(call));
+        Ok(handle)
+    }
+
+    /// The agent and its configuration with what the customer's system knows of the caller, if it is asked and answers.
+    async fn prefetch(&self, agent: Arc<Agent>, config: CallConfig, offer: &Offer) -> (Arc<Agent>, CallConfig) {
+        let Some(prefetch) = &agent.prefetch else { return (agent, config) };
+        let Providers { http, runtime, .. } = &self.shared.providers;
+        let reach = self.shared.reach.clone();
+        let known = match prefetch::ask(&**runtime, http.clone(), reach, prefetch, agent.id, config.id, offer).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::warn!(%error, call = %config.id, "the call goes on without what the customer knows");
+                return (agent, config);
+            }
+        };
+        let mut knowing = (*agent).clone();
+        let values = knowing.variables.entry(prefetch::NAMESPACE).or_insert_with(|| json!({}));
+        match values {
+            Value::Object(values) => values.extend(known),
+            other => *other = Value::Object(known),
+        }
+        match knowing.configure(config.tenant, config.id, offer, runtime.wall_clock()) {
+            Ok(known) => (Arc::new(knowing), CallConfig { task: config.task, ..known }),
+            Err(error) => {
+                tracing::warn!(%error, call = %config.id, "what the customer knows cannot be said");
+                (agent, config)
+            }
+        }
     }
 }

@@ -178,9 +178,10 @@ fn put_progress(bytes: &mut Vec<u8>, at: Instant, progress: &Progress, before: &
             bytes.extend_from_slice(text.as_bytes());
             TEXT
         }
-        Progress::Generated(LlmEvent::Usage { input_tokens, output_tokens }) => {
+        Progress::Generated(LlmEvent::Usage { cached_tokens, input_tokens, output_tokens }) => {
             put_number(bytes, *input_tokens);
             put_number(bytes, *output_tokens);
+            put_number(bytes, *cached_tokens);
             USAGE
         }
         Progress::Heard { text_end } => {
@@ -248,7 +249,7 @@ fn take_entry(kind: u8, at: Instant, bytes: &mut Reader<'_>, before: &mut String
         TEXT => Input::Progress(bytes.id()?, Progress::Generated(LlmEvent::Text(bytes.text()?.to_owned()))),
         USAGE => {
             let (id, input_tokens, output_tokens) = (bytes.id()?, bytes.number()?, bytes.number()?);
-            let usage = LlmEvent::Usage { input_tokens, output_tokens };
+            let usage = LlmEvent::Usage { cached_tokens: bytes.number()?, input_tokens, output_tokens };
             bytes.finish(Input::Progress(id, Progress::Generated(usage)))?
         }
         _ => return Err(unreadable()),

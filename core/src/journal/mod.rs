@@ -28,7 +28,7 @@ use crate::provider::store::LogKey;
 use crate::time::Instant;
 
 /// The version that this crate writes; it reads no other.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// One entry of a journal.
 #[derive(Clone, Debug, PartialEq)]

@@ -134,6 +134,9 @@ pub enum LlmEvent {
     ToolCall(ToolCall),
     /// What the answer cost.
     Usage {
+        /// Tokens of these that the provider had read before, and takes less for.
+        #[serde(default)]
+        cached_tokens: u64,
         /// Tokens read.
         input_tokens: u64,
         /// Tokens written.

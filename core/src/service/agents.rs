@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::after_call::AfterCall;
 use super::hours::Hours;
+use super::prefetch::Prefetch;
 use super::vault::Vault;
 use super::webhooks::{from_value, to_value};
 use crate::call::{Admission, CallConfig, Offer, Policy};
@@ -15,6 +17,7 @@ use crate::error::Result;
 use crate::ids::{AgentId, CallId, TenantId};
 use crate::provider::Store;
 use crate::provider::llm::Tool;
+use crate::provider::reach::Reach;
 use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
 use crate::signing::Secret;
 use crate::template;
@@ -29,6 +32,9 @@ pub const AGENT: &str = "agent";
 pub struct Agent {
     /// Whether it takes and places calls.
     pub active: bool,
+    /// What is done when a call is over.
+    #[serde(default)]
+    pub after_call: AfterCall,
     /// The functions that it can call.
     pub functions: Vec<Function>,
     /// Said as soon as a call is connected; a [template].
@@ -43,6 +49,9 @@ pub struct Agent {
     pub name: String,
     /// When it does what.
     pub policy: Policy,
+    /// Who is asked about the caller before each call; the answer fills the namespace `crm`.
+    #[serde(default)]
+    pub prefetch: Option<Prefetch>,
     /// Instructions for the model; a [template].
     pub system_prompt: String,
     /// Namespaces for templates, beside `agent` and `call`.
@@ -57,7 +66,7 @@ pub struct Agent {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Function {
     /// Signs each request.
-    #[serde(with = "secret")]
+    #[serde(with = "crate::signing::serial")]
     pub secret: Secret,
     /// Longest wait for the answer.
     #[serde(with = "crate::time::duration_ms", rename = "timeout_ms")]
@@ -73,6 +82,7 @@ impl Agent {
     pub fn new(id: AgentId, name: impl Into<String>, system_prompt: impl Into<String>) -> Self {
         Self {
             active: true,
+            after_call: AfterCall::default(),
             functions: Vec::new(),
             greeting: None,
             hours: None,
@@ -80,6 +90,7 @@ impl Agent {
             language: "en-US".to_owned(),
             name: name.into(),
             policy: Policy::default(),
+            prefetch: None,
             system_prompt: system_prompt.into(),
             variables: Map::new(),
             voice: None,
@@ -151,13 +162,14 @@ impl Agent {
 /// The agents of all tenants, as they are kept.
 #[derive(Clone)]
 pub struct Agents {
+    reach: Reach,
     store: Arc<dyn Store>,
     vault: Vault,
 }
 
 impl Agents {
-    pub(crate) fn new(store: Arc<dyn Store>, vault: Vault) -> Self {
-        Self { store, vault }
+    pub(crate) fn new(store: Arc<dyn Store>, vault: Vault, reach: Reach) -> Self {
+        Self { reach, store, vault }
     }
 
     /// The agent, if there is one.
@@ -174,13 +186,18 @@ impl Agents {
 
     /// Keeps an agent, in place of the one with its id. Calls that have begun go on as they are.
     ///
-    /// `ConfigInvalid` when it has a function and the engine no key to seal its secret.
+    /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, or an
+    /// [`AfterCall`] that cannot be done.
     pub async fn put(&self, tenant: TenantId, agent: &Agent) -> Result<()> {
+        agent.after_call.check(&self.reach)?;
+        let urls = agent.functions.iter().map(|function| &function.url);
+        urls.chain(agent.prefetch.as_ref().map(|prefetch| &prefetch.url)).try_for_each(|url| self.reach.check(url))?;
         let mut batch = Batch::default();
         let key = RecordKey::new(tenant, AGENT, agent.id);
         let mut body = to_value(agent)?;
-        for (function, secret) in agent.functions.iter().zip(stored_secrets(&mut body)) {
-            *secret = self.vault.seal(&context(&key), function.secret.expose())?.into();
+        for secret in stored_secrets(&mut body) {
+            let plain = hex::decode(secret.as_str().unwrap_or_default()).unwrap_or_default();
+            *secret = self.vault.seal(&context(&key), &plain)?.into();
         }
         batch.put(Put::new(key, Expect::Any, body).index("name", agent.name.as_str()));
         self.store.commit(batch).await.map(|_| ())
@@ -203,32 +220,29 @@ impl Agents {
     }
 }
 
-/// The secrets of the functions in an agent's stored form.
+/// All secrets in an agent's stored form.
 fn stored_secrets(body: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let functions = body.get_mut("functions").and_then(Value::as_array_mut);
-    functions.into_iter().flatten().filter_map(|function| function.get_mut("secret"))
+    fn in_list<'a>(list: Option<&'a mut Value>, name: &'a str) -> impl Iterator<Item = &'a mut Value> {
+        let items = list.and_then(Value::as_array_mut).into_iter().flatten();
+        items.filter_map(move |item| item.get_mut(name))
+    }
+    let (mut functions, mut after_call, mut prefetch) = (None, None, None);
+    for (name, value) in body.as_object_mut().into_iter().flatten() {
+        match name.as_str() {
+            "functions" => functions = Some(value),
+            "after_call" => after_call = Some(value),
+            "prefetch" => prefetch = Some(value),
+            _ => {}
+        }
+    }
+    let pushes = after_call.and_then(|after_call| after_call.get_mut("pushes"));
+    let token = prefetch.and_then(|prefetch| prefetch.get_mut("token"));
+    in_list(functions, "secret").chain(in_list(pushes, "token")).chain(token).filter(|secret| !secret.is_null())
 }
 
-/// Where the secrets of an agent's functions open.
+/// Where the secrets of an agent open.
 fn context(agent: &RecordKey) -> String {
-    format!("{}/{}/{}/function", agent.tenant, agent.kind, agent.id)
-}
-
-/// A secret in an agent that is written out. In the store it is sealed.
-mod secret {
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::signing::Secret;
-
-    pub(super) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex::encode(secret.expose()))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        hex::decode(text).map(Secret::new).map_err(|_| D::Error::custom("a secret is written in hexadecimal"))
-    }
+    format!("{}/{}/{}", agent.tenant, agent.kind, agent.id)
 }
 
 #[cfg(test)]

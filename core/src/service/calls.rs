@@ -8,20 +8,26 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::after_call::{self, AfterCalls, Pending};
+use super::analysis::Analysis;
 use super::capacity::{Capacity, Limits, WhenFull};
-use super::credits::balance_of;
+use super::credits::Credits;
 use super::recordings::Recordings;
 use super::tasks::Tasks;
 use super::webhooks::{Told, Webhooks, from_value, to_value};
-use crate::billing::{Account, EntryKind, Increment, Posting};
+use crate::billing::{
+    Account, Amount, Cost, EntryKind, Increment, Posting, PriceList, RateCard, Resource, Rules, Tariff, Terms, Unit,
+    Usage,
+};
+use crate::call::record::EndReason;
 use crate::call::{CallRecord, LedgerSummary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, EngineId, TenantId};
-use crate::provider::Store;
 use crate::provider::store::{Add, Batch, Expect, Put, Record, RecordKey};
 use crate::provider::telephony::LegId;
+use crate::provider::{ProviderInfo, Store};
 use crate::runtime::Runtime;
-use crate::time::{Timestamp, millis};
+use crate::time::Timestamp;
 
 /// The record kind of calls.
 pub const CALL: &str = "call";
@@ -35,23 +41,41 @@ const CONFLICTS_MAX: u32 = 8;
 /// All calls.
 #[derive(Clone)]
 pub struct Calls {
-    capacity: Capacity,
-    engine: EngineId,
-    increment: Increment,
-    lease: Duration,
-    runtime: Arc<dyn Runtime>,
-    store: Arc<dyn Store>,
-    tasks: Tasks,
-    webhooks: Webhooks,
+    pub(crate) after_calls: AfterCalls,
+    pub(crate) capacity: Capacity,
+    pub(crate) credits: Credits,
+    pub(crate) engine: EngineId,
+    pub(crate) lease: Duration,
+    pub(crate) prices: Arc<Prices>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) tasks: Tasks,
+    pub(crate) telephony: ProviderInfo,
+    pub(crate) webhooks: Webhooks,
+}
+
+/// What calls cost, for tenants whose terms say nothing else, and what their providers do.
+#[derive(Clone, Debug)]
+pub(crate) struct Prices {
+    pub(crate) increment: Increment,
+    pub(crate) providers: PriceList,
+    pub(crate) rates: Option<RateCard>,
 }
 
 /// A call as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredCall {
-    /// Available before the hold; zero when there was none.
-    pub before_ms: i64,
-    /// Held for the call; zero when there was none.
-    pub held_ms: i64,
+    /// What is still to be done when it is over.
+    #[serde(default)]
+    pub after: Option<Pending>,
+    /// What it came to, once that was found out.
+    #[serde(default)]
+    pub analysis: Option<Analysis>,
+    /// What its providers took, once it is settled: in each of the currencies of the engine's price list.
+    #[serde(default)]
+    pub costs: Vec<Cost>,
+    /// What was held for it; `None` for a call that was never begun.
+    pub hold: Option<Hold>,
     /// Who keeps the call; `None` once it is settled.
     pub lease: Option<Lease>,
     /// The settlement, once it is made.
@@ -63,6 +87,29 @@ pub struct StoredCall {
     /// Which of its events have been written.
     #[serde(default)]
     pub told: Told,
+    /// What it used of its providers, as of then.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// What is or was held for a call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Available before the first hold.
+    pub before: i64,
+    /// Held, all in all.
+    pub held: i64,
+    /// In so many entries.
+    pub parts: u32,
+    /// How the call is billed.
+    pub tariff: Tariff,
+}
+
+impl Hold {
+    /// How long the call may talk for it.
+    pub fn talk_max(&self) -> Duration {
+        self.tariff.covers(self.held)
+    }
 }
 
 /// The claim of an engine on a live call.
@@ -79,6 +126,7 @@ pub struct Lease {
 pub(crate) struct Snapshot {
     pub(crate) legs: Vec<LegId>,
     pub(crate) record: CallRecord,
+    pub(crate) usage: Usage,
 }
 
 /// What a renewal found.
@@ -91,40 +139,29 @@ pub(crate) enum Renewal {
 }
 
 impl Calls {
-    pub(crate) fn new(
-        runtime: Arc<dyn Runtime>,
-        store: Arc<dyn Store>,
-        webhooks: Webhooks,
-        capacity: Capacity,
-        tasks: Tasks,
-        increment: Increment,
-        lease: Duration,
-    ) -> Self {
-        Self { capacity, engine: EngineId::generate(&*runtime), increment, lease, runtime, store, tasks, webhooks }
-    }
-
     /// The call, if there is one.
     pub async fn get(&self, tenant: TenantId, call: CallId) -> Result<Option<StoredCall>> {
         let record = self.store.get(RecordKey::new(tenant, CALL, call)).await?;
         record.map(|record| from_value(&record.body)).transpose()
     }
 
-    /// Commits that the call began, takes a slot and holds at most `wanted` for it. Returns what is held. `queued` hears
-    /// how long the call will wait, if it must.
+    /// Commits that the call began, takes a slot and holds what `wanted` costs, or what there is. Returns how long the call
+    /// may talk for it. `queued` hears how long the call will wait, if it must.
     ///
-    /// `InsufficientFunds` when less than [`HOLD_MIN`] is available, `RateLimited` when there is no slot, `Conflict` when
-    /// the call's task does not wait for it any more.
+    /// `InsufficientFunds` when less than [`HOLD_MIN`] can be talked, `RateLimited` when there is no slot, `Conflict` when
+    /// the call's task does not wait for it any more, `Rejected` when nobody has said what the call costs.
     pub(crate) async fn reserve(
         &self,
         live: Snapshot,
         wanted: Duration,
+        after: Option<Pending>,
         queued: impl FnOnce(Duration) + Send,
     ) -> Result<Duration> {
         let tenant = live.record.tenant;
         let limits = self.capacity.limits(tenant).await?;
         let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.task.is_none();
         if !waits || !self.capacity.would_overtake(tenant) {
-            match self.try_reserve(&live, wanted, &limits).await {
+            match self.try_reserve(&live, wanted, &after, &limits).await {
                 Err(error) if error.kind() == ErrorKind::RateLimited && waits => {}
                 result => return result.inspect(|_| self.capacity.came_in(tenant)),
             }
@@ -137,45 +174,107 @@ impl Calls {
             ticket.turn().await?;
             // They may have changed meanwhile.
             let limits = self.capacity.limits(tenant).await?;
-            match self.try_reserve(&live, wanted, &limits).await {
+            match self.try_reserve(&live, wanted, &after, &limits).await {
                 Err(error) if error.kind() == ErrorKind::RateLimited => ticket.found_none().await?,
                 result => return result,
             }
         }
     }
 
-    async fn try_reserve(&self, live: &Snapshot, wanted: Duration, limits: &Limits) -> Result<Duration> {
-        let Snapshot { legs, record } = live;
+    async fn try_reserve(
+        &self,
+        live: &Snapshot,
+        wanted: Duration,
+        after: &Option<Pending>,
+        limits: &Limits,
+    ) -> Result<Duration> {
+        let Snapshot { legs, record, usage } = live;
         let tenant = record.tenant;
-        let wanted_ms = i64::try_from(millis(wanted)).unwrap_or(i64::MAX);
+        let terms = self.credits.terms(tenant).await?;
+        let tariff = self.tariff(&terms, record)?;
+        let (least, most) = (HOLD_MIN.min(wanted).max(Duration::from_millis(1)), tariff.hold(wanted)?);
         for _ in 0..CONFLICTS_MAX {
-            let before_ms = self.available(tenant).await?;
-            let held_ms = before_ms.min(wanted_ms);
-            if held_ms < i64::try_from(millis(HOLD_MIN)).unwrap_or(i64::MAX).min(wanted_ms.max(1)) {
+            let before = self.available(tenant, tariff.unit()).await?;
+            let held = before.saturating_sub(terms.floor).min(most);
+            let hold = Hold { before, held, parts: 1, tariff };
+            if hold.talk_max() < least {
                 break;
             }
             let now = self.runtime.wall_clock();
-            let lease = Some(Lease { holder: self.engine, renewed_at: now });
-            let (legs, record, told) = (legs.clone(), record.clone(), Told::default());
-            let mut stored = StoredCall { before_ms, held_ms, lease, ledger: None, legs, record, told };
-            let record = &live.record;
             let mut batch = Batch::default();
+            let task = self.tasks.begin(&mut batch, record, now).await?;
+            let mut stored = StoredCall {
+                after: Pending::of(after.clone(), task),
+                analysis: None,
+                costs: Vec::new(),
+                hold: Some(hold),
+                lease: Some(Lease { holder: self.engine, renewed_at: now }),
+                ledger: None,
+                legs: legs.clone(),
+                record: record.clone(),
+                told: Told::default(),
+                usage: usage.clone(),
+            };
             self.capacity.take(&mut batch, tenant, limits);
             self.webhooks.tell(&mut batch, &mut stored).await?;
+            self.after_calls.tell_begun(&mut batch, &stored);
             batch.put(self.put(Expect::Absent, &stored, now)?);
-            self.posting(record, EntryKind::Hold, held_ms).post(&mut batch);
-            self.tasks.begin(&mut batch, record, now).await?;
+            self.hold_more(&mut batch, &stored, held, &terms)?;
             match self.store.commit(batch).await {
                 Ok(_) => {
                     self.webhooks.wake();
-                    return Ok(Duration::from_millis(held_ms.unsigned_abs()));
+                    return Ok(hold.talk_max());
                 }
-                // Another call took the time in between.
+                // Another call took it in between.
                 Err(error) if error.kind() == ErrorKind::InsufficientFunds => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorKind::InsufficientFunds, "calls.reserve", "no prepaid talk time is left"))
+        Err(exhausted("calls.reserve"))
+    }
+
+    /// Holds more for a call that goes on, until it may talk for `wanted` or there is no more. Returns how long it may talk
+    /// then. It is also a renewal of the lease.
+    ///
+    /// `InsufficientFunds` when nothing more can be held, `Conflict` when the call is no longer this engine's.
+    pub(crate) async fn extend(&self, live: Snapshot, wanted: Duration) -> Result<Duration> {
+        let terms = self.credits.terms(live.record.tenant).await?;
+        for _ in 0..CONFLICTS_MAX {
+            let Some((row, mut stored)) = self.load(&live.record).await? else {
+                return Err(Error::new(ErrorKind::NotFound, "calls.extend", "the call was not begun"));
+            };
+            let now = self.runtime.wall_clock();
+            let (Some(mut hold), true) = (stored.hold, stored.renew(self.engine, now)) else {
+                return Err(Error::new(ErrorKind::Conflict, "calls.extend", "the call is another engine's"));
+            };
+            let talk_max = hold.talk_max();
+            if talk_max >= wanted {
+                return Ok(talk_max);
+            }
+            let available = self.available(live.record.tenant, hold.tariff.unit()).await?;
+            let missing = hold.tariff.hold(wanted)?.saturating_sub(hold.held);
+            let more = missing.min(available.saturating_sub(terms.floor)).max(0);
+            hold.held = hold.held.saturating_add(more);
+            hold.parts += 1;
+            if hold.talk_max() <= talk_max {
+                return Err(exhausted("calls.extend"));
+            }
+            stored.hold = Some(hold);
+            stored.take_on(&live);
+            let mut batch = Batch::default();
+            self.webhooks.tell(&mut batch, &mut stored).await?;
+            batch.put(self.put(Expect::Revision(row.revision), &stored, now)?);
+            self.hold_more(&mut batch, &stored, more, &terms)?;
+            match self.store.commit(batch).await {
+                Ok(_) => {
+                    self.webhooks.wake();
+                    return Ok(hold.talk_max());
+                }
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::InsufficientFunds) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(overtaken())
     }
 
     /// Commits that the call was answered.
@@ -205,13 +304,13 @@ impl Calls {
 
     /// Commits the end of the call: its record, the settlement and its events. A second time changes nothing and
     /// returns the first settlement.
-    pub(crate) async fn settle(&self, record: CallRecord) -> Result<LedgerSummary> {
+    pub(crate) async fn settle(&self, record: CallRecord, usage: Usage) -> Result<LedgerSummary> {
         for _ in 0..CONFLICTS_MAX {
             let loaded = self.load(&record).await?;
             if let Some(ledger) = loaded.as_ref().and_then(|(_, stored)| stored.ledger) {
                 return Ok(ledger);
             }
-            match self.commit_end(&record, loaded).await {
+            match self.commit_end(&record, &usage, loaded).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 result => return result,
             }
@@ -225,12 +324,10 @@ impl Calls {
                 return Err(Error::new(ErrorKind::NotFound, "calls.renew", "the call was not begun"));
             };
             let now = self.runtime.wall_clock();
-            match &mut stored.lease {
-                Some(lease) if lease.holder == self.engine => lease.renewed_at = now,
-                _ => return Ok(Renewal::Lost),
+            if !stored.renew(self.engine, now) {
+                return Ok(Renewal::Lost);
             }
-            stored.legs.clone_from(&live.legs);
-            stored.record.clone_from(&live.record);
+            stored.take_on(&live);
             let mut batch = Batch::default();
             self.webhooks.tell(&mut batch, &mut stored).await?;
             let has_events = !batch.operations.is_empty();
@@ -249,58 +346,110 @@ impl Calls {
         Err(overtaken())
     }
 
-    async fn commit_end(&self, record: &CallRecord, loaded: Option<(Record, StoredCall)>) -> Result<LedgerSummary> {
+    async fn commit_end(
+        &self,
+        record: &CallRecord,
+        usage: &Usage,
+        loaded: Option<(Record, StoredCall)>,
+    ) -> Result<LedgerSummary> {
         let (expect, mut stored) = match loaded {
             Some((row, stored)) => (Expect::Revision(row.revision), stored),
-            None => {
-                let before_ms = self.available(record.tenant).await?;
-                let record = record.clone();
-                let (legs, told) = (Vec::new(), Told::default());
-                (Expect::Absent, StoredCall { before_ms, held_ms: 0, lease: None, ledger: None, legs, record, told })
-            }
+            None => (Expect::Absent, StoredCall::never_begun(record.clone())),
         };
+        let (tenant, now) = (record.tenant, self.runtime.wall_clock());
         stored.record = record.clone();
+        stored.usage = usage.clone();
+        stored.usage.add(&self.telephony, Resource::Milliseconds, record.talk_time_ms);
+        stored.costs = self.costs(&stored.usage);
         let mut batch = Batch::default();
         // A call that was never begun has no lease, and no slot.
         let was_begun = stored.lease.take().is_some();
         if was_begun {
-            self.capacity.give_back(&mut batch, record.tenant);
+            self.capacity.give_back(&mut batch, tenant);
         }
-        let billable = self.increment.billable(Duration::from_millis(record.talk_time_ms));
-        let settled_ms = i64::try_from(millis(billable)).unwrap_or(i64::MAX).min(stored.held_ms);
-        let released_ms = stored.held_ms - settled_ms;
-        if stored.held_ms > 0 {
-            self.posting(record, EntryKind::Settle, settled_ms).post(&mut batch);
-            self.posting(record, EntryKind::Release, released_ms).post(&mut batch);
-        }
-        let ledger = LedgerSummary {
-            before_ms: stored.before_ms,
-            held_ms: stored.held_ms,
-            settled_ms,
-            after_ms: self.available(record.tenant).await? + released_ms,
+        let terms = self.credits.terms(tenant).await?;
+        let ledger = match stored.hold {
+            Some(hold) => self.settle_hold(&mut batch, record, hold, &terms, now).await?,
+            None => {
+                let before = self.available(tenant, terms.unit).await?;
+                LedgerSummary { unit: terms.unit, before, held: 0, settled: 0, after: before }
+            }
         };
         stored.ledger = Some(ledger);
-        let now = self.runtime.wall_clock();
         if let Some(recording) = Recordings::row_of(record, now)? {
             batch.put(recording);
         }
-        let task_ends = self.tasks.end(&mut batch, record, now).await?;
+        let task = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
-        if was_begun || record.task.is_none() || task_ends {
+        if was_begun || record.task.is_none() || task.is_some() {
+            if !was_begun && record.end_reason != Some(EndReason::OverCapacity) {
+                stored.after = Pending::of(None, task);
+            }
             self.webhooks.tell(&mut batch, &mut stored).await?;
+        }
+        if stored.after.is_some() {
+            batch.put(after_call::job_of(record, now)?);
         }
         batch.put(self.put(expect, &stored, now)?);
         self.store.commit(batch).await?;
         self.capacity.slots_came_free();
         self.webhooks.wake();
+        if stored.after.is_some() {
+            self.after_calls.wake();
+        }
         Ok(ledger)
     }
 
-    async fn available(&self, tenant: TenantId) -> Result<i64> {
+    /// Takes what the talk costs of what is held, and gives back the rest.
+    async fn settle_hold(
+        &self,
+        batch: &mut Batch,
+        record: &CallRecord,
+        hold: Hold,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<LedgerSummary> {
+        let Hold { before, held, tariff, .. } = hold;
+        let unit = tariff.unit();
+        let settled = tariff.charge(Duration::from_millis(record.talk_time_ms))?.min(held);
+        let rules = self.credits.rules(record.tenant, Amount { unit, value: -settled }, terms).await?;
+        for posting in Posting::settlement(record.tenant, record.id, Amount { unit, value: held }, settled, now) {
+            posting.post(batch, &rules)?;
+        }
+        let after = self.available(record.tenant, unit).await?.saturating_add(held - settled);
+        Ok(LedgerSummary { unit, before, held, settled, after })
+    }
+
+    /// What the providers took. Prices that do not work out must not keep a call from its settlement.
+    fn costs(&self, usage: &Usage) -> Vec<Cost> {
+        self.prices.providers.costs(usage).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the cost of a call could not be found out");
+            Vec::new()
+        })
+    }
+
+    /// How a call is billed that begins now.
+    fn tariff(&self, terms: &Terms, record: &CallRecord) -> Result<Tariff> {
+        let Prices { increment, rates, .. } = &*self.prices;
+        terms.tariff(record.to.as_ref(), record.started_at, *increment, rates.as_ref())
+    }
+
+    /// Adds the newest part of a call's hold to `batch`.
+    fn hold_more(&self, batch: &mut Batch, stored: &StoredCall, value: i64, terms: &Terms) -> Result<()> {
+        let (Some(hold), record) = (stored.hold, &stored.record) else { return Ok(()) };
+        let amount = Amount { unit: hold.tariff.unit(), value };
+        let rules = Rules { floor: terms.floor, low: None };
+        let now = self.runtime.wall_clock();
+        let key = hold_key(record.id, hold.parts);
+        Posting::new(record.tenant, EntryKind::Hold, amount, key, now).for_call(record.id).post(batch, &rules)
+    }
+
+    async fn available(&self, tenant: TenantId, unit: Unit) -> Result<i64> {
+        let counter = Account::Available.counter(tenant, unit);
         let mut batch = Batch::default();
-        batch.add(Add::read(Account::Available.counter(tenant)));
+        batch.add(Add::read(counter.clone()));
         let committed = self.store.commit(batch).await?;
-        Ok(balance_of(&committed, Account::Available, tenant))
+        Ok(committed.counters.get(&counter).copied().unwrap_or(0))
     }
 
     async fn load(&self, record: &CallRecord) -> Result<Option<(Record, StoredCall)>> {
@@ -323,17 +472,49 @@ impl Calls {
         put.due_at = stored.lease.map(|_| now + self.lease);
         Ok(put)
     }
+}
 
-    fn posting(&self, record: &CallRecord, kind: EntryKind, amount_ms: i64) -> Posting {
-        Posting {
-            amount_ms,
-            at: self.runtime.wall_clock(),
-            call: Some(record.id),
-            key: record.id.to_string(),
-            kind,
-            tenant: record.tenant,
-        }
+impl StoredCall {
+    /// What its providers took, in the currency of that code; `None` when that was not worked out.
+    pub fn cost(&self, currency: &str) -> Option<Cost> {
+        self.costs.iter().find(|cost| cost.money.currency().as_str() == currency).copied()
     }
+
+    /// A call that ended before anything was held for it.
+    fn never_begun(record: CallRecord) -> Self {
+        let (costs, legs, told, usage) = (Vec::new(), Vec::new(), Told::default(), Usage::default());
+        let (after, analysis) = (None, None);
+        Self { after, analysis, costs, hold: None, lease: None, ledger: None, legs, record, told, usage }
+    }
+
+    /// Whether what it came to is still to be found out.
+    pub(super) fn awaits_analysis(&self) -> bool {
+        self.analysis.is_none() && self.after.as_ref().is_some_and(Pending::awaits_analysis)
+    }
+
+    /// Renews the lease, if it is that of `engine`.
+    fn renew(&mut self, engine: EngineId, now: Timestamp) -> bool {
+        match &mut self.lease {
+            Some(lease) if lease.holder == engine => lease.renewed_at = now,
+            _ => return false,
+        }
+        true
+    }
+
+    fn take_on(&mut self, live: &Snapshot) {
+        self.legs.clone_from(&live.legs);
+        self.record.clone_from(&live.record);
+        self.usage.clone_from(&live.usage);
+    }
+}
+
+/// The key of a part of a call's hold, counted from one.
+pub(super) fn hold_key(call: CallId, part: u32) -> String {
+    if part == 1 { call.to_string() } else { format!("{call}:{part}") }
+}
+
+fn exhausted(operation: &'static str) -> Error {
+    Error::new(ErrorKind::InsufficientFunds, operation, "no prepaid credit is left")
 }
 
 fn overtaken() -> Error {

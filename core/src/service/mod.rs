@@ -1,15 +1,20 @@
 //! What the engine does for a tenant beside its calls: one noun a file, all over a [`Store`](crate::provider::Store).
 
+pub mod after_call;
 pub mod agents;
 pub mod analysis;
+pub mod audit;
 pub mod calls;
 pub mod capacity;
 pub mod credits;
 pub mod functions;
 pub mod hours;
+pub mod keys;
 pub mod outbox;
+pub mod prefetch;
 pub mod recordings;
 pub(crate) mod recovery;
+pub mod statements;
 pub mod tasks;
 pub mod vault;
 pub mod webhooks;
@@ -23,10 +28,13 @@ pub fn schema() -> Schema {
     let kind = |name, indexes: &[(&'static str, IndexType)]| KindSchema { name, indexes: indexes.to_vec() };
     Schema {
         kinds: vec![
+            kind(after_call::AFTER_CALL, &[]),
             kind(agents::AGENT, &[("name", Text)]),
+            kind(keys::API_KEY, &[("hash", Text)]),
             kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
             kind(capacity::LIMITS, &[]),
-            kind(ENTRY, &[("kind", Text), ("call", Text), ("at", Integer)]),
+            kind(credits::TERMS, &[]),
+            kind(ENTRY, &[("statement", Text), ("call", Text), ("at", Integer)]),
             kind(recordings::RECORDING, &[("created_at", Integer)]),
             kind(recordings::RETENTION, &[]),
             kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),

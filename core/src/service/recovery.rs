@@ -117,7 +117,7 @@ impl Recovery {
         }
         let Some(stored) = self.calls.take_over(row).await? else { return Ok(()) };
         let journal = self.read_journal(&stored).await?;
-        let mut legs = legs_of(&stored, &journal);
+        let (mut legs, usage) = (legs_of(&stored, &journal), stored.usage.clone());
         let record = match self.run_again(&stored, journal).await {
             Ok(record) => record,
             Err(error) if error.kind() == ErrorKind::Rejected => {
@@ -132,7 +132,7 @@ impl Recovery {
         }
         self.hang_up(legs).await;
         let reason = record.end_reason;
-        self.calls.settle(record).await?;
+        self.calls.settle(record, usage).await?;
         tracing::info!(call = %id, ?reason, "an orphaned call was ended");
         Ok(())
     }
@@ -226,7 +226,8 @@ fn is_taken_over(record: &CallRecord) -> bool {
 fn stored_record(stored: StoredCall) -> CallRecord {
     let mut record = stored.record;
     let lived_until = stored.lease.map_or(record.started_at, |lease| lease.renewed_at);
-    let paid_until = record.answered_at.map(|at| at + Duration::from_millis(stored.held_ms.unsigned_abs()));
+    let talk_max = stored.hold.map_or(Duration::ZERO, |hold| hold.talk_max());
+    let paid_until = record.answered_at.map(|at| at + talk_max);
     record.end_lost(paid_until.map_or(lived_until, |paid_until| paid_until.min(lived_until)));
     record
 }

@@ -10,12 +10,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::after_call::TaskWebhook;
 use super::webhooks::{from_value, to_value};
 use crate::call::CallRecord;
 use crate::call::record::{CallStatus, EndReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::Store;
+use crate::provider::reach::Reach;
 use crate::provider::store::{Batch, Expect, IndexValue, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::E164;
 use crate::runtime::Runtime;
@@ -73,6 +75,9 @@ pub struct NewTask {
     pub to: E164,
     /// Namespaces for the agent's templates, in place of the agent's own of the same name.
     pub variables: Map<String, Value>,
+    /// Where its owner hears of its calls.
+    #[serde(default)]
+    pub webhook: Option<TaskWebhook>,
 }
 
 impl NewTask {
@@ -87,6 +92,7 @@ impl NewTask {
             scheduled_at: None,
             to,
             variables: Map::new(),
+            webhook: None,
         }
     }
 }
@@ -187,13 +193,14 @@ struct Queue {
 /// The tasks of all tenants.
 #[derive(Clone)]
 pub struct Tasks {
+    reach: Reach,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
 }
 
 impl Tasks {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>) -> Self {
-        Self { runtime, store }
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>, reach: Reach) -> Self {
+        Self { reach, runtime, store }
     }
 
     /// Wishes a call. The same `key` wishes it once, however often it is called: the first task is returned.
@@ -203,7 +210,7 @@ impl Tasks {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(invalid("a task's key has 1 to 256 bytes"));
         }
-        check(&wish)?;
+        self.check(&wish)?;
         let now = self.runtime.wall_clock();
         let due_at = wish.scheduled_at.unwrap_or(now);
         let task = Task {
@@ -278,7 +285,7 @@ impl Tasks {
             require_pending(task)?;
             let before = task.wish.clone();
             change(&mut task.wish);
-            check(&task.wish)?;
+            self.check(&task.wish)?;
             let used = before.attempts_max.saturating_sub(task.attempts_left);
             task.attempts_left = task.wish.attempts_max.saturating_sub(used);
             if task.attempts_left == 0 {
@@ -357,6 +364,17 @@ impl Tasks {
         match self.store.commit(batch).await {
             Err(error) if error.kind() == ErrorKind::Conflict => Ok(false),
             result => result.map(|_| true),
+        }
+    }
+
+    fn check(&self, wish: &NewTask) -> Result<()> {
+        if !(1..=ATTEMPTS_MAX).contains(&wish.attempts_max) {
+            return Err(invalid("a task has 1 to 100 attempts"));
+        }
+        match &wish.webhook {
+            Some(webhook) if webhook.events.is_empty() => Err(invalid("a webhook is told of something")),
+            Some(webhook) => self.reach.check(&webhook.url),
+            None => Ok(()),
         }
     }
 
@@ -472,8 +490,8 @@ impl Tasks {
     /// Adds the beginning of an attempt to the batch that begins its call.
     ///
     /// `Conflict` when the task does not wait for this call any more: it must not be dialled.
-    pub(super) async fn begin(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<()> {
-        let Some(id) = record.task else { return Ok(()) };
+    pub(super) async fn begin(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<Option<Task>> {
+        let Some(id) = record.task else { return Ok(None) };
         let (row, mut task) = self.load(record.tenant, id).await?.ok_or_else(no_such_task)?;
         if task.status != TaskStatus::Pending || task.next_call != Some(record.id) {
             return Err(Error::new(ErrorKind::Conflict, "tasks.begin", "the task does not wait for this call"));
@@ -484,13 +502,13 @@ impl Tasks {
         task.attempts_left = task.attempts_left.saturating_sub(1);
         task.attempts.push(Attempt { at: now, call: record.id, reason: None });
         batch.put(put(record.tenant, Expect::Revision(row.revision), &task)?);
-        Ok(())
+        Ok(Some(task))
     }
 
-    /// Adds the end of an attempt to the batch that settles its call; says whether a task waited for it.
-    pub(super) async fn end(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<bool> {
-        let Some(id) = record.task else { return Ok(false) };
-        let Some((row, mut task)) = self.load(record.tenant, id).await? else { return Ok(false) };
+    /// Adds the end of an attempt to the batch that settles its call; returns the task that waited for it.
+    pub(super) async fn end(&self, batch: &mut Batch, record: &CallRecord, now: Timestamp) -> Result<Option<Task>> {
+        let Some(id) = record.task else { return Ok(None) };
+        let Some((row, mut task)) = self.load(record.tenant, id).await? else { return Ok(None) };
         let is_over_capacity = record.end_reason == Some(EndReason::OverCapacity);
         match task.status {
             TaskStatus::InProgress if task.attempts.last().is_some_and(|attempt| attempt.call == record.id) => {
@@ -504,7 +522,7 @@ impl Tasks {
                 task.attempts.push(Attempt { at: now, call: record.id, reason: record.end_reason });
             }
             TaskStatus::Pending if task.next_call == Some(record.id) => {}
-            _ => return Ok(false),
+            _ => return Ok(None),
         }
         task.next_call = None;
         let reached_machine = record.end_reason == Some(EndReason::MachineAnswered);
@@ -521,7 +539,7 @@ impl Tasks {
         if let Some(due_at) = task.due_at {
             self.queue(batch, record.tenant, due_at).await?;
         }
-        Ok(true)
+        Ok(Some(task))
     }
 }
 
@@ -534,13 +552,6 @@ fn put(tenant: TenantId, expect: Expect, task: &Task) -> Result<Put> {
         put = put.index("due", due_at.as_unix_micros()).index("rank", rank);
     }
     Ok(put)
-}
-
-fn check(wish: &NewTask) -> Result<()> {
-    if !(1..=ATTEMPTS_MAX).contains(&wish.attempts_max) {
-        return Err(invalid("a task has 1 to 100 attempts"));
-    }
-    Ok(())
 }
 
 fn require_pending(task: &Task) -> Result<()> {

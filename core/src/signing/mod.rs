@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod link;
+pub(crate) mod serial;
 pub mod standard;
 
 use std::fmt;

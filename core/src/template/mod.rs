@@ -1,4 +1,4 @@
-//! Templates: text with `{{namespace.field}}` places.
+//! Templates: text with `{{namespace.field}}` or `{{field}}` places.
 //!
 //! A place names a value by a dotted path. Everything else is literal; `{{{{` is a literal `{{`. There are no loops and
 //! no logic, so that a customer's template can neither hang nor leak.
@@ -99,8 +99,8 @@ fn parse_path(text: &str, offset: usize) -> Result<Vec<String>> {
     let is_name = |name: &String| {
         !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'))
     };
-    if path.len() < 2 || !path.iter().all(is_name) {
-        return Err(invalid("a place is written {{namespace.field}}", offset));
+    if !path.iter().all(is_name) {
+        return Err(invalid("a place is written {{field}} or {{namespace.field}}", offset));
     }
     Ok(path)
 }
@@ -138,13 +138,14 @@ mod tests {
         assert_eq!(render("Hello {{crm.name}}, {{ crm.age }}!"), "Hello Budi, 41!");
         assert_eq!(render("{{crm.tags.1}}{{crm.tags}}"), "b[\"a\",\"b\"]");
         assert_eq!(render("[{{crm.none}}{{crm.nothing}}{{call.from.deep}}]"), "[]");
+        assert_eq!(render("{{call}}{{ nothing }}"), "{}");
         assert_eq!(render("literal {{{{crm.name}} and { braces }"), "literal {{crm.name}} and { braces }");
     }
 
     #[test]
     fn mistakes_are_named_with_their_place() {
         for (text, offset) in
-            [("ab{{crm.name", "2"), ("{{name}}", "0"), ("{{}}", "0"), ("x{{a b.c}}", "1"), ("{{a..b}}", "0")]
+            [("ab{{crm.name", "2"), ("{{na me}}", "0"), ("{{}}", "0"), ("x{{a b.c}}", "1"), ("{{a..b}}", "0")]
         {
             let error = Template::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConfigInvalid);

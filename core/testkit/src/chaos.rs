@@ -264,7 +264,7 @@ fn language(detail: u8) -> Option<String> {
 /// Mostly the outcome that fits the command, at times another.
 fn outcome(name: &str, detail: u8) -> Outcome {
     match (name, detail % 8) {
-        ("reserve", 1..) => Outcome::Reserved { granted: Duration::from_secs(u64::from(detail)) },
+        ("extend" | "reserve", 1..) => Outcome::Reserved { granted: Duration::from_secs(u64::from(detail)) },
         ("settle", 1..) => Outcome::Settled(LedgerSummary::default()),
         ("run_function", 1..) => Outcome::Function(serde_json::json!({ "n": detail })),
         ("close_media", 1..) => Outcome::Recorded(None),
@@ -306,7 +306,7 @@ fn llm_event(detail: u8, text: String) -> LlmEvent {
             id: format!("tool-{detail}"),
             name: names[usize::from(detail / 32) % names.len()].to_owned(),
         }),
-        4 => LlmEvent::Usage { input_tokens: 1, output_tokens: 1 },
+        4 => LlmEvent::Usage { cached_tokens: 0, input_tokens: 1, output_tokens: 1 },
         _ => LlmEvent::Text(text),
     }
 }

@@ -11,6 +11,7 @@ pub mod cleanup;
 pub mod disk;
 pub mod fates;
 mod hearing;
+pub mod ledger;
 pub mod llm;
 pub mod machine;
 pub mod peer;

@@ -54,6 +54,10 @@ impl Reference {
                 self.granted = Some(*granted);
                 return;
             }
+            (Input::Completed(_, Outcome::Reserved { granted }), Some(Command::Extend { .. })) => {
+                self.granted = self.granted.max(Some(*granted));
+                return;
+            }
             (Input::Completed(_, _), Some(Command::Transfer { .. })) => (Some(EndReason::Transferred), None),
             (Input::Control(Control::HangUp), _) => (Some(EndReason::OperatorHangUp), Some(HangupParty::Operator)),
             (Input::Control(Control::Reject { .. }), _) if before_answer => {

@@ -60,7 +60,7 @@ operator transfers TARGET TEXT
 human rings | answers | leaves, human presses KEY, human refuses CAUSE
 media lost
 dial ringing | answered | early | CAUSE
-reserve grants DURATION
+reserve | extend grants DURATION
 run_function answers JSON
 COMMAND done                the oldest open one of that name
 COMMAND fails KIND          such as timed_out
@@ -242,7 +242,7 @@ fn end(stage: &mut Stage, command: &str, verb: &str, rest: &str) -> Result<(), S
     let id = stage.find(command).ok_or_else(|| format!("no {command} is open"))?;
     let outcome = match (command, verb) {
         ("close_media", "done") => Outcome::Recorded(Some("memory:recording.wav".to_owned())),
-        ("reserve", "grants") => Outcome::Reserved { granted: duration(rest).ok_or("not a duration")? },
+        ("extend" | "reserve", "grants") => Outcome::Reserved { granted: duration(rest).ok_or("not a duration")? },
         ("run_function", "answers") => {
             Outcome::Function(serde_json::from_str(rest).map_err(|error| error.to_string())?)
         }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use offhook::billing::Unit;
 use offhook::call::record::{CallStatus, EndReason, HangupParty};
 use offhook::call::{CallEventKind, Speaker};
 use offhook::error::ErrorKind;
@@ -77,9 +78,9 @@ fn a_call_from_ring_to_bill() {
 
         let talk = i64::try_from(record.talk_time_ms).unwrap();
         let hour = i64::try_from(HOUR.as_millis()).unwrap();
-        assert_eq!((ledger.before_ms, ledger.settled_ms, ledger.after_ms), (hour, talk, hour - talk));
-        let balance = world.engine.credits().balance(world.tenant).await.unwrap();
-        assert_eq!((balance.available_ms, balance.held_ms, balance.used_ms), (hour - talk, 0, talk));
+        assert_eq!((ledger.before, ledger.settled, ledger.after), (hour, talk, hour - talk));
+        let balance = world.engine.credits().balance(world.tenant, Unit::Time).await.unwrap();
+        assert_eq!((balance.available, balance.held, balance.used), (hour - talk, 0, talk));
 
         world.wait(Duration::from_secs(3)).await;
         let requests = world.http.requests();
@@ -96,7 +97,7 @@ fn a_call_from_ring_to_bill() {
         assert_eq!(bodies[2]["data"]["result"], serde_json::json!({ "time": "ten" }));
         assert!(bodies[2]["timestamp"].as_str() < bodies[3]["timestamp"].as_str(), "told when it happened");
         assert_eq!(bodies[3]["data"]["call"]["talk_time_ms"], record.talk_time_ms);
-        assert_eq!(bodies[3]["data"]["ledger"]["settled_ms"], talk);
+        assert_eq!(bodies[3]["data"]["ledger"]["settled"], talk);
         assert_eq!(bodies[4]["data"]["transcript"].as_array().unwrap().len(), record.transcript.len());
 
         let stored = world.engine.calls().get(world.tenant, id).await.unwrap().unwrap();
@@ -212,7 +213,7 @@ fn an_outbound_call_is_placed_answered_and_held() {
         world.carrier.when_dialled(&busy, Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
         let handle = world.engine.dial(world.tenant, world.agent.clone(), from.clone(), busy).unwrap();
         let (record, ledger) = handle.finished().await.unwrap();
-        assert_eq!((record.status, ledger.unwrap().settled_ms), (CallStatus::Busy, 0));
+        assert_eq!((record.status, ledger.unwrap().settled), (CallStatus::Busy, 0));
 
         let unknown: E164 = "+628222222222".parse().unwrap();
         let handle = world.engine.dial(world.tenant, world.agent.clone(), from, unknown).unwrap();
@@ -229,7 +230,7 @@ fn a_call_ends_with_its_credits() {
         let handle = world.engine.accept(tenant, world.agent.clone(), incoming).unwrap();
         let (record, ledger) = handle.finished().await.unwrap();
         assert_eq!((record.status, record.end_reason), (CallStatus::Rejected, Some(EndReason::InsufficientCredits)));
-        assert_eq!(ledger.unwrap().held_ms, 0);
+        assert_eq!(ledger.unwrap().held, 0);
         drop(caller);
 
         world.engine.credits().grant(tenant, Duration::from_secs(5), "five").await.unwrap();
@@ -239,7 +240,7 @@ fn a_call_ends_with_its_credits() {
         caller.sound(SILENCE, Duration::from_secs(8)).await;
         let (record, ledger) = handle.finished().await.unwrap();
         assert_eq!((record.talk_time_ms, record.end_reason), (5_000, Some(EndReason::CreditsExhausted)));
-        assert_eq!(ledger.unwrap().after_ms, 0);
+        assert_eq!(ledger.unwrap().after, 0);
     });
 }
 
@@ -301,7 +302,7 @@ fn a_caller_who_floods_the_media_is_still_settled() {
         caller.hang_up(HangupCause::NORMAL_CLEARING);
         handle.hang_up().unwrap();
         let (record, ledger) = handle.finished().await.unwrap();
-        assert!(ledger.is_some_and(|ledger| ledger.settled_ms.unsigned_abs() == record.talk_time_ms));
+        assert!(ledger.is_some_and(|ledger| ledger.settled.unsigned_abs() == record.talk_time_ms));
     });
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use offhook::billing::Unit;
 use offhook::call::record::{CallStatus, EndReason};
 use offhook::call::{CallEventKind, CallRecord};
 use offhook::engine::{CallHandle, Engine, Settings};
@@ -90,7 +91,10 @@ fn two_hundred_callers_share_twenty_slots() {
             assert_eq!((record.hangup_cause, record.talk_time_ms), (Some(HangupCause::USER_BUSY), 0));
         }
         assert_eq!(world.engine.capacity().occupancy(tenant(0)).await.unwrap(), Occupancy::default());
-        assert_eq!(world.engine.credits().balance(tenant(0)).await.unwrap().used_ms, talked.len() as i64 * 5_000);
+        assert_eq!(
+            world.engine.credits().balance(tenant(0), Unit::Time).await.unwrap().used,
+            talked.len() as i64 * 5_000
+        );
     });
 }
 
@@ -149,7 +153,7 @@ fn who_hangs_up_leaves_the_line_at_once() {
         while !matches!(waiting.next_event().await.unwrap().kind, CallEventKind::Queued { .. }) {}
         waiting.hang_up().unwrap();
         let (record, ledger) = waiting.finished().await.unwrap();
-        assert_eq!((record.end_reason, ledger.unwrap().held_ms), (Some(EndReason::OperatorHangUp), 0));
+        assert_eq!((record.end_reason, ledger.unwrap().held), (Some(EndReason::OperatorHangUp), 0));
         let next = world.talk(tenant(0), secs(1));
         let ends = async {
             caller.sound(SILENCE, secs(2)).await;
@@ -211,7 +215,7 @@ fn an_agent_that_is_off_or_at_home_takes_no_call_and_costs_nothing() {
             assert_eq!(record.end_reason, expected);
             if expected != Some(EndReason::CallerHangUp) {
                 assert_eq!((record.status, record.talk_time_ms), (CallStatus::Rejected, 0));
-                assert_eq!((ledger.unwrap().held_ms, record.duration_ms), (0, 0));
+                assert_eq!((ledger.unwrap().held, record.duration_ms), (0, 0));
                 assert_eq!(world.carrier.hung_up(&leg), Some(HangupCause::CALL_REJECTED));
                 assert_eq!(world.engine.calls().get(tenant(0), id).await.unwrap().unwrap().record, record);
             }
@@ -268,7 +272,7 @@ proptest! {
             for number in 0..3 {
                 let occupancy = world.engine.capacity().occupancy(tenant(number)).await.unwrap();
                 assert_eq!(occupancy, Occupancy::default());
-                assert_eq!(world.engine.credits().balance(tenant(number)).await.unwrap().held_ms, 0);
+                assert_eq!(world.engine.credits().balance(tenant(number), Unit::Time).await.unwrap().held, 0);
             }
             records
         });

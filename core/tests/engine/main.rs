@@ -1,9 +1,13 @@
 //! The whole engine over scripted providers: in virtual time, under tokio and under smol.
 
 #[cfg(test)]
+mod after_call;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod capacity;
+#[cfg(test)]
+mod keys;
 #[cfg(test)]
 mod recordings;
 #[cfg(test)]

@@ -105,7 +105,7 @@ async fn short_call(runtime: Arc<dyn Runtime>) {
     let (record, ledger) = handle.finished().await.unwrap();
     let said: Vec<_> = record.transcript.iter().map(|entry| entry.text.as_str()).collect();
     assert_eq!(said, ["Good morning.", "What are your opening hours?", "From nine to five."]);
-    assert_eq!(ledger.unwrap().settled_ms.unsigned_abs(), record.talk_time_ms);
+    assert_eq!(ledger.unwrap().settled.unsigned_abs(), record.talk_time_ms);
 }
 
 fn within_limit(future: impl Future<Output = ()> + Send) -> impl Future<Output = ()> + Send {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use offhook::billing::Unit;
 use offhook::call::CallRecord;
 use offhook::call::policy::{OnMachine, Screening, Voicemail};
 use offhook::call::record::{CallStatus, EndReason, HangupParty};
@@ -481,8 +482,8 @@ fn no_crash_dials_a_task_twice_or_leaves_it_undone() {
                 let is_lost = attempts[0].end_reason == Some(EndReason::EngineLost);
                 assert!(is_lost || task.status == TaskStatus::Completed, "after {millis} ms: {task:?}");
             }
-            let balance = world.engine.credits().balance(tenant(0)).await.unwrap();
-            assert_eq!(balance.held_ms, 0);
+            let balance = world.engine.credits().balance(tenant(0), Unit::Time).await.unwrap();
+            assert_eq!(balance.held, 0);
         });
     }
 }
@@ -537,7 +538,7 @@ fn a_task_that_is_called_off_while_its_call_begins_is_not_told_of() {
         assert_eq!(ends, [(Some(EndReason::OperatorHangUp), Some(HangupParty::Operator))]);
         assert!(world.engine.webhooks().deliveries(tenant(0), calls[0].id).await.unwrap().is_empty());
         assert!(world.carrier.legs().is_empty(), "nobody was rung");
-        assert_eq!(world.engine.credits().balance(tenant(0)).await.unwrap().held_ms, 0);
+        assert_eq!(world.engine.credits().balance(tenant(0), Unit::Time).await.unwrap().held, 0);
     });
 }
 

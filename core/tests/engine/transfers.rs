@@ -53,7 +53,7 @@ fn a_human_is_rung_briefed_and_joined_with_the_caller() {
         let (record, ledger) = handle.finished().await.unwrap();
         assert_eq!((record.end_reason, record.hangup_party), (Some(EndReason::Transferred), Some(HangupParty::Target)));
         assert_eq!(record.transfers[0].outcome, TransferOutcome::Completed);
-        assert_eq!(ledger.unwrap().settled_ms.unsigned_abs(), record.talk_time_ms);
+        assert_eq!(ledger.unwrap().settled.unsigned_abs(), record.talk_time_ms);
         world.wait(SECOND * 10).await;
         for leg in [&caller.leg, &human.leg] {
             assert_eq!(world.carrier.hung_up(leg), Some(HangupCause::NORMAL_CLEARING));

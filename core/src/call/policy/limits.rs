@@ -23,6 +23,23 @@ impl Default for Warning {
     }
 }
 
+/// What is said before the credits end the call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Goodbye {
+    /// How long before the end; a talk that is shorter from the start has none.
+    #[serde(with = "duration_ms", rename = "before_ms")]
+    pub before: Duration,
+    /// The words.
+    pub text: String,
+}
+
+impl Default for Goodbye {
+    fn default() -> Self {
+        Self { before: Duration::from_secs(6), text: "I am sorry, I have to end the call here. Goodbye.".to_owned() }
+    }
+}
+
 /// What the caller hears on hold, and for how long.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -22,7 +22,7 @@ pub use endpointing::Endpointing;
 pub use filler::Filler;
 pub use keypad::{KeyAction, KeyPattern, KeyRule, Keypad};
 pub use languages::Languages;
-pub use limits::{Hold, Warning};
+pub use limits::{Goodbye, Hold, Warning};
 pub use screening::{OnMachine, Screening, Voicemail};
 pub use silence::Silence;
 pub use transfer::{Transfer, TransferMode, TransferTarget};
@@ -49,6 +49,8 @@ pub struct Policy {
     /// Longest wait for a function.
     #[serde(with = "duration_ms", rename = "function_timeout_ms")]
     pub function_timeout: Duration,
+    /// What is said before the held credits are used up, if nothing more could be held; `None` says nothing.
+    pub goodbye: Option<Goodbye>,
     /// What the caller hears on hold.
     pub hold: Hold,
     /// What the caller's keys do.
@@ -57,7 +59,7 @@ pub struct Policy {
     pub languages: Languages,
     /// Whether to record.
     pub record: bool,
-    /// Prepaid talk time to reserve for the call; it is also the longest talk.
+    /// Talk time to hold for the call: before it rings, and again whenever the talk comes near the end of what is held.
     #[serde(with = "duration_ms", rename = "reserve_ms")]
     pub reserve: Duration,
     /// Longest silence of the model.
@@ -101,11 +103,12 @@ impl Default for Policy {
             endpointing: Endpointing::default(),
             filler: Filler::default(),
             function_timeout: Duration::from_secs(10),
+            goodbye: Some(Goodbye::default()),
             hold: Hold::default(),
             keypad: Keypad::default(),
             languages: Languages::default(),
             record: true,
-            reserve: Duration::from_secs(600),
+            reserve: Duration::from_secs(120),
             reply_timeout: Duration::from_secs(10),
             ring_timeout: Duration::from_secs(45),
             screening: None,

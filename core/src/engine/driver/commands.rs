@@ -51,6 +51,12 @@ impl Driver {
             Command::CloseMedia => self.close_media(id),
             Command::Consult { target } => self.consult(id, target)?,
             Command::Dial => self.dial(id),
+            Command::Extend { wanted } => {
+                let (calls, live) = (self.engine.calls().clone(), self.snapshot());
+                let extend =
+                    async move { calls.extend(live, wanted).await.map(|granted| Outcome::Reserved { granted }) };
+                self.jobs.start(id, Kind::Prompt, job::once(id, extend));
+            }
             Command::Finalize => {
                 self.session()?.finalize();
                 self.complete(id);
@@ -61,6 +67,7 @@ impl Driver {
             }
             Command::Generate(request) => {
                 let llm = self.engine.shared.providers.llm.clone();
+                self.meter.generate();
                 let answer = async move { llm.generate(*request).await };
                 self.jobs.start(id, Kind::Prompt, job::generate(id, answer));
             }
@@ -80,8 +87,8 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::once(id, send));
             }
             Command::Settle(record) => {
-                let calls = self.engine.calls().clone();
-                let settle = async move { calls.settle(*record).await.map(Outcome::Settled) };
+                let (calls, usage) = (self.engine.calls().clone(), self.meter.usage());
+                let settle = async move { calls.settle(*record, usage).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
             Command::Speak { language, text } => self.speak(id, language, text)?,
@@ -95,12 +102,12 @@ impl Driver {
     }
 
     pub(super) fn reserve(&mut self, id: CommandId, wanted: Duration) {
-        let (calls, live) = (self.engine.calls().clone(), self.snapshot());
+        let (calls, live, after) = (self.engine.calls().clone(), self.snapshot(), self.after.take());
         let (queued, progress) = async_channel::bounded(1);
         let reserve = async move {
             // There is room for the one thing that is said.
             let queued = |wait| drop(queued.try_send(Progress::Queued { wait }));
-            calls.reserve(live, wanted, queued).await.map(|granted| Outcome::Reserved { granted })
+            calls.reserve(live, wanted, after, queued).await.map(|granted| Outcome::Reserved { granted })
         };
         self.jobs.start(id, Kind::Prompt, job::with_progress(id, progress, reserve));
     }
@@ -162,7 +169,9 @@ impl Driver {
         let rate_hz = best_rate(&capabilities.rates_hz, session.media.format.rate_hz);
         let input = session.listen(id, rate_hz, capabilities.detects_speech, beeps)?;
         let options = SttOptions::new(language, rate_hz);
-        let events = async move { stt.transcribe(options, input.boxed()).await };
+        let sent = self.meter.listen(id, rate_hz);
+        let input = input.inspect(move |input| sent.count(input)).boxed();
+        let events = async move { stt.transcribe(options, input).await };
         self.jobs.start(id, Kind::Prompt, job::listen(id, events));
         Ok(())
     }
@@ -178,6 +187,7 @@ impl Driver {
 
     pub(super) fn synthesize(&mut self, id: CommandId, language: String, text: String, rate_hz: u32) {
         let tts = self.engine.shared.providers.tts.clone();
+        self.meter.speak(id, &text);
         let voice = self.agent.voice_of(&language).map(str::to_owned);
         let mut options = TtsOptions::new(language, rate_hz);
         options.voice = voice;
@@ -223,7 +233,8 @@ impl Driver {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let human = self.consult.as_ref().map(|consult| consult.leg.clone());
-        Snapshot { legs: self.leg.iter().cloned().chain(human).collect(), record: self.call.record() }
+        let legs = self.leg.iter().cloned().chain(human).collect();
+        Snapshot { legs, record: self.call.record(), usage: self.meter.usage() }
     }
 
     pub(super) fn session(&mut self) -> Result<&mut MediaSession> {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod human;
+mod meter;
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
+use self::meter::Meter;
 use super::Engine;
 use super::consult::Consult;
 use super::handle::HandleEnds;
@@ -20,9 +22,10 @@ use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
-use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer};
+use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
 use crate::runtime;
+use crate::service::after_call::Pending;
 use crate::service::agents::Agent;
 use crate::service::recordings;
 use crate::service::recovery::LiveCall;
@@ -32,6 +35,8 @@ use crate::time::Instant;
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) struct Driver {
+    /// What is done when the call is over, until the store has it.
+    after: Option<Pending>,
     agent: Arc<Agent>,
     call: Call,
     config: CallConfig,
@@ -46,6 +51,7 @@ pub(super) struct Driver {
     log: Log,
     media: Option<MediaSession>,
     media_first: bool,
+    meter: Meter,
     offer: Offer,
     sleep: Option<(Instant, Sleep)>,
 }
@@ -63,7 +69,14 @@ enum Wake {
 }
 
 impl Driver {
-    pub(super) fn new(engine: Engine, agent: Arc<Agent>, config: CallConfig, offer: Offer, handle: HandleEnds) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        agent: Arc<Agent>,
+        config: CallConfig,
+        after: Option<Pending>,
+        offer: Offer,
+        handle: HandleEnds,
+    ) -> Self {
         let providers = &engine.shared.providers;
         let start = providers.runtime.now();
         let log = Log::new(providers.runtime.clone(), providers.store.clone(), start, &config, &offer);
@@ -74,7 +87,9 @@ impl Driver {
         let calls = engine.shared.calls.clone();
         let lease = Lease::new(providers.runtime.clone(), calls, engine.shared.lease);
         let live = engine.shared.live.enter(config.id);
+        let meter = Meter::new(&engine.shared.providers);
         Self {
+            after,
             agent,
             call: Call::new(config.clone(), offer.clone(), start),
             config,
@@ -89,6 +104,7 @@ impl Driver {
             log,
             media: None,
             media_first: false,
+            meter,
             offer,
             sleep: None,
         }
@@ -244,6 +260,9 @@ impl Driver {
                 self.lease.hurry(now);
             }
             JobEvent::Input(input) => {
+                if let Input::Progress(_, Progress::Generated(event)) = &input {
+                    self.meter.generated(event);
+                }
                 if matches!(input, Input::Completed(..) | Input::Failed(..)) {
                     self.jobs.cancel(id);
                 }
@@ -255,9 +274,11 @@ impl Driver {
             }
             JobEvent::Media(media) => self.join(now, *media),
             JobEvent::Speech(event) => {
+                self.meter.synthesized(id, event.as_ref());
                 self.speech(id, event);
             }
             JobEvent::Transcript(event) => {
+                self.meter.transcribed(id, &event);
                 if let Some(media) = &mut self.media {
                     media.transcript(id, event);
                 }

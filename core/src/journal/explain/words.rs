@@ -53,8 +53,9 @@ pub(super) fn progress(now: Instant, progress: &Progress) -> String {
         Progress::Final { text, .. } => format!("final {text:?}"),
         Progress::Generated(LlmEvent::ToolCall(call)) => format!("calls {}", tool_call(call)),
         Progress::Generated(LlmEvent::Finished { reason }) => format!("finished, {}", name_of(reason)),
-        Progress::Generated(LlmEvent::Usage { input_tokens, output_tokens }) => {
-            format!("{input_tokens} tokens read, {output_tokens} written")
+        Progress::Generated(LlmEvent::Usage { cached_tokens, input_tokens, output_tokens }) => {
+            let again = if *cached_tokens > 0 { format!(" ({cached_tokens} again)") } else { String::new() };
+            format!("{input_tokens} tokens read{again}, {output_tokens} written")
         }
         Progress::Interim { text } => format!("interim {text:?}"),
         Progress::Playing => "first sound".to_owned(),
@@ -112,6 +113,7 @@ fn figures(timer: Timer, endpoint: Option<EndpointReason>, policy: &Value) -> St
         Timer::Endpoint => &["endpointing.delay_min_ms", "endpointing.delay_max_ms"],
         Timer::Filler => &["filler.delay_ms"],
         Timer::Function => &["function_timeout_ms"],
+        Timer::Goodbye => &["goodbye.before_ms"],
         Timer::Hold => &["hold.timeout_ms"],
         Timer::HoldPrompt => &["hold.prompt_interval_ms"],
         Timer::InterDigit => &["keypad.inter_digit_timeout_ms"],
@@ -141,7 +143,7 @@ pub(super) fn command(command: &Command) -> String {
     match command {
         Command::Generate(request) => self::request(request),
         Command::HangUp { cause } => self::cause(*cause),
-        Command::Reserve { wanted } => format!("up to {}", seconds(*wanted)),
+        Command::Extend { wanted } | Command::Reserve { wanted } => format!("up to {}", seconds(*wanted)),
         Command::RunFunction(call) => tool_call(call),
         Command::Settle(record) => self::record(record),
         Command::Speak { text, .. } => format!("{text:?}"),

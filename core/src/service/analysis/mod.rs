@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use ask::{ANSWER_BYTES_MAX, ANSWER_TOKENS_MAX, TRANSCRIPT_BYTES_MAX, parse, request};
-pub use rules::{by_rules, outcome};
+pub use rules::{by_rules, insights_by_rules, outcome};
 
 /// What is to be found out about an agent's calls.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -105,6 +105,11 @@ pub(super) fn defaults(schema: Option<&Value>) -> Map<String, Value> {
     properties.into_iter().flatten().map(|(name, property)| (name.clone(), empty(property))).collect()
 }
 
+/// What rules say of the other side.
+pub fn insights_by_rules(call: &CallRecord) -> Insights {
+    insights(outcome(call))
+}
+
 pub(super) fn insights(outcome: Outcome) -> Insights {
     let (value, reason) = match outcome {
         Outcome::Conversation => ("NONE", "The call held a conversation that was not analysed."),

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 
-use super::event::Event;
+use super::event::{CreditsLow, Event};
+use crate::billing::Unit;
 use crate::call::CallRecord;
 use crate::call::Speaker;
 use crate::dialect::Dialect;
@@ -20,10 +21,7 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
         Event::CallEnded(call) => ended(call),
         Event::CallStarted(call) => started(&call.record),
         Event::CallTranscript(call) => transcript(&call.record),
-        Event::CreditsLow(event) => json!({
-            "balanceMinutes": minutes(event.balance_ms),
-            "threshold": minutes(event.threshold_ms),
-        }),
+        Event::CreditsLow(event) => credits_low(event),
         Event::FunctionCalled(call, index) => function(&call.record, *index),
         Event::WebhookTest(_) => json!({}),
     };
@@ -52,7 +50,7 @@ fn ended(stored: &StoredCall) -> Value {
     let words = Dialect::Dialro.words(record);
     let mut data = call(record);
     data["agentId"] = agent_id(record);
-    data["aiCostIdr"] = Value::Null;
+    data["aiCostIdr"] = json!(stored.cost("IDR").map(|cost| cost.whole));
     data["answeredAt"] = moment(record.answered_at);
     data["durationSeconds"] = json!(record.duration_ms / 1_000);
     data["endedAt"] = moment(record.ended_at);
@@ -79,6 +77,19 @@ fn transcript(record: &CallRecord) -> Value {
         "transcript": record.transcript.iter().map(entry).collect::<Vec<_>>(),
         "transcriptSummary": null,
     })
+}
+
+/// A tenant that is billed in money has no minutes.
+fn credits_low(event: &CreditsLow) -> Value {
+    match event.unit {
+        Unit::Money(currency) => json!({
+            "balanceMicros": event.balance,
+            "balanceMinutes": null,
+            "currency": currency,
+            "thresholdMicros": event.threshold,
+        }),
+        Unit::Time => json!({ "balanceMinutes": minutes(event.balance), "threshold": minutes(event.threshold) }),
+    }
 }
 
 fn function(record: &CallRecord, index: usize) -> Value {

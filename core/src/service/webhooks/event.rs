@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::billing::Unit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TenantId;
 use crate::service::calls::StoredCall;
@@ -12,6 +13,9 @@ use crate::time::Timestamp;
 
 /// The place of a call's end among its events: behind any number of functions.
 const ENDED: u64 = 1 << 32;
+
+/// Where what is told beside a call's events stands: behind all of them.
+pub(crate) const AFTER_ALL_EVENTS: u64 = ENDED + 2;
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -29,7 +33,7 @@ pub enum EventName {
     /// What was said in a call that is over.
     #[serde(rename = "call.transcript")]
     CallTranscript,
-    /// The prepaid talk time fell below the tenant's threshold.
+    /// The prepaid time or money fell below the tenant's threshold.
     #[serde(rename = "credits.low")]
     CreditsLow,
     /// A function of the agent was called and has answered, or has failed.
@@ -104,14 +108,16 @@ pub enum Event<'a> {
 /// A balance that fell below its threshold.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CreditsLow {
-    /// What is left.
-    pub balance_ms: i64,
+    /// What is left, counting no call that was settled in the same moment.
+    pub balance: i64,
     /// Names this crossing among all of the tenant: an event of the same key is the same event.
     pub key: String,
     /// Whose balance.
     pub tenant: TenantId,
     /// What it should not fall below.
-    pub threshold_ms: i64,
+    pub threshold: i64,
+    /// Of what: milliseconds of talk, or millionths of a currency.
+    pub unit: Unit,
 }
 
 /// A wish to see whether an endpoint works.
@@ -229,7 +235,7 @@ impl Told {
         if !self.ended && is_over {
             events.push(Event::CallEnded(call));
         }
-        if !self.transcript && is_over && !record.transcript.is_empty() {
+        if !self.transcript && is_over && !record.transcript.is_empty() && !call.awaits_analysis() {
             events.push(Event::CallTranscript(call));
         }
         events

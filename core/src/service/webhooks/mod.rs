@@ -17,6 +17,7 @@ use serde_json::Value;
 pub use endpoint::{
     ENDPOINT, ENDPOINT_ID_BYTES_MAX, Endpoint, EndpointChange, Form, NewEndpoint, OVERLAP_MAX, SECRET_BYTES_MAX,
 };
+pub(crate) use event::AFTER_ALL_EVENTS;
 pub use event::{CreditsLow, Event, EventName, Told, WebhookTest};
 
 use self::endpoint::{Row, check_events, check_id};

@@ -17,8 +17,9 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
             "transcript": call.record.transcript,
         }),
         Event::CreditsLow(event) => json!({
-            "balance_ms": event.balance_ms,
-            "threshold_ms": event.threshold_ms,
+            "balance": event.balance,
+            "threshold": event.threshold,
+            "unit": event.unit,
         }),
         Event::FunctionCalled(call, index) => {
             let function = call.record.functions.get(*index);
@@ -36,6 +37,7 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
 
 fn ended(call: &StoredCall) -> Value {
     let mut data = json!({ "call": shown(&call.record) });
+    data["costs"] = serde_json::to_value(&call.costs).unwrap_or_default();
     if let Some(ledger) = &call.ledger {
         data["ledger"] = serde_json::to_value(ledger).unwrap_or_default();
     }

@@ -99,7 +99,7 @@ impl Model {
         if fates.strikes(Fault::ModelRaves, call) {
             items.push(tool(dice.pick(4, &[FUNCTION, "no_such_function"]), dice.pick(5, &["{", "[]", "{}"]), 9));
         }
-        items.push(Ok(LlmEvent::Usage { input_tokens: 100, output_tokens: 10 }));
+        items.push(Ok(LlmEvent::Usage { cached_tokens: 60, input_tokens: 100, output_tokens: 10 }));
         items.push(Ok(LlmEvent::Finished { reason }));
         let cut = usize::try_from(dice.below(6, items.len() as u64)).unwrap_or(0);
         if fates.strikes(Fault::ModelBreaksOff, call) {

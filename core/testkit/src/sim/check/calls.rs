@@ -74,16 +74,12 @@ fn check_record(call: u32, stored: &StoredCall, history: &History, findings: &mu
         return;
     };
     let talk_ms = i64::try_from(record.talk_time_ms).unwrap_or(i64::MAX);
-    if ledger.settled_ms != talk_ms.min(ledger.held_ms) || ledger.held_ms != stored.held_ms {
-        findings.add(
-            Invariant::Settlement,
-            call,
-            format!("settled {} ms of {} held for {talk_ms} talked", ledger.settled_ms, ledger.held_ms),
-        );
+    let (held, settled) = (ledger.held, ledger.settled);
+    if settled != talk_ms.min(held) || held != stored.hold.map_or(0, |hold| hold.held) {
+        findings.add(Invariant::Settlement, call, format!("settled {settled} ms of {held} held for {talk_ms} talked"));
     }
-    let talks_too_long = talk_ms > ledger.held_ms && !history.is_crashed;
-    if talks_too_long {
-        findings.add(Invariant::Settlement, call, format!("talked {talk_ms} ms and held {}", ledger.held_ms));
+    if talk_ms > held && !history.is_crashed {
+        findings.add(Invariant::Settlement, call, format!("talked {talk_ms} ms and held {held}"));
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::FutureExt;
 use offhook::billing::ledger::{ENTRY, Entry};
-use offhook::billing::{Account, EntryKind};
+use offhook::billing::{Account, EntryKind, Unit};
 use offhook::ids::{CallId, TenantId};
 use offhook::provider::store::{Add, Batch, CounterKey, Query, Store};
 
@@ -25,11 +25,11 @@ fn check_tenant(world: &World, tenant: TenantId, findings: &mut Findings) {
     let mut sums: BTreeMap<Account, i64> = BTreeMap::new();
     let mut by_call: BTreeMap<CallId, BTreeMap<EntryKind, Vec<i64>>> = BTreeMap::new();
     for entry in &entries {
-        let (from, to) = entry.kind.accounts();
-        *sums.entry(from).or_default() -= entry.amount_ms;
-        *sums.entry(to).or_default() += entry.amount_ms;
+        for (account, delta) in entry.account_deltas() {
+            *sums.entry(account).or_default() += delta;
+        }
         if let Some(call) = entry.call {
-            by_call.entry(call).or_default().entry(entry.kind).or_default().push(entry.amount_ms);
+            by_call.entry(call).or_default().entry(entry.kind).or_default().push(entry.amount);
         }
     }
     for account in Account::ALL {
@@ -58,7 +58,7 @@ fn check_tenant(world: &World, tenant: TenantId, findings: &mut Findings) {
         let (holds, settled, released) =
             (amounts(EntryKind::Hold), amounts(EntryKind::Settle), amounts(EntryKind::Release));
         let balanced = holds.iter().sum::<i64>() == settled.iter().chain(released).sum::<i64>();
-        if holds.len() != 1 || settled.len() != 1 || released.len() > 1 || !balanced {
+        if holds.is_empty() || settled.len() != 1 || released.len() > 1 || !balanced {
             let index = world.whose(&call.to_string());
             findings.add(
                 Invariant::Settlement,
@@ -76,7 +76,7 @@ fn entries(world: &World, tenant: TenantId) -> Vec<Entry> {
 }
 
 fn balance(world: &World, tenant: TenantId, account: Account) -> i64 {
-    counter(world, account.counter(tenant))
+    counter(world, account.counter(tenant, Unit::Time))
 }
 
 fn counter(world: &World, counter: CounterKey) -> i64 {

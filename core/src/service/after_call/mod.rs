@@ -1,0 +1,312 @@
+//! What happens when a call is over: its analysis, and what customers' systems are told of it beside their webhooks.
+//!
+//! A call that has anything of this to come writes a job in the commit of its end. A worker claims the job, asks the model,
+//! and writes analysis, events and messages in one commit; the [`outbox`](super::outbox) delivers them. So a call ends as
+//! fast as ever, and nothing is told twice or forgotten.
+
+mod dialflo;
+mod result;
+mod voxstack;
+mod worker;
+
+use std::time::Duration;
+
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub(crate) use worker::AfterCalls;
+pub use worker::{ANSWER_TIMEOUT, ATTEMPTS_MAX};
+
+use super::analysis::{self, Analysis, AnalysisPlan, Insights};
+use super::outbox::{Inline, Outbox};
+use super::tasks::Task;
+use super::webhooks::to_value;
+use crate::call::CallRecord;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::TenantId;
+use crate::provider::reach::Reach;
+use crate::provider::store::{Expect, Put, RecordKey};
+use crate::provider::transport::HttpMethod;
+use crate::signing::Secret;
+use crate::template::Template;
+use crate::time::Timestamp;
+
+/// The record kind of what is to be done for a call that is over.
+pub const AFTER_CALL: &str = "after_call";
+
+/// Pushes that an agent may have.
+pub const PUSHES_MAX: usize = 8;
+
+/// Keys that a key mapper may have.
+pub const KEYS_MAX: usize = 200;
+
+/// Longest wait for the answer to a push; VoxStack's contract gives its webhooks as long (VS-072).
+pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is done when an agent's call is over.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct AfterCall {
+    /// What to find out; `None` analyses nothing.
+    pub analysis: Option<AnalysisPlan>,
+    /// Who is told.
+    pub pushes: Vec<Push>,
+    /// The IANA time zone of the moments that are told; `None` is UTC.
+    pub zone: Option<String>,
+}
+
+/// A system that is told of each call when it is over, again and again until it takes it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Push {
+    /// In which form.
+    pub form: PushForm,
+    /// Unique in the agent: 1 to 64 lower-case letters, digits, `_` and `-`.
+    pub id: String,
+    /// How. With GET, what is told stands in the query.
+    pub method: PushMethod,
+    /// The `Authorization` header, word for word (FL-050).
+    #[serde(default, with = "crate::signing::serial::optional")]
+    pub token: Option<Secret>,
+    /// `https`.
+    pub url: String,
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PushForm {
+    /// VoxCore's whole result of a call (FL-043).
+    CallResult,
+    /// Dialflo's post-call webhook (DF-020).
+    Dialflo,
+    /// An object of these keys, each value a template over `{{call.*}}`, `{{crm.*}}`, `{{result.*}}`, `{{analysis.*}}` and
+    /// `{{system.*}}` (FL-040).
+    KeyMapper(Map<String, Value>),
+}
+
+/// The method of a push.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "HTTP's own names")]
+pub enum PushMethod {
+    Get,
+    Patch,
+    #[default]
+    Post,
+    Put,
+}
+
+/// Where the owner of a task hears of its calls (VS-070 to VS-074).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskWebhook {
+    /// Of what; never empty.
+    pub events: Vec<TaskEvent>,
+    /// Whether to try again what was not taken. The vendor does not.
+    #[serde(default)]
+    pub is_retried: bool,
+    /// `https`.
+    pub url: String,
+}
+
+/// What happens to a task's call.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskEvent {
+    /// It was answered and is over.
+    CallCompleted,
+    /// It is over without that.
+    CallFailed,
+    /// It was begun; it may not ring yet.
+    CallStarted,
+}
+
+impl TaskEvent {
+    /// All of them, in their order.
+    pub const ALL: [Self; 3] = [Self::CallStarted, Self::CallCompleted, Self::CallFailed];
+
+    /// The vendor's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallCompleted => "call_completed",
+            Self::CallFailed => "call_failed",
+            Self::CallStarted => "call_started",
+        }
+    }
+}
+
+impl AfterCall {
+    /// `ConfigInvalid`, with what is wrong, when it cannot be done.
+    pub fn check(&self, reach: &Reach) -> Result<()> {
+        if self.pushes.len() > PUSHES_MAX {
+            return Err(invalid("there are too many pushes"));
+        }
+        zone(self.zone.as_deref())?;
+        for (index, push) in self.pushes.iter().enumerate() {
+            if self.pushes[..index].iter().any(|other| other.id == push.id) {
+                return Err(invalid("two pushes have one id").with_context("push", &push.id));
+            }
+            push.check(reach).map_err(|error| error.with_context("push", &push.id))?;
+        }
+        Ok(())
+    }
+
+    /// What of it stands in the row of a call: nothing when nothing is to be done.
+    pub(crate) fn pending(
+        &self,
+        outbox: &Outbox,
+        tenant: TenantId,
+        agent_name: &str,
+        values: &Map<String, Value>,
+    ) -> Result<Option<Pending>> {
+        if self.analysis.is_none() && self.pushes.is_empty() {
+            return Ok(None);
+        }
+        let seal = |push: &Push| {
+            let token = push.token.as_ref().map(|token| outbox.seal(tenant, token.expose())).transpose()?;
+            let (form, id, method, url) = (push.form.clone(), push.id.clone(), push.method, push.url.clone());
+            Ok(PendingPush { form, id, method, sealed_token: token, url })
+        };
+        Ok(Some(Pending {
+            agent_name: agent_name.to_owned(),
+            analysis: self.analysis.clone(),
+            pushes: self.pushes.iter().map(seal).collect::<Result<_>>()?,
+            task_webhook: None,
+            values: values.clone(),
+            zone: self.zone.clone(),
+        }))
+    }
+}
+
+impl Push {
+    fn check(&self, reach: &Reach) -> Result<()> {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        if self.id.is_empty() || self.id.len() > 64 || !self.id.bytes().all(is_plain) {
+            return Err(invalid("a push's id is made of lower-case letters, digits, _ and -"));
+        }
+        reach.check(&self.url)?;
+        let PushForm::KeyMapper(keys) = &self.form else { return Ok(()) };
+        if keys.is_empty() || keys.len() > KEYS_MAX {
+            return Err(invalid("a key mapper has 1 to 200 keys"));
+        }
+        keys.values().filter_map(Value::as_str).try_for_each(|text| Template::parse(text).map(drop))
+    }
+}
+
+/// What is still to be done for a call when it is over, as its row keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    agent_name: String,
+    analysis: Option<AnalysisPlan>,
+    pushes: Vec<PendingPush>,
+    task_webhook: Option<TaskWebhook>,
+    values: Map<String, Value>,
+    zone: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct PendingPush {
+    form: PushForm,
+    id: String,
+    method: PushMethod,
+    sealed_token: Option<String>,
+    url: String,
+}
+
+impl Pending {
+    /// What an agent's plan wants done for a call, and its task's owner.
+    pub(crate) fn of(plan: Option<Self>, task: Option<Task>) -> Option<Self> {
+        match task.and_then(|task| task.wish.webhook) {
+            Some(webhook) => Some(Self { task_webhook: Some(webhook), ..plan.unwrap_or_default() }),
+            None => plan,
+        }
+    }
+
+    /// With what was found out about the caller.
+    pub(crate) fn with_values(mut self, values: &Map<String, Value>) -> Self {
+        self.values.clone_from(values);
+        self
+    }
+
+    /// Whether events that tell of the analysis must wait for it.
+    pub(crate) fn awaits_analysis(&self) -> bool {
+        self.analysis.is_some()
+    }
+}
+
+/// The job of a call that is over, to be written with its end.
+pub(crate) fn job_of(call: &CallRecord, now: Timestamp) -> Result<Put> {
+    let key = RecordKey::new(call.tenant, AFTER_CALL, call.id);
+    Ok(Put::new(key, Expect::Any, to_value(&worker::Job::default())?).due_at(now))
+}
+
+/// What is known when it is told.
+struct Facts<'a> {
+    agent_name: &'a str,
+    analysis: &'a Analysis,
+    call: &'a CallRecord,
+    now: Timestamp,
+    recording_url: Option<String>,
+    values: &'a Map<String, Value>,
+    zone: TimeZone,
+}
+
+impl Facts<'_> {
+    /// A moment by the clock on the wall of the zone.
+    fn zoned(&self, moment: Timestamp, format: &str) -> String {
+        let moment = jiff::Timestamp::from_microsecond(moment.as_unix_micros()).unwrap_or_default();
+        moment.to_zoned(self.zone.clone()).strftime(format).to_string()
+    }
+
+    fn zone_name(&self) -> &str {
+        self.zone.iana_name().unwrap_or("UTC")
+    }
+
+    fn insights_by_rules(&self) -> Insights {
+        analysis::insights_by_rules(self.call)
+    }
+}
+
+impl PendingPush {
+    /// Where it goes; with GET, with what is told in its query.
+    fn target(&self, told: &Value) -> Inline {
+        let mut inline = Inline::new(self.url.clone(), PUSH_TIMEOUT);
+        inline.method = match self.method {
+            PushMethod::Get => HttpMethod::Get,
+            PushMethod::Patch => HttpMethod::Patch,
+            PushMethod::Post => HttpMethod::Post,
+            PushMethod::Put => HttpMethod::Put,
+        };
+        let token = self.sealed_token.clone();
+        inline.sealed_headers = token.into_iter().map(|token| ("authorization".to_owned(), token)).collect();
+        if self.method == PushMethod::Get
+            && let Ok(mut url) = url::Url::parse(&self.url)
+            && let Value::Object(told) = told
+        {
+            url.query_pairs_mut().extend_pairs(told.iter().map(|(name, value)| (name, text(value))));
+            inline.url = url.into();
+        }
+        inline
+    }
+}
+
+/// A value as text (FL-036).
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn zone(name: Option<&str>) -> Result<TimeZone> {
+    let Some(name) = name else { return Ok(TimeZone::UTC) };
+    let zone = TimeZoneDatabase::bundled().get(name);
+    zone.map_err(|error| invalid("not a time zone such as Asia/Jakarta").with_source(error))
+}
+
+fn invalid(message: &'static str) -> Error {
+    Error::new(ErrorKind::ConfigInvalid, "after_call", message)
+}

@@ -1,0 +1,203 @@
+//! Statements: what moved a tenant's balance in a period, and how it stood before and after each entry.
+
+use std::collections::BTreeMap;
+
+use super::credits::Credits;
+use super::webhooks::from_value;
+use crate::billing::ledger::ENTRY;
+use crate::billing::{Entry, EntryKind, Unit};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::TenantId;
+use crate::provider::store::{IndexValue, LIMIT_MAX, Order, Page, Query};
+use crate::time::Timestamp;
+
+/// How often a ledger is read again that others write to meanwhile. Then a statement is added up from its first entry.
+const SNAPSHOTS_MAX: u32 = 3;
+
+/// Between a balance and a store's cursor.
+const SEPARATOR: char = '~';
+
+/// Which entries a statement is about.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Period {
+    /// Of which accounts.
+    pub unit: Unit,
+    /// The first moment inside; `None` for the very first.
+    pub from: Option<Timestamp>,
+    /// The first moment outside; `None` for no end.
+    pub to: Option<Timestamp>,
+}
+
+/// What a period did to a balance: `opening` + all `totals` = `closing`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Statement {
+    /// The balance before the period.
+    pub opening: i64,
+    /// The balance after it.
+    pub closing: i64,
+    /// How many entries moved it.
+    pub entries: u64,
+    /// By how much, for each kind that there was.
+    pub totals: BTreeMap<EntryKind, i64>,
+}
+
+/// An entry of a statement.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Line {
+    /// Unique in the tenant.
+    pub id: String,
+    /// The entry.
+    pub entry: Entry,
+    /// The balance after it, in the order of the entries' times.
+    pub balance_after: i64,
+}
+
+/// A part of a statement's lines.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Lines {
+    /// In the order that was asked for.
+    pub lines: Vec<Line>,
+    /// Where to go on, if there is more.
+    pub next: Option<String>,
+}
+
+/// Which lines first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LineOrder {
+    /// The latest.
+    NewestFirst,
+    /// The earliest.
+    OldestFirst,
+}
+
+impl Credits {
+    /// The statement of a period. Reads its entries and all later ones, page by page.
+    pub async fn statement(&self, tenant: TenantId, period: Period) -> Result<Statement> {
+        let Period { unit, from, to } = period;
+        for _ in 0..SNAPSHOTS_MAX {
+            let before = self.standing(tenant, unit).await?;
+            let within = self.sum(tenant, period).await?;
+            let later = match to {
+                Some(to) => self.sum(tenant, Period { unit, from: Some(to), to: None }).await?.closing,
+                None => 0,
+            };
+            if self.standing(tenant, unit).await?.entries == before.entries {
+                let closing = before.counted.saturating_sub(later);
+                let opening = closing.saturating_sub(within.closing);
+                return Ok(within.opened_at(opening));
+            }
+        }
+        let earlier = match from {
+            Some(from) => self.sum(tenant, Period { unit, from: None, to: Some(from) }).await?.closing,
+            None => 0,
+        };
+        Ok(self.sum(tenant, period).await?.opened_at(earlier))
+    }
+
+    /// At most `limit` lines of a statement, after the page that gave `after`. The first page costs as much as
+    /// [`Credits::statement`], the others only themselves.
+    ///
+    /// `ConfigInvalid` for an `after` that is not of this list.
+    pub async fn statement_lines(
+        &self,
+        tenant: TenantId,
+        period: Period,
+        order: LineOrder,
+        limit: u32,
+        after: Option<&str>,
+    ) -> Result<Lines> {
+        let mut query = entries(tenant, period, order).limit(limit);
+        if let Some(after) = after {
+            let place = after.split_once(SEPARATOR).and_then(|(balance, cursor)| Some((balance.parse().ok()?, cursor)));
+            let (balance, cursor) = place.ok_or_else(|| {
+                Error::new(ErrorKind::ConfigInvalid, "credits.statement", "not a cursor of this statement")
+            })?;
+            query = query.after(cursor);
+            return lines(self.store.list(query).await?, balance, order);
+        }
+        for _ in 0..SNAPSHOTS_MAX {
+            let before = self.standing(tenant, period.unit).await?.entries;
+            let start = self.start(tenant, period, order).await?;
+            let page = self.store.list(query.clone()).await?;
+            if self.standing(tenant, period.unit).await?.entries == before {
+                return lines(page, start, order);
+            }
+        }
+        // Entries that come now are as late as now: up to here nothing changes any more.
+        let to = Some(period.to.unwrap_or(self.runtime.wall_clock()));
+        let period = Period { to, ..period };
+        let start = self.start(tenant, period, order).await?;
+        lines(self.store.list(entries(tenant, period, order).limit(limit)).await?, start, order)
+    }
+
+    /// The balance that the first line goes on from.
+    async fn start(&self, tenant: TenantId, period: Period, order: LineOrder) -> Result<i64> {
+        match (order, period) {
+            (LineOrder::NewestFirst, Period { to: None, unit, .. }) => Ok(self.standing(tenant, unit).await?.counted),
+            (LineOrder::OldestFirst, Period { from: None, .. }) => Ok(0),
+            (LineOrder::NewestFirst, _) => Ok(self.statement(tenant, period).await?.closing),
+            (LineOrder::OldestFirst, _) => Ok(self.statement(tenant, period).await?.opening),
+        }
+    }
+
+    /// Adds up a period as if it opened with nothing.
+    async fn sum(&self, tenant: TenantId, period: Period) -> Result<Statement> {
+        let mut statement = Statement::default();
+        let mut query = entries(tenant, period, LineOrder::OldestFirst);
+        loop {
+            let page = self.store.list(query.clone()).await?;
+            for record in &page.records {
+                statement.add(&from_value(&record.body)?);
+            }
+            let Some(next) = page.next else { return Ok(statement) };
+            query = query.after(next);
+        }
+    }
+}
+
+impl Statement {
+    fn add(&mut self, entry: &Entry) {
+        let delta = entry.balance_delta();
+        let total = self.totals.entry(entry.kind).or_default();
+        // The store's counters are 64 bits wide, too, and took all of it.
+        *total = total.saturating_add(delta);
+        self.closing = self.closing.saturating_add(delta);
+        self.entries += 1;
+    }
+
+    fn opened_at(self, opening: i64) -> Self {
+        Self { opening, closing: opening.saturating_add(self.closing), ..self }
+    }
+}
+
+/// The entries that moved a balance.
+fn entries(tenant: TenantId, period: Period, order: LineOrder) -> Query {
+    let bound = |moment: Timestamp| IndexValue::Integer(moment.as_unix_micros());
+    let order = match order {
+        LineOrder::NewestFirst => Order::IndexDescending("at".to_owned()),
+        LineOrder::OldestFirst => Order::IndexAscending("at".to_owned()),
+    };
+    Query::new(Some(tenant), ENTRY)
+        .equal("statement", period.unit.to_string())
+        .range("at", period.from.map(bound), period.to.map(bound))
+        .order(order)
+        .limit(LIMIT_MAX)
+}
+
+fn lines(page: Page, mut balance: i64, order: LineOrder) -> Result<Lines> {
+    let mut lines = Vec::with_capacity(page.records.len());
+    for record in page.records {
+        let entry: Entry = from_value(&record.body)?;
+        let delta = entry.balance_delta();
+        let balance_after = match order {
+            LineOrder::NewestFirst => balance,
+            LineOrder::OldestFirst => balance.saturating_add(delta),
+        };
+        balance = match order {
+            LineOrder::NewestFirst => balance.saturating_sub(delta),
+            LineOrder::OldestFirst => balance_after,
+        };
+        lines.push(Line { id: record.key.id, entry, balance_after });
+    }
+    Ok(Lines { lines, next: page.next.map(|cursor| format!("{balance}{SEPARATOR}{cursor}")) })
+}

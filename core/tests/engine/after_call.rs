@@ -1,0 +1,288 @@
+//! What customers' systems are told of a call that is over, and what they are asked before it begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use offhook::ErrorKind;
+use offhook::call::CallRecord;
+use offhook::engine::Engine;
+use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message};
+use offhook::provider::telephony::HangupCause;
+use offhook::provider::transport::{HttpMethod, HttpRequest};
+use offhook::service::after_call::{Push, PushForm, PushMethod, TaskEvent, TaskWebhook};
+use offhook::service::agents::Agent;
+use offhook::service::analysis::{AnalysisPlan, Analyst};
+use offhook::service::prefetch::Prefetch;
+use offhook::service::tasks::NewTask;
+use offhook::signing::Secret;
+use offhook_testkit::carrier::Answering;
+use offhook_testkit::runtime::VirtualRuntime;
+use offhook_testkit::script::ScriptedModel;
+use serde_json::{Map, Value, json};
+
+use crate::world::{WEBHOOK_URL, World};
+
+const CRM_URL: &str = "http://clinic.example/crm";
+const SPEECH: u8 = 0x80;
+const SILENCE: u8 = 0xff;
+
+/// A world whose agent is as `change` makes it, whose model analyses as `analyse` says, and whose customer answers `answer`.
+async fn world(
+    runtime: &VirtualRuntime,
+    change: impl FnOnce(&mut Agent),
+    analyse: impl Fn() -> Vec<LlmEvent> + Send + Sync + 'static,
+    answer: impl Fn(&HttpRequest) -> offhook::Result<(u16, String)> + Send + Sync + 'static,
+) -> World {
+    let mut world = World::with_http(Arc::new(runtime.clone()), &["Call me on Tuesday."], answer).await;
+    change(Arc::make_mut(&mut world.agent));
+    let llm = ScriptedModel::new(move |request| if is_analysis(request) { analyse() } else { says("All right.") });
+    world.providers.llm = Arc::new(llm);
+    let mut settings = offhook_testkit::settings();
+    settings.public_url = Some("https://calls.example".to_owned());
+    world.engine = Engine::with_settings(world.providers.clone(), settings);
+    world
+}
+
+fn is_analysis(request: &LlmRequest) -> bool {
+    matches!(request.messages.first(), Some(Message::System { text }) if text.starts_with("You analyse"))
+}
+
+fn says(text: &str) -> Vec<LlmEvent> {
+    vec![LlmEvent::Text(text.to_owned()), LlmEvent::Finished { reason: FinishReason::Stop }]
+}
+
+fn found_out() -> Vec<LlmEvent> {
+    says(
+        &json!({ "summary": "A call on Tuesday is wanted.", "data": { "DISPOSITION": "CALLBACK", "day": "Tuesday" } })
+            .to_string(),
+    )
+}
+
+fn taken(_: &HttpRequest) -> offhook::Result<(u16, String)> {
+    Ok((200, String::new()))
+}
+
+/// A caller says something and hangs up.
+async fn talk(world: &World) -> CallRecord {
+    let (handle, caller) = world.ring();
+    caller.sound(SILENCE, Duration::from_secs(3)).await;
+    caller.sound(SPEECH, Duration::from_millis(500)).await;
+    caller.sound(SILENCE, Duration::from_secs(3)).await;
+    caller.hang_up(HangupCause::NORMAL_CLEARING);
+    let (record, _) = handle.finished().await.unwrap();
+    record
+}
+
+fn push(id: &str, form: PushForm) -> Push {
+    let token = Some(Secret::new("Bearer of-the-crm"));
+    Push { form, id: id.to_owned(), method: PushMethod::Post, token, url: format!("{CRM_URL}/{id}") }
+}
+
+fn requests_to(world: &World, url: &str) -> Vec<HttpRequest> {
+    world.http.requests().into_iter().filter(|request| request.url.starts_with(url)).collect()
+}
+
+fn body_of(request: &HttpRequest) -> Value {
+    serde_json::from_slice(&request.body).unwrap()
+}
+
+/// FL-040, FL-041, FL-043, FL-048, FL-049, FL-050, DF-020
+#[test]
+fn each_system_is_told_in_its_own_form() {
+    let runtime = VirtualRuntime::new(1);
+    runtime.clone().block_on(async {
+        let key_mapper = json!({
+            "CUSTOMER_ID": "{{crm.customer_id}}",
+            "DISPOSITION": "{{result.disposition}}",
+            "REMARKS": "{{result.remarks}}",
+            "DAY": "{{analysis.day}}",
+            "CALL_DURATION": "{{call.duration}}",
+            "RECORDING_URL": "{{call.recording_url}}",
+            "FLAT": "{{customer_id}}",
+            "TRANSFERRED": "{{result.was_transferred}}",
+            "ZONE": "{{system.timezone}}",
+            "FIXED": 7,
+        });
+        let Value::Object(key_mapper) = key_mapper else { unreachable!() };
+        let change = |agent: &mut Agent| {
+            let mut plan = AnalysisPlan::default();
+            plan.insights = true;
+            plan.schema =
+                Some(json!({ "properties": { "DISPOSITION": { "type": "string" }, "day": { "type": "string" } } }));
+            agent.after_call.analysis = Some(plan);
+            agent.after_call.zone = Some("Asia/Jakarta".to_owned());
+            agent.after_call.pushes = vec![
+                push("mapped", PushForm::KeyMapper(key_mapper)),
+                push("result", PushForm::CallResult),
+                push("dialflo", PushForm::Dialflo),
+                Push { method: PushMethod::Get, ..push("asked", PushForm::CallResult) },
+            ];
+            agent.variables.insert("crm".to_owned(), json!({ "customer_id": "C-17" }));
+        };
+        let world = world(&runtime, change, found_out, taken).await;
+        let call = talk(&world).await;
+        world.wait(Duration::from_secs(5)).await;
+        let one = |id: &str| {
+            let requests = requests_to(&world, &format!("{CRM_URL}/{id}"));
+            assert_eq!(requests.len(), 1, "{id}");
+            requests[0].clone()
+        };
+
+        let mapped = one("mapped");
+        let header = mapped.headers.iter().find(|(name, _)| name == "authorization").map(|(_, value)| value.as_str());
+        assert_eq!(header, Some("Bearer of-the-crm"));
+        let mapped = body_of(&mapped);
+        assert_eq!(mapped["CUSTOMER_ID"], "C-17");
+        assert_eq!((&mapped["DISPOSITION"], &mapped["DAY"]), (&json!("CALLBACK"), &json!("Tuesday")));
+        assert_eq!((&mapped["REMARKS"], &mapped["FLAT"], &mapped["FIXED"]), (&json!(""), &json!("C-17"), &json!(7)));
+        assert_eq!((&mapped["TRANSFERRED"], &mapped["ZONE"]), (&json!("no"), &json!("Asia/Jakarta")));
+        let seconds = call.duration_ms as f64 / 1_000.0;
+        assert_eq!(mapped["CALL_DURATION"], json!(seconds).to_string());
+        let url = mapped["RECORDING_URL"].as_str().unwrap();
+        let (path, query) = url.strip_prefix("https://calls.example").unwrap().split_once('?').unwrap();
+        assert_eq!(world.engine.recordings().open_link(path, query).unwrap(), (world.tenant, call.id));
+
+        let result = body_of(&one("result"));
+        assert_eq!(result["session_id"], json!(call.id));
+        assert_eq!((&result["caller_id"], &result["disconnected_by"]), (&json!("+628123456789"), &json!("customer")));
+        assert_eq!(result["call_duration_seconds"], json!(seconds));
+        assert_eq!(result["transcript"][1]["speaker"], "customer");
+        assert_eq!(result["post_call_analysis"]["day"], "Tuesday");
+        assert_eq!(result["post_call_analysis"]["summary"], "A call on Tuesday is wanted.");
+
+        let dialflo = body_of(&one("dialflo"));
+        assert_eq!((&dialflo["from_number"], &dialflo["call_status"]), (&json!("628123456789"), &json!("ANSWERED")));
+        assert_eq!(dialflo["call_insights"]["metadata"]["day"], "Tuesday");
+        assert_eq!(dialflo["call_insights"]["next_action"], "NONE");
+        assert!(dialflo["agent_id"].is_u64() && dialflo["call_duration"].is_u64());
+        assert!(dialflo["end_time"].as_str().unwrap().ends_with("+07:00"), "{dialflo}");
+
+        let asked = one("asked");
+        assert_eq!((asked.method, asked.body.len()), (HttpMethod::Get, 0));
+        assert!(asked.url.contains("disconnected_by=customer"), "{}", asked.url);
+
+        let stored = world.engine.calls().get(world.tenant, call.id).await.unwrap().unwrap();
+        let analysis = stored.analysis.unwrap();
+        assert_eq!((analysis.by, analysis.summary.as_str()), (Analyst::Model, "A call on Tuesday is wanted."));
+        // The transcript is told when its summary is known, and once.
+        let events: Vec<_> =
+            requests_to(&world, WEBHOOK_URL).iter().map(|request| body_of(request)["type"].clone()).collect();
+        assert_eq!(events, ["call.started", "call.answered", "call.ended", "call.transcript"]);
+    });
+}
+
+#[test]
+fn a_model_that_fails_is_asked_again_and_then_rules_answer() {
+    for (failures, by) in [(2, Analyst::Model), (3, Analyst::Rules)] {
+        let runtime = VirtualRuntime::new(2);
+        runtime.clone().block_on(async {
+            let asked = Arc::new(AtomicU32::new(0));
+            let change = |agent: &mut Agent| agent.after_call.analysis = Some(AnalysisPlan::default());
+            let analyse = {
+                let asked = asked.clone();
+                move || match asked.fetch_add(1, Ordering::Relaxed) < failures {
+                    true => says("I would rather not say."),
+                    false => found_out(),
+                }
+            };
+            let world = world(&runtime, change, analyse, taken).await;
+            let call = talk(&world).await;
+            world.wait(Duration::from_secs(60)).await;
+            assert_eq!(asked.load(Ordering::Relaxed), 3);
+            let stored = world.engine.calls().get(world.tenant, call.id).await.unwrap().unwrap();
+            assert_eq!(stored.analysis.unwrap().by, by);
+            assert_eq!(stored.after, None);
+        });
+    }
+}
+
+/// VS-071, VS-072, VS-073, VS-074
+#[test]
+fn a_tasks_owner_is_told_of_its_calls_once_each() {
+    let runtime = VirtualRuntime::new(3);
+    runtime.clone().block_on(async {
+        let world = world(
+            &runtime,
+            |agent| agent.active = true,
+            found_out,
+            |request| Ok((if request.url == CRM_URL { 500 } else { 200 }, String::new())),
+        )
+        .await;
+        world.engine.agents().put(world.tenant, &world.agent).await.unwrap();
+        let number = |last: u32| format!("+62215001010{last}").parse().unwrap();
+        world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
+        let mut wish = NewTask::new(world.agent.id, number(0), number(1));
+        wish.webhook =
+            Some(TaskWebhook { events: TaskEvent::ALL.to_vec(), is_retried: false, url: CRM_URL.to_owned() });
+        let task = world.engine.tasks().create(world.tenant, "one", wish.clone()).await.unwrap();
+        world.wait(Duration::from_secs(60)).await;
+        let told: Vec<_> = requests_to(&world, CRM_URL).iter().map(body_of).collect();
+        let events: Vec<_> = told.iter().map(|told| told["event_type"].as_str().unwrap()).collect();
+        assert_eq!(events, ["call_started", "call_failed"], "what is refused is not tried again");
+        assert!(told.iter().all(|told| told["task_id"] == json!(task.id) && told["call_id"].is_string()));
+        assert!(told.iter().all(|told| told["data"]["transcript_excerpt"].is_null()));
+        wish.webhook =
+            Some(TaskWebhook { events: TaskEvent::ALL.to_vec(), is_retried: false, url: "ftp://x".to_owned() });
+        let refused = world.engine.tasks().create(world.tenant, "two", wish).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConfigInvalid);
+    });
+}
+
+/// FL-042, FL-051
+#[test]
+fn what_the_customer_knows_of_the_caller_is_asked_before_the_agent_speaks() {
+    for (status, body, greeting) in
+        [(200, "{\"name\":\"Rahul\"}", "Hello Rahul."), (500, "", "Hello ."), (200, "no object", "Hello .")]
+    {
+        let runtime = VirtualRuntime::new(4);
+        runtime.clone().block_on(async {
+            let change = |agent: &mut Agent| {
+                agent.greeting = Some("Hello {{crm.name}}.".to_owned());
+                let token = Some(Secret::new("Bearer of-the-crm"));
+                agent.prefetch = Some(Prefetch { is_post: false, token, url: CRM_URL.to_owned() });
+            };
+            let answer = move |request: &HttpRequest| match request.url.starts_with(CRM_URL) {
+                true => Ok((status, body.to_owned())),
+                false => Ok((200, String::new())),
+            };
+            let world = world(&runtime, change, found_out, answer).await;
+            let call = talk(&world).await;
+            assert_eq!(call.transcript[0].text, greeting);
+            let [asked] = &requests_to(&world, CRM_URL)[..] else { unreachable!("asked once") };
+            for part in ["caller_id=%2B628123456789", "did=%2B622150001000", "bot_id=", &format!("call_id={}", call.id)]
+            {
+                assert!(asked.url.contains(part), "{}", asked.url);
+            }
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_told_is_refused_when_it_is_configured() {
+    let runtime = VirtualRuntime::new(5);
+    runtime.clone().block_on(async {
+        let world = world(&runtime, |_| {}, found_out, taken).await;
+        let refuses = async |change: fn(&mut Agent)| {
+            let mut agent = (*world.agent).clone();
+            change(&mut agent);
+            let error = world.engine.agents().put(world.tenant, &agent).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConfigInvalid, "{error}");
+        };
+        refuses(|agent| agent.after_call.zone = Some("Mars".to_owned())).await;
+        refuses(|agent| agent.after_call.pushes = vec![push("Upper", PushForm::CallResult)]).await;
+        refuses(|agent| agent.after_call.pushes = vec![push("a", PushForm::CallResult), push("a", PushForm::Dialflo)])
+            .await;
+        refuses(|agent| agent.after_call.pushes = vec![push("a", PushForm::KeyMapper(Map::new()))]).await;
+        refuses(|agent| {
+            let Value::Object(keys) = json!({ "KEY": "{{oops" }) else { unreachable!() };
+            agent.after_call.pushes = vec![push("a", PushForm::KeyMapper(keys))];
+        })
+        .await;
+        refuses(|agent| {
+            agent.after_call.pushes = vec![Push { url: "ftp://x".to_owned(), ..push("a", PushForm::Dialflo) }]
+        })
+        .await;
+        refuses(|agent| agent.prefetch = Some(Prefetch { is_post: false, token: None, url: "x".to_owned() })).await;
+    });
+}

@@ -191,7 +191,8 @@ mod tests {
         let by_status = || mine().equal("status", "ended");
         let everyones = || Query::new(None, "call").equal("status", "ended");
         let after_id = "(tenant = T) AND (id <= 'a'::text) AND (ROW(id, tenant) < ROW('a'::text, T))";
-        let after_value = "(started_at <= '5'::bigint) AND (ROW(started_at, id, tenant) < ROW('5'::bigint, 'a'::text, T))";
+        let after_value =
+            "(started_at <= '5'::bigint) AND (ROW(started_at, id, tenant) < ROW('5'::bigint, 'a'::text, T))";
         let cases = [
             (mine(), None, "tenant_id_key (tenant = T)".to_owned()),
             (mine(), Some(after(None)), format!("tenant_id_key ({after_id})")),
@@ -210,11 +211,7 @@ mod tests {
                     .to_owned(),
             ),
             (by_status(), None, "status_tenant_id_idx ((status = 'ended'::text) AND (tenant = T))".to_owned()),
-            (
-                by_status(),
-                Some(after(None)),
-                format!("status_tenant_id_idx ((status = 'ended'::text) AND {after_id})"),
-            ),
+            (by_status(), Some(after(None)), format!("status_tenant_id_idx ((status = 'ended'::text) AND {after_id})")),
             (everyones(), None, "status_tenant_id_idx (status = 'ended'::text)".to_owned()),
         ];
         let explain = Explain::new();

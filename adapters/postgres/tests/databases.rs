@@ -1,5 +1,7 @@
 //! What becomes of a database: reopened, grown with the schema, damaged, unreachable, or not ours.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod support;
 
 use bytes::Bytes;
@@ -146,6 +148,15 @@ fn namespaces_of_one_database_do_not_meet() {
     put(&one, Put::new(call("a"), Expect::Absent, json!(1)));
     put(&two, Put::new(call("a"), Expect::Absent, json!(2)));
     assert_eq!(database.sql("SELECT o.body, t.body FROM one.call_records o, two.call_records t"), "1|2");
+}
+
+#[test]
+fn a_schema_may_be_made_beforehand_for_who_may_not_make_one() {
+    let database = Database::new();
+    database.sql("CREATE ROLE tenant LOGIN; CREATE SCHEMA offhook AUTHORIZATION tenant");
+    let store = support::open(&database.url.replace("offhook@", "tenant@"), schema(&[])).unwrap();
+    put(&store, Put::new(call("a"), Expect::Absent, json!({})));
+    assert_eq!(ids(&store, Query::new(None, "call")), ["a"]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `sslmode` means what it means elsewhere.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod support;
 
 use std::fs;

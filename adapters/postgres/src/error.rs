@@ -74,7 +74,7 @@ pub(crate) fn map_pool(operation: &'static str, error: PoolError) -> Error {
     let unavailable = |message| Error::new(ErrorKind::Unavailable, operation, message);
     match error {
         PoolError::Backend(error) if error.as_db_error().is_none() && !is_broken(&error) => {
-            // Such as a server without TLS, or one that wants a password that there is not.
+            // Such as a server without TLS or with an unknown certificate, or one that wants a password that there is not.
             Error::new(ErrorKind::ConfigInvalid, operation, "the URL does not suit the server").with_source(error)
         }
         PoolError::Backend(error) => map(operation, error),
@@ -110,9 +110,11 @@ fn is_last_words(code: &SqlState) -> bool {
     code.code().starts_with("57P")
 }
 
-/// Whether it was the connection that failed, and not what was said over it.
+/// Whether it was the connection that failed, and not what was said over it. TLS wraps its refusals as invalid data.
 fn is_broken(error: &tokio_postgres::Error) -> bool {
-    error.is_closed() || error.source().is_none_or(|source| source.is::<io::Error>())
+    let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::InvalidData;
+    let source = error.source();
+    error.is_closed() || source.is_none_or(|source| source.downcast_ref().is_some_and(|error| !is_refusal(error)))
 }
 
 /// The kind and the words for an SQLSTATE (PostgreSQL's documentation, appendix A).

@@ -7,7 +7,9 @@
 //! A commit takes two round trips, whatever its size: it locks and reads what the batch touches, decides by the
 //! engine's own arithmetic, then writes and commits. Locks are taken in one order, so that batches never wait for each
 //! other in a circle. When a connection is lost in mid-commit, the store asks the server what became of the transaction;
-//! only when that cannot be told, the error says that the outcome is unknown.
+//! only when that cannot be told, the error says so: its context has `outcome: unknown`.
+//!
+//! A pooler between the store and the server must keep a session for each connection.
 
 mod commit;
 mod error;

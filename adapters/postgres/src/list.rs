@@ -29,7 +29,8 @@ impl Statement {
     fn new(table: &Table, query: &Query, cursor: Option<Cursor>, limit: usize) -> Self {
         let mut statement = Self { sql: String::new(), values: Vec::new() };
         let filters = statement.filters(query);
-        let limit = statement.bind(Box::new(i64::try_from(limit).unwrap_or(i64::MAX)));
+        // Not a parameter, because the planner would then prepare for a tenth of the table.
+        let limit = limit.to_string();
         let direction = Direction::of(&query.order);
         let select = |conditions: &[String], order: &str| {
             let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
@@ -166,5 +167,93 @@ fn offset(query: &Query) -> i64 {
     match &query.position {
         Position::Offset(records) => i64::try_from(*records).unwrap_or(i64::MAX),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offhook::ids::TenantId;
+    use offhook::provider::store::catalog::Catalog;
+    use offhook::provider::store::{IndexType, KindSchema, Schema};
+    use offhook::time::Timestamp;
+    use offhook_testkit::postgres::Cluster;
+
+    use super::*;
+    use crate::options::Options;
+    use crate::table::Tables;
+
+    #[test]
+    fn common_lists_walk_an_index_in_order() {
+        let mine = || Query::new(Some(tenant()), "call");
+        let after = |value: Option<i64>| Cursor { value: value.map(Into::into), id: "a".into(), tenant: tenant() };
+        let by_time = || mine().order(Order::IndexDescending("started_at".into()));
+        let from_time = || by_time().range("started_at", Some(1.into()), Some(9.into()));
+        let by_status = || mine().equal("status", "ended");
+        let everyones = || Query::new(None, "call").equal("status", "ended");
+        let after_id = "(tenant = T) AND (id <= 'a'::text) AND (ROW(id, tenant) < ROW('a'::text, T))";
+        let after_value =
+            "(started_at <= '5'::bigint) AND (ROW(started_at, id, tenant) < ROW('5'::bigint, 'a'::text, T))";
+        let cases = [
+            (mine(), None, "tenant_id_key (tenant = T)".to_owned()),
+            (mine(), Some(after(None)), format!("tenant_id_key ({after_id})")),
+            (by_time(), None, "tenant_started_at_id_idx ((tenant = T) AND (started_at IS NOT NULL))".to_owned()),
+            (
+                by_time(),
+                Some(after(Some(5))),
+                format!("tenant_started_at_id_idx ((tenant = T) AND (started_at IS NOT NULL) AND {after_value})"),
+            ),
+            (by_time(), Some(after(None)), format!("tenant_id_key ({after_id})")),
+            (
+                from_time(),
+                None,
+                "tenant_started_at_id_idx ((tenant = T) AND (started_at >= '1'::bigint) AND \
+                 (started_at < '9'::bigint) AND (started_at IS NOT NULL) AND (started_at IS NOT NULL))"
+                    .to_owned(),
+            ),
+            (by_status(), None, "status_tenant_id_idx ((status = 'ended'::text) AND (tenant = T))".to_owned()),
+            (by_status(), Some(after(None)), format!("status_tenant_id_idx ((status = 'ended'::text) AND {after_id})")),
+            (everyones(), None, "status_tenant_id_idx (status = 'ended'::text)".to_owned()),
+        ];
+        let explain = Explain::new();
+        for (query, cursor, expected) in cases {
+            assert_eq!(explain.plan(&query, cursor), expected, "{query:?}");
+        }
+    }
+
+    fn tenant() -> TenantId {
+        TenantId::new(Timestamp::default(), [0; 10])
+    }
+
+    /// An empty database that says how it would find things.
+    struct Explain {
+        runtime: tokio::runtime::Runtime,
+        pool: Pool,
+        tables: Tables,
+    }
+
+    impl Explain {
+        fn new() -> Self {
+            let indexes = vec![("started_at", IndexType::Integer), ("status", IndexType::Text)];
+            let schema = Schema { kinds: vec![KindSchema { name: "call", indexes }] };
+            let tables = Tables::new(&Catalog::new(&schema).unwrap(), "offhook").unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let pool = Pool::new(Options::new(&Cluster::shared().database().unwrap()).unwrap()).unwrap();
+            runtime.block_on(crate::migrate::open(&pool, &tables)).unwrap();
+            Self { runtime, pool, tables }
+        }
+
+        /// The index that the records come from, those that have the index first, and how it is sought by.
+        fn plan(&self, query: &Query, cursor: Option<Cursor>) -> String {
+            let table = self.tables.get("store.list", "call").unwrap();
+            let statement = Statement::new(&table, query, cursor, 10);
+            let explain = format!("EXPLAIN (COSTS OFF) {}", statement.sql);
+            let question = pool::Query { sql: &explain, values: statement.values };
+            let rows = self.runtime.block_on(self.pool.read("store.list", &question)).unwrap();
+            let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            let index = lines.iter().find_map(|line| line.split(" using call_records_").nth(1)).unwrap();
+            let condition = lines.iter().find_map(|line| line.split("Index Cond: ").nth(1)).unwrap();
+            let index = index.split(' ').next().unwrap();
+            format!("{index} {}", condition.replace(&format!("'{}'::uuid", tenant()), "T"))
+        }
     }
 }

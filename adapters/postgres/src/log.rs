@@ -6,7 +6,7 @@ use offhook::{Error, ErrorKind, Result};
 
 use crate::Shared;
 use crate::pool::{Query, Value};
-use crate::table::qualified;
+use crate::table::{lock_each, qualified};
 
 /// The statements of the logs.
 pub(crate) struct LogTables {
@@ -37,11 +37,7 @@ impl LogTables {
                  ) \
                  INSERT INTO {entries} (log_id, seq, bytes) SELECT log_id, number - 1, bytes FROM log, {numbered}"
             ),
-            lock: format!(
-                "SELECT tenant, name, log_id, length FROM {logs} AS log \
-                 WHERE (tenant, name) IN (SELECT * FROM unnest($1::uuid[], $2::text[])) \
-                 ORDER BY tenant, name FOR NO KEY UPDATE OF log"
-            ),
+            lock: lock_each(&logs, ["tenant", "name"], "tenant, name, log_id, length"),
             read: format!(
                 "SELECT bytes FROM {entries} \
                  WHERE log_id = (SELECT log_id FROM {logs} WHERE tenant = $1 AND name = $2) AND seq >= $3 \

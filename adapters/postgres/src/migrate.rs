@@ -78,10 +78,14 @@ async fn changes(connection: &Connection, tables: &Tables) -> Result<Vec<String>
     let version = read_version(connection, &tables.namespace).await?;
     let namespace = quoted(&tables.namespace);
     let mut changes = Vec::new();
+    if version.is_none() {
+        // Only where it is missing, because not everybody who may use a schema may make one.
+        changes.push(format!("CREATE SCHEMA {namespace};"));
+    }
+    let version = version.unwrap_or(0);
     if version < SCRIPTS.len() {
         changes.push(format!(
-            "CREATE SCHEMA IF NOT EXISTS {namespace}; SET LOCAL search_path = {namespace}; \
-             CREATE TABLE IF NOT EXISTS offhook (version bigint NOT NULL);"
+            "SET LOCAL search_path = {namespace}; CREATE TABLE IF NOT EXISTS offhook (version bigint NOT NULL);"
         ));
         changes.extend(SCRIPTS[version..].iter().map(|script| (*script).to_owned()));
         changes.push(format!("DELETE FROM offhook; INSERT INTO offhook VALUES ({});", SCRIPTS.len()));
@@ -95,13 +99,14 @@ async fn changes(connection: &Connection, tables: &Tables) -> Result<Vec<String>
     Ok(changes)
 }
 
-/// How many scripts the database has had; `ConfigInvalid` when it is not ours or from a newer release.
-async fn read_version(connection: &Connection, namespace: &str) -> Result<usize, Failure> {
+/// How many scripts the database has had, `None` where even the namespace is missing; `ConfigInvalid` when it is not ours
+/// or from a newer release.
+async fn read_version(connection: &Connection, namespace: &str) -> Result<Option<usize>, Failure> {
     let rows = connection.query(&Query { sql: NAMESPACE, values: vec![Box::new(namespace)] }).await?;
-    let Some(row) = rows.first() else { return Ok(0) };
+    let Some(row) = rows.first() else { return Ok(None) };
     let (exists, relations, is_ours): (bool, i64, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    if !exists || relations == 0 {
-        return Ok(0);
+    if relations == 0 {
+        return Ok(exists.then_some(0));
     }
     let foreign = || invalid("the schema of the database belongs to another program");
     if !is_ours {
@@ -115,7 +120,7 @@ async fn read_version(connection: &Connection, namespace: &str) -> Result<usize,
         let error = invalid("the database was made by a newer release");
         return Err(error.with_context("version", version).with_context("newest_known", SCRIPTS.len()).into());
     }
-    Ok(version)
+    Ok(Some(version))
 }
 
 /// Names and types, in their order.

@@ -267,9 +267,9 @@ impl<'a, T> Request<'a, T> {
 /// What makes every connection alike, whatever the server's own settings are.
 fn setup(statement_timeout: Duration) -> String {
     format!(
-        // Every statement goes by an index. Plans are kept, and those made while a table is small would read all of it
-        // when it is large.
-        "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
+        // Plans are made once, while a table may be small, and must do when it is large: each goes by an index.
+        "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off; \
+         SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; \
          SET max_parallel_workers_per_gather = 0; \
          SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; \
          SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \

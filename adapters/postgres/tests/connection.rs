@@ -1,6 +1,8 @@
 //! Connections that are lost at any byte, servers that crash, and others that keep what is needed locked: every answer
 //! is right or says that the outcome is unknown, and the store goes on by itself.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod support;
 
 use std::sync::Arc;

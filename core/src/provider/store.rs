@@ -43,6 +43,8 @@ pub trait Store: Send + Sync {
     /// Hands each record of `kind` whose `due_at` has come to exactly one worker, earliest first, and moves its `due_at`
     /// to `now + lease`, so that it comes back if the worker dies. The returned records are as after that move, which
     /// counts as a write: a worker that outlived its lease finds its revision gone. `limit` is clamped as in a [`Query`].
+    ///
+    /// Clocks of workers may differ: a lease is as much shorter or longer for another worker as their clocks are apart.
     async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>>;
 
     /// Appends `entries` to `log`, the first of them as number `seq`, counted from zero.

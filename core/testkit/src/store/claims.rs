@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<Case<Arc<dyn Store>>> {
         case!(claims_cover_all_tenants_and_one_kind),
         case!(claims_clamp_their_limit),
         case!(claims_survive_extreme_moments),
+        case!(claims_bear_clocks_that_differ),
         case!(claims_go_to_exactly_one_worker),
     ]
 }
@@ -104,6 +105,28 @@ async fn claims_survive_extreme_moments(store: Arc<dyn Store>) -> Verdict {
     let claimed = store.claim(THING.into(), at(0), Duration::MAX, 10).await?;
     assert_eq!((ids(&claimed), claimed[0].due_at), (vec!["a"], Some(last)));
     assert_eq!(ids(&store.claim(THING.into(), last, Duration::ZERO, 10).await?), ["a", "b"]);
+    Ok(())
+}
+
+/// A lease is as much shorter or longer as two clocks are apart, and nothing else happens.
+async fn claims_bear_clocks_that_differ(store: Arc<dyn Store>) -> Verdict {
+    let finish = |id, revision| put_all(store.as_ref(), [Put { expect: Expect::Revision(revision), ..put(id) }]);
+    put_all(store.as_ref(), [put("a").due_at(at(100)), put("b").due_at(at(100))]).await?;
+    let held = store.claim(THING.into(), at(100), LEASE, 1).await?;
+    // A clock that is ahead by less than the lease does not see the record, nor does one that is behind.
+    assert_eq!(ids(&store.claim(THING.into(), at(129), LEASE, 10).await?), ["b"]);
+    assert!(store.claim(THING.into(), at(70), LEASE, 10).await?.is_empty());
+    // One that is further ahead takes it over, and the first worker can do no harm.
+    let taken = store.claim(THING.into(), at(130), LEASE, 10).await?;
+    assert_eq!((ids(&taken), taken[0].due_at), (vec!["a"], Some(at(160))));
+    assert_eq!(refusal(finish("a", held[0].revision).await), Some(ErrorKind::Conflict));
+    // If it dies, the record comes back to everybody, later by what its clock was ahead.
+    assert!(store.claim(THING.into(), at(158), LEASE, 10).await?.is_empty());
+    assert_eq!(ids(&store.claim(THING.into(), at(160), LEASE, 1).await?), ["b"]);
+    let back = store.claim(THING.into(), at(161), LEASE, 1).await?;
+    assert_eq!((ids(&back), back[0].revision), (vec!["a"], 4));
+    finish("a", 4).await?;
+    assert!(store.claim(THING.into(), at(1_000_000), LEASE, 10).await?.iter().all(|record| record.key.id == "b"));
     Ok(())
 }
 

@@ -120,11 +120,6 @@ fn call(record: &CallRecord) -> Value {
     })
 }
 
-/// Null for a call that nobody has analysed.
-fn summary(stored: &StoredCall) -> Value {
-    json!(stored.analysis.as_ref().map(|analysis| &analysis.summary))
-}
-
 fn call_id(record: &CallRecord) -> String {
     format!("call_{}", record.id)
 }

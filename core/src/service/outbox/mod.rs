@@ -15,6 +15,7 @@ mod queue;
 mod schedule;
 mod send;
 mod session;
+mod step;
 mod worker;
 
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,16 +12,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
 use super::breaker::Passage;
-use super::delivery::{Attempt, DELIVERY, Delivery, DeliveryState, Target};
+use super::delivery::{Attempt, DeliveryState};
 use super::queue::{Held, LEASE, QueueName};
-use super::schedule::backoff;
-use super::send::{Destination, Tried};
+use super::step::{Known, Outcome, Queued, Step, Work};
 use super::{Shared, queue};
 use crate::error::{ErrorKind, Result};
-use crate::provider::store::{Batch, Expect, LIMIT_MAX, Put, Query, Record};
+use crate::provider::store::{Batch, Expect, LIMIT_MAX, Put, Record};
 use crate::runtime::random_id_bytes;
-use crate::service::webhooks::{endpoint, from_value};
-use crate::time::{Instant, Timestamp};
+use crate::time::Timestamp;
 
 /// Lanes of one queue that are worked on at once.
 pub const CONCURRENT_PER_QUEUE_MAX: usize = 16;
@@ -38,9 +36,6 @@ const RESULTS_MAX: usize = 64;
 /// Commits of one result before the session is given up, and the first wait between them; it doubles.
 const COMMITS_MAX: u32 = 5;
 const COMMIT_RETRY: Duration = Duration::from_millis(200);
-
-/// How long a session trusts what it knows of its endpoint.
-const DESTINATION_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Renewals in one lease, so that one that is late does not lose it.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -83,7 +78,7 @@ struct Session {
     /// Lanes that are worked on.
     busy: BTreeSet<String>,
     commit: Option<BoxFuture<'static, Result<Committed>>>,
-    destination: Arc<Mutex<Option<(Instant, Option<Arc<Destination>>)>>>,
+    destination: Known,
     /// The heads of lanes, perhaps, in the order in which they are tried.
     found: VecDeque<Queued>,
     held: Held,
@@ -104,33 +99,6 @@ struct Session {
     stop: Pin<Box<async_channel::Receiver<()>>>,
     steps: FuturesUnordered<BoxFuture<'static, Result<Step>>>,
     window: usize,
-}
-
-/// A delivery with the revision of its row.
-struct Queued {
-    delivery: Delivery,
-    revision: u64,
-}
-
-/// What one look at a lane came to.
-struct Step {
-    changed: Vec<Queued>,
-    lane: String,
-    outcome: Outcome,
-    /// What comes next in the lane, as far as it may be tried at once.
-    rest: VecDeque<Queued>,
-}
-
-enum Outcome {
-    /// The target is no more, or switched off.
-    Gone,
-    /// The lane is empty, or waits for a later attempt.
-    Nothing,
-    Tried {
-        is_outage: bool,
-        is_success: bool,
-        rest: Option<Duration>,
-    },
 }
 
 /// Which of the steps that were committed are kept, and whether the queue still is.
@@ -366,111 +334,6 @@ impl Session {
         }
         self.renewal.as_mut().poll(context).map(|()| Wake::Renew)
     }
-}
-
-impl Queued {
-    fn read(record: &Record) -> Result<Self> {
-        Ok(Self { delivery: from_value(&record.body)?, revision: record.revision })
-    }
-}
-
-/// What a step needs.
-struct Work {
-    destination: Arc<Mutex<Option<(Instant, Option<Arc<Destination>>)>>>,
-    name: QueueName,
-    shared: Arc<Shared>,
-}
-
-impl Work {
-    /// Tries the head of a lane, if its time has come.
-    async fn step(self, lane: String, mut known: VecDeque<Queued>) -> Result<Step> {
-        if known.is_empty() {
-            known = self.lane(&lane).await?;
-        }
-        let nothing = |changed| Step { changed, lane: lane.clone(), outcome: Outcome::Nothing, rest: VecDeque::new() };
-        let Some(mut head) = known.pop_front() else { return Ok(nothing(Vec::new())) };
-        let now = self.shared.runtime.wall_clock();
-        if head.delivery.next_at > now {
-            return Ok(nothing(put_off(known, head.delivery.next_at)));
-        }
-        let Some(destination) = self.destination(&head.delivery.target).await? else {
-            return Ok(Step { outcome: Outcome::Gone, ..nothing(Vec::new()) });
-        };
-        let tried = destination.send(&self.shared, &head.delivery).await;
-        let (is_success, is_outage, is_gone, rest) =
-            (tried.attempt.is_success(), tried.is_outage(), tried.is_gone(), tried.rest);
-        self.judge(&mut head.delivery, tried, destination.is_tried_once());
-        let next_at = head.delivery.next_at;
-        let waits = head.delivery.state == DeliveryState::Pending;
-        let target = head.delivery.target.clone();
-        let mut changed = vec![head];
-        if waits {
-            changed.extend(put_off(std::mem::take(&mut known), next_at));
-        }
-        if let (true, Target::Endpoint(id)) = (is_gone, &target) {
-            endpoint::disable(&*self.shared.store, self.name.tenant, id, self.shared.runtime.wall_clock()).await?;
-            return Ok(Step { changed, lane, outcome: Outcome::Gone, rest: VecDeque::new() });
-        }
-        Ok(Step { changed, lane, outcome: Outcome::Tried { is_outage, is_success, rest }, rest: known })
-    }
-
-    /// Notes an attempt, and what follows from it.
-    fn judge(&self, delivery: &mut Delivery, tried: Tried, is_tried_once: bool) {
-        let (is_success, is_gone) = (tried.attempt.is_success(), tried.is_gone());
-        let now = self.shared.runtime.wall_clock();
-        delivery.note(tried.attempt);
-        let [jitter, ..] = random_id_bytes(&*self.shared.runtime);
-        let wait = backoff(delivery.attempts_made, jitter).max(tried.rest.unwrap_or_default());
-        let next_at = now + wait;
-        if is_success {
-            delivery.state = DeliveryState::Delivered;
-        } else if is_tried_once || is_gone || next_at >= delivery.expires_at {
-            delivery.state = DeliveryState::Dead;
-        } else {
-            delivery.next_at = next_at;
-        }
-    }
-
-    /// All that is pending in a lane of this queue, in its order.
-    async fn lane(&self, lane: &str) -> Result<VecDeque<Queued>> {
-        let mut found = Vec::new();
-        let mut query = Query::new(Some(self.name.tenant), DELIVERY).equal("lane", lane);
-        loop {
-            let page = self.shared.store.list(query.clone()).await?;
-            for record in &page.records {
-                let queued = Queued::read(record)?;
-                let is_pending = queued.delivery.state == DeliveryState::Pending;
-                if is_pending && queued.delivery.target.queue() == self.name.queue {
-                    found.push(queued);
-                }
-            }
-            let Some(next) = page.next else { break };
-            query = query.after(next);
-        }
-        found.sort_by(|a, b| (a.delivery.place, &a.delivery.id).cmp(&(b.delivery.place, &b.delivery.id)));
-        Ok(found.into())
-    }
-
-    async fn destination(&self, target: &Target) -> Result<Option<Arc<Destination>>> {
-        let find = || Destination::find(&self.shared, self.name.tenant, target);
-        let Target::Endpoint(_) = target else { return Ok(find().await?.map(Arc::new)) };
-        let now = self.shared.runtime.now();
-        if let Some((at, known)) = &*self.destination.lock().unwrap_or_else(PoisonError::into_inner)
-            && now.saturating_since(*at) < DESTINATION_AGE_MAX
-        {
-            return Ok(known.clone());
-        }
-        let found = find().await?.map(Arc::new);
-        *self.destination.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, found.clone()));
-        Ok(found)
-    }
-}
-
-/// Lets nobody come to his turn before the one ahead of him, so that nobody is found in vain.
-fn put_off(followers: VecDeque<Queued>, until: Timestamp) -> Vec<Queued> {
-    let mut early: Vec<_> = followers.into_iter().filter(|follower| follower.delivery.next_at < until).collect();
-    early.iter_mut().for_each(|follower| follower.delivery.next_at = until);
-    early
 }
 
 /// Commits steps together, and the lease with them. If somebody else changed one of them, each by itself: what somebody else

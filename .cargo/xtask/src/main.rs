@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask setup | demo | test | fuzz | bench`.
+//! Development tasks: `cargo xtask setup | demo | test | crash | fuzz | bench`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
@@ -14,6 +14,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   setup             install what the programs and the tests need, and fetch the speech models
   demo [OPTION…]    set up what the demo needs and run it (`cargo demo` is the same)
   test              set up and run every check and test
+  crash [--kills N] [--store sqlite|postgres] [--json]
+                    kill a process again and again under fifty calls, and count what was lost (100 kills, SQLite)
   fuzz [SECONDS]    run each fuzz target for a while (60 seconds unless told)
   bench [FILTER]    run the benchmarks";
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     let shell = Shell::default();
     let result = match arguments.as_slice() {
         ["bench", filter @ ..] => bench(&shell, filter),
+        ["crash", options @ ..] => crash(&shell, options),
         ["demo", options @ ..] => return demo(&shell, options),
         ["fuzz"] => fuzz(&shell, "60"),
         ["fuzz", seconds] => fuzz(&shell, seconds),
@@ -80,6 +83,23 @@ fn no_runtime_in_core(shell: &Shell) -> Result {
 fn licences(shell: &Shell) -> Result {
     setup::cargo_deny(shell)?;
     shell.step("licences", "cargo", &["deny", "--all-features", "check", "licenses", "bans", "sources"])
+}
+
+fn crash(shell: &Shell, options: &[&str]) -> Result {
+    let (mut kills, mut store, mut is_quiet) = ("100", "sqlite", false);
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        let mut value = || options.next().copied().ok_or_else(|| format!("{option} needs a value"));
+        match *option {
+            "--json" => is_quiet = true,
+            "--kills" => kills = value()?,
+            "--store" => store = value()?,
+            _ => return Err(USAGE.to_owned()),
+        }
+    }
+    let test =
+        ["test", "--release", "--quiet", "--package", "offhook-cli", "--test", "crash", "--", "tally", kills, store];
+    if is_quiet { shell.run("cargo", &test) } else { shell.step("crash", "cargo", &test) }
 }
 
 fn fuzz(shell: &Shell, seconds: &str) -> Result {

@@ -5,6 +5,9 @@ use crate::shell::{Result, Shell};
 /// Mock of the chat completions API, as an npm package.
 const AIMOCK: &str = "@copilotkit/aimock@1.43.0";
 
+/// The reference implementations of signed webhooks, as npm and as Python packages.
+const STANDARD_WEBHOOKS: [&str; 2] = ["standardwebhooks@1.1.1", "standardwebhooks==1.1.0"];
+
 /// An object store that speaks as S3 does, as an npm package.
 const S3RVER: &str = "s3rver@3.7.1";
 
@@ -34,7 +37,8 @@ pub(crate) fn everything(shell: &Shell) -> Result {
     speech(shell)?;
     debian(shell, &FOR_TESTS)?;
     npm_peer(shell, "aimock", AIMOCK)?;
-    npm_peer(shell, "s3rver", S3RVER)
+    npm_peer(shell, "s3rver", S3RVER)?;
+    standard_webhooks(shell)
 }
 
 /// The speech models, and the tools to fetch them.
@@ -55,6 +59,18 @@ fn npm_peer(shell: &Shell, name: &str, package: &str) -> Result {
     let prefix = folder.to_string_lossy().into_owned();
     let quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
     shell.step(name, "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), &[package]].concat())
+}
+
+/// The packages that signatures are checked against.
+fn standard_webhooks(shell: &Shell) -> Result {
+    let [npm, pip] = STANDARD_WEBHOOKS;
+    npm_peer(shell, "standardwebhooks", npm)?;
+    let folder = shell.target().join("peers/standardwebhooks/python");
+    if folder.join("standardwebhooks").exists() {
+        return Ok(());
+    }
+    let target = folder.to_string_lossy().into_owned();
+    shell.step("standardwebhooks", "python3", &["-m", "pip", "install", "--quiet", "--target", &target, pip])
 }
 
 /// The licence checker.

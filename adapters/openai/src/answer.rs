@@ -291,6 +291,15 @@ mod tests {
     }
 
     #[test]
+    fn tokens_that_were_cached_are_told() {
+        let details = json!({"cached_tokens": 2, "audio_tokens": 0});
+        let usage = json!({"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": details});
+        let chunks = [delta(json!({"content": "Hi"})), end("stop"), json!({"choices": [], "usage": usage})];
+        let (events, _) = run(&(stream(&chunks) + "data: [DONE]\n\n"));
+        assert_eq!(events[1], LlmEvent::Usage { cached_tokens: 2, input_tokens: 3, output_tokens: 1 });
+    }
+
+    #[test]
     fn text_usage_and_end_come_in_order() {
         let usage = json!({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}});
         let chunks =

@@ -53,7 +53,7 @@ pub struct Cost {
     pub money: Money,
     /// In whole units of the currency.
     pub whole: i64,
-    /// Whether all that was used had a price.
+    /// Whether all that was used, but for requests, had a price.
     pub is_complete: bool,
 }
 
@@ -71,7 +71,8 @@ impl PriceList {
         let mut is_complete = true;
         for (item, quantity) in usage.items() {
             let Some(price) = self.price(item) else {
-                is_complete = false;
+                // Hardly anybody charges for requests as such.
+                is_complete &= item.resource == Resource::Requests;
                 continue;
             };
             let part = Fraction::new(i128::from(price.price.micros()), i128::from(price.per.get()))
@@ -223,6 +224,8 @@ mod tests {
         usage.add(&provider("large"), Resource::CachedTokens, 1);
         assert_eq!(list.cost(&usage, usd()).unwrap().money.micros(), 19_000);
         usage.add(&provider("small"), Resource::Requests, 1);
+        assert!(list.cost(&usage, usd()).unwrap().is_complete);
+        usage.add(&provider("small"), Resource::Characters, 1);
         assert!(!list.cost(&usage, usd()).unwrap().is_complete);
     }
 

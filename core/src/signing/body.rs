@@ -4,6 +4,8 @@ use super::{Secret, equal, hmac_sha256};
 use crate::error::{Error, ErrorKind, Result};
 
 const PREFIX: &str = "sha256=";
+/// Of 32 bytes.
+const DIGITS: usize = 64;
 
 /// The header's value for `body`.
 pub fn sign(secret: &Secret, body: &[u8]) -> String {
@@ -12,11 +14,17 @@ pub fn sign(secret: &Secret, body: &[u8]) -> String {
 
 /// `Unauthenticated` unless `header` is the signature of `body`. Takes the same time wherever they differ.
 pub fn verify(secret: &Secret, body: &[u8], header: &str) -> Result<()> {
-    let given = header.strip_prefix(PREFIX).and_then(|digits| hex::decode(digits).ok());
+    let digits = header.strip_prefix(PREFIX).filter(|digits| digits.len() == DIGITS && !has_capitals(digits));
+    let given = digits.and_then(|digits| hex::decode(digits).ok());
     match given {
         Some(given) if equal(&given, &hmac_sha256(secret, &[body])) => Ok(()),
         _ => Err(Error::new(ErrorKind::Unauthenticated, "signing.verify", "the signature does not match the body")),
     }
+}
+
+/// One signature is written in one way.
+fn has_capitals(digits: &str) -> bool {
+    digits.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod capacity;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod money;
+#[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod recovery;

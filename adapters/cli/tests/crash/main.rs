@@ -1,27 +1,41 @@
-//! A real process that is killed fifty times in the middle of its calls, on SQLite and over real HTTP: nothing is lost,
-//! nothing is done twice.
+//! A real process that is killed again and again in the middle of its calls, over real HTTP: nothing is lost, nothing is
+//! done twice.
 //!
 //! The process is this program again, told what to do by its first argument. Every kill is followed by a start on the same
-//! file, so that what one process leaves behind is finished by the next ones while they are killed in turn.
+//! store, so that what one process leaves behind is finished by the next ones while they are killed in turn.
+//! `tally KILLS sqlite|postgres` runs it with as many kills, fifty calls at once and 500 webhooks that wait, and prints one
+//! JSON object.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "a test may say what it did")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "a test may say what it did")]
 
 mod audit;
 mod receiver;
 mod worker;
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Failed, Trial};
 use offhook_testkit::behaviour;
+use offhook_testkit::postgres::Cluster;
 
+use self::audit::Tally;
 use self::receiver::Receiver;
 
-const KILLS: usize = 50;
+/// How hard it is.
+#[derive(Clone, Copy)]
+struct Ordeal {
+    kills: usize,
+    /// Calls at once.
+    lines: usize,
+    /// Webhooks that wait when it begins.
+    queued: usize,
+}
+
+const OF_THE_TEST: Ordeal = Ordeal { kills: 50, lines: 6, queued: 40 };
+const OF_THE_TEST_ON_POSTGRES: Ordeal = Ordeal { kills: 15, ..OF_THE_TEST };
 
 /// Latest kill after a process has begun its calls.
 const LIFE_MAX: Duration = Duration::from_millis(900);
@@ -29,35 +43,65 @@ const LIFE_MAX: Duration = Duration::from_millis(900);
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "call", path] => worker::run(worker::call_until_killed(Path::new(path))),
-        [_, "recover", path] => worker::run(worker::recover(Path::new(path))),
-        _ => behaviour::run(vec![Trial::test(
-            "fifty_kills_lose_and_double_nothing",
-            fifty_kills_lose_and_double_nothing,
-        )]),
+        [_, "call", place, lines] => worker::run(worker::call_until_killed(place, lines.parse().unwrap())),
+        [_, "recover", place] => worker::run(worker::recover(place)),
+        [_, "tally", kills, store] => tally(kills.parse().unwrap(), store),
+        _ => behaviour::run(vec![
+            Trial::test("no_kill_loses_or_doubles_anything_on_sqlite", || on_sqlite(OF_THE_TEST)?.require_clean()),
+            Trial::test("no_kill_loses_or_doubles_anything_on_postgres", || {
+                on_postgres(OF_THE_TEST_ON_POSTGRES)?.require_clean()
+            }),
+        ]),
     }
 }
 
-fn fifty_kills_lose_and_double_nothing() -> Result<(), Failed> {
+fn tally(kills: usize, store: &str) -> ExitCode {
+    let ordeal = Ordeal { kills, lines: 50, queued: 500 };
+    let tally = match store {
+        "postgres" => on_postgres(ordeal),
+        "sqlite" => on_sqlite(ordeal),
+        _ => Err("a store is sqlite or postgres".into()),
+    };
+    match tally {
+        Ok(tally) => {
+            println!("{}", serde_json::to_string(&tally).unwrap());
+            if tally.require_clean().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(failed) => {
+            println!("{}", failed.message().unwrap_or("it failed"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn on_sqlite(ordeal: Ordeal) -> Result<Tally, Failed> {
     let folder = tempfile::tempdir()?;
-    let path = folder.path().join("offhook.db");
+    kill_again_and_again(folder.path().join("offhook.db").to_str().unwrap(), ordeal)
+}
+
+fn on_postgres(ordeal: Ordeal) -> Result<Tally, Failed> {
+    kill_again_and_again(&Cluster::shared().database()?, ordeal)
+}
+
+fn kill_again_and_again(place: &str, ordeal: Ordeal) -> Result<Tally, Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let receiver = runtime.block_on(Receiver::start());
-    runtime.block_on(worker::set_up(&path, &receiver.url));
+    runtime.block_on(worker::set_up(place, &receiver.url, ordeal.queued));
     let mut told = Vec::new();
-    for _ in 0..KILLS {
-        told.extend(live_and_die(&path)?);
+    for _ in 0..ordeal.kills {
+        told.extend(live_and_die(place, ordeal.lines)?);
     }
-    let (mut process, output) = start("recover", &path)?;
+    let (mut process, output) = start(&["recover", place])?;
     told.extend(output.lines().map_while(Result::ok));
-    assert!(process.wait()?.success(), "the last process did not bring everything to its end");
-    runtime.block_on(audit::check(&path, &told, &receiver.arrivals()));
-    Ok(())
+    if !process.wait()?.success() {
+        return Err("the last process did not bring everything to its end".into());
+    }
+    Ok(runtime.block_on(audit::check(place, ordeal.kills, &told, &receiver.arrivals())))
 }
 
 /// Lets a process make calls and kills it at some moment. Returns what it told of them until then.
-fn live_and_die(path: &Path) -> Result<Vec<String>, Failed> {
-    let (mut process, output) = start("call", path)?;
+fn live_and_die(place: &str, lines: usize) -> Result<Vec<String>, Failed> {
+    let (mut process, output) = start(&["call", place, &lines.to_string()])?;
     let mut lines = output.lines();
     lines.next().ok_or("the process did not begin")??;
     thread::sleep(LIFE_MAX.mul_f64(worker::random()));
@@ -66,8 +110,8 @@ fn live_and_die(path: &Path) -> Result<Vec<String>, Failed> {
     Ok(lines.map_while(Result::ok).collect())
 }
 
-fn start(what: &str, path: &Path) -> Result<(Child, BufReader<ChildStdout>), Failed> {
-    let mut process = Command::new(std::env::current_exe()?).arg(what).arg(path).stdout(Stdio::piped()).spawn()?;
+fn start(arguments: &[&str]) -> Result<(Child, BufReader<ChildStdout>), Failed> {
+    let mut process = Command::new(std::env::current_exe()?).args(arguments).stdout(Stdio::piped()).spawn()?;
     let output = process.stdout.take().ok_or("no output")?;
     Ok((process, BufReader::new(output)))
 }

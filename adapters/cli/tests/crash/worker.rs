@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +20,11 @@ use offhook::service::outbox::{DELIVERY, Delivery, DeliveryState};
 use offhook::service::tasks::{NewTask, TASK, Task, TaskStatus};
 use offhook::service::webhooks::NewEndpoint;
 use offhook::time::Timestamp;
+use offhook_postgres::PostgresStore;
 use offhook_sqlite::SqliteStore;
 use offhook_testkit::carrier::{Answering, Caller, Carrier};
 use offhook_testkit::script::{CueRecogniser, ScriptedModel, ToneSpeech};
 use offhook_tokio::{ReqwestTransport, Tls, TokioRuntime};
-
-/// Calls that go on at once.
-const CONCURRENT: usize = 6;
 
 /// Between two wishes to call somebody.
 const WISH_INTERVAL: Duration = Duration::from_millis(300);
@@ -49,8 +46,12 @@ pub(crate) fn tenant(number: u8) -> TenantId {
     TenantId::new(Timestamp::from_unix_micros(1_800_000_000_000_000), [number; 10])
 }
 
-pub(crate) fn open(path: &Path) -> Arc<SqliteStore> {
-    Arc::new(SqliteStore::open(path, service::schema()).unwrap())
+/// The store at `place`: a URL of PostgreSQL, or a file of SQLite.
+pub(crate) async fn open(place: &str) -> Arc<dyn Store> {
+    if place.starts_with("postgres:") {
+        return Arc::new(PostgresStore::connect(place, service::schema()).await.unwrap());
+    }
+    Arc::new(SqliteStore::open(place, service::schema()).unwrap())
 }
 
 /// All records of `kind`.
@@ -77,9 +78,9 @@ pub(crate) fn random() -> f64 {
     f64::from(std::hash::RandomState::new().build_hasher().finish() as u32) / f64::from(u32::MAX)
 }
 
-/// Gives each tenant credit, an agent and an endpoint.
-pub(crate) async fn set_up(path: &Path, url: &str) {
-    let world = World::new(path);
+/// Gives each tenant credit, an agent, an endpoint, and webhooks that are queued for it; of these `queued` in all.
+pub(crate) async fn set_up(place: &str, url: &str, queued: usize) {
+    let world = World::new(place).await;
     for number in 0..TENANTS {
         world.engine.agents().put(tenant(number), &world.agent).await.unwrap();
         world.engine.credits().grant(tenant(number), CREDIT, "start").await.unwrap();
@@ -87,16 +88,20 @@ pub(crate) async fn set_up(path: &Path, url: &str) {
         endpoint.secret = Some(SECRET.to_owned());
         world.engine.webhooks().register(tenant(number), "crm", endpoint).await.unwrap();
     }
+    for number in 0..queued {
+        let number = u8::try_from(number % usize::from(TENANTS)).unwrap();
+        world.engine.webhooks().test(tenant(number), "crm").await.unwrap();
+    }
 }
 
 /// Says that it begins, then each call as it begins and as it ends, for ever.
-pub(crate) async fn call_until_killed(path: &Path) {
-    let world = Arc::new(World::new(path));
+pub(crate) async fn call_until_killed(place: &str, lines: usize) {
+    let world = Arc::new(World::new(place).await);
     world.answer_all();
     let wishing = world.clone();
     tokio::spawn(async move { wishing.wish_for_ever().await });
     say("begun");
-    let lines = (0..CONCURRENT).map(|line| {
+    let lines = (0..lines).map(|line| {
         let world = world.clone();
         tokio::spawn(async move {
             loop {
@@ -108,8 +113,8 @@ pub(crate) async fn call_until_killed(path: &Path) {
 }
 
 /// Lets the engine finish what others have left; `PATIENCE` is its limit.
-pub(crate) async fn recover(path: &Path) {
-    let world = World::new(path);
+pub(crate) async fn recover(place: &str) {
+    let world = World::new(place).await;
     world.answer_all();
     tokio::time::timeout(PATIENCE, async {
         while world.work_is_left().await {
@@ -124,14 +129,14 @@ struct World {
     agent: Arc<Agent>,
     carrier: Carrier,
     engine: Engine,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
 }
 
 impl World {
-    fn new(path: &Path) -> Self {
+    async fn new(place: &str) -> Self {
         let runtime = Arc::new(TokioRuntime::current().unwrap());
         let carrier = Carrier::new(runtime.clone());
-        let store = open(path);
+        let store = open(place).await;
         let lines: Vec<_> = (0..1_000).map(|_| "What are your opening hours?").collect();
         let providers = Providers {
             blob: None,

@@ -167,8 +167,6 @@ pub struct Delivery {
     pub next_at: Timestamp,
     /// Its place in its lane.
     pub place: u64,
-    /// The time that its signature covers, once it was signed.
-    pub signed_at: Option<Timestamp>,
     /// How it stands.
     pub state: DeliveryState,
     /// Where it goes.
@@ -233,7 +231,6 @@ impl Delivery {
             lane: message.lane,
             next_at: now,
             place: message.place,
-            signed_at: None,
             state: DeliveryState::Pending,
             target: message.target,
         }
@@ -243,7 +240,6 @@ impl Delivery {
     pub(super) fn revive(&mut self, now: Timestamp) {
         self.expires_at = now + PATIENCE;
         self.next_at = now;
-        self.signed_at = None;
         self.state = DeliveryState::Pending;
     }
 

@@ -14,7 +14,7 @@ use crate::provider::transport::{HttpMethod, HttpRequest, HttpResponse};
 use crate::runtime;
 use crate::service::webhooks::endpoint;
 use crate::signing::{Secret, body, standard};
-use crate::time::{Timestamp, millis};
+use crate::time::{Instant, Timestamp, micros, millis};
 
 /// Longest wait for the answer of an endpoint.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +44,6 @@ pub(super) struct Tried {
     pub(super) attempt: Attempt,
     /// What the receiver asks for before it is tried again.
     pub(super) rest: Option<Duration>,
-    pub(super) signed_at: Timestamp,
 }
 
 impl Tried {
@@ -109,9 +108,8 @@ impl Destination {
     pub(super) async fn send(&self, shared: &Shared, delivery: &Delivery) -> Tried {
         let _permit = shared.permits.take().await;
         let (started, at) = (shared.runtime.now(), shared.runtime.wall_clock());
-        let signed_at = signing_time(delivery, at);
-        let sent = self.exchange(shared, delivery, at, signed_at).await;
-        let latency_ms = |until: crate::time::Instant| millis(until.saturating_since(started));
+        let sent = self.exchange(shared, delivery, at).await;
+        let latency_ms = |until: Instant| millis(until.saturating_since(started));
         let (attempt, rest) = match sent {
             Ok((response, answered_at)) => {
                 let (status, latency_ms) = (response.status, latency_ms(answered_at));
@@ -125,23 +123,17 @@ impl Destination {
                 (Attempt { answer, at, error: Some(error.kind()), latency_ms, status: None }, None)
             }
         };
-        Tried { attempt, rest, signed_at }
+        Tried { attempt, rest }
     }
 
-    async fn exchange(
-        &self,
-        shared: &Shared,
-        delivery: &Delivery,
-        at: Timestamp,
-        signed_at: Timestamp,
-    ) -> Result<(HttpResponse, crate::time::Instant)> {
+    async fn exchange(&self, shared: &Shared, delivery: &Delivery, at: Timestamp) -> Result<(HttpResponse, Instant)> {
         shared.reach.check(&self.url)?;
-        let request = self.request(delivery, at, signed_at).reach(shared.reach.clone());
+        let request = self.request(delivery, at).reach(shared.reach.clone());
         let response = shared.http.send(request).await?;
         Ok((response, shared.runtime.now()))
     }
 
-    fn request(&self, delivery: &Delivery, at: Timestamp, signed_at: Timestamp) -> HttpRequest {
+    fn request(&self, delivery: &Delivery, at: Timestamp) -> HttpRequest {
         let payload = Bytes::from(delivery.body.clone());
         let mut request = HttpRequest::new(self.method, self.url.as_str(), self.timeout);
         if !payload.is_empty() && !self.headers.iter().any(|(name, _)| name == "content-type") {
@@ -151,7 +143,7 @@ impl Destination {
             request = request.header(name, value);
         }
         if self.scheme == Scheme::Standard {
-            let headers = standard::sign(&self.secrets, &delivery.id, signed_at, &payload);
+            let headers = standard::sign(&self.secrets, &delivery.id, signing_time(delivery, at), &payload);
             return request
                 .header("webhook-id", headers.id)
                 .header("webhook-timestamp", headers.timestamp)
@@ -179,13 +171,15 @@ pub(super) fn context(tenant: TenantId) -> String {
     format!("{tenant}/outbox")
 }
 
-/// The time that a signature covers: the same at each attempt, until receivers would soon refuse it as too old. It is
-/// renewed at half of what they tolerate, which leaves the other half to clocks that differ and to networks that are slow;
-/// otherwise whoever was away for five minutes could never take again what was sent meanwhile.
+/// The time that a signature covers: that of the delivery, moved on by whole steps of half of what receivers tolerate, so
+/// that it is never older than one step. Within a step every attempt has the same signature, whoever makes it. Were it the
+/// same for ever, whoever was away for five minutes could never take again what was sent meanwhile; the other half is for
+/// clocks that differ and networks that are slow.
 fn signing_time(delivery: &Delivery, now: Timestamp) -> Timestamp {
-    let kept = delivery.signed_at.unwrap_or(delivery.created_at);
-    let age = now.saturating_since(kept).max(kept.saturating_since(now));
-    if age < standard::TOLERANCE / 2 { kept } else { now }
+    let step = i64::try_from(micros(standard::TOLERANCE / 2)).unwrap_or(i64::MAX);
+    let created = delivery.created_at.as_unix_micros();
+    let age = now.as_unix_micros().saturating_sub(created);
+    Timestamp::from_unix_micros(created.saturating_add(age - age.rem_euclid(step)))
 }
 
 async fn first_bytes(shared: &Shared, response: HttpResponse) -> String {

@@ -55,7 +55,7 @@ pub(super) async fn serve(
 ) -> Result<()> {
     let Some(held) = Held::take(&shared, name).await? else { return Ok(()) };
     let window = if held.breaker.is_sound() { CONCURRENT_FIRST } else { 1 };
-    let (next_renewal, renewal) = renewal(&shared);
+    let renewal = renewal(&shared);
     let session = Session {
         busy: BTreeSet::new(),
         commit: None,
@@ -66,9 +66,9 @@ pub(super) async fn serve(
         is_stopping: false,
         listing: None,
         may_find: true,
-        next_renewal,
         outdated: BTreeSet::new(),
         renewal,
+        renews: false,
         results: Vec::new(),
         rung: Box::pin(rung),
         shared,
@@ -93,10 +93,11 @@ struct Session {
     listing: Option<BoxFuture<'static, Result<Vec<Record>>>>,
     /// Something may have been written since the queue was last looked through.
     may_find: bool,
-    next_renewal: Instant,
     /// Lanes that were done while the queue was looked through.
     outdated: BTreeSet<String>,
+    /// When the lease is to be renewed.
     renewal: BoxFuture<'static, ()>,
+    renews: bool,
     results: Vec<Step>,
     rung: Pin<Box<async_channel::Receiver<()>>>,
     shared: Arc<Shared>,
@@ -152,7 +153,7 @@ impl Session {
     async fn run(mut self) -> Result<()> {
         loop {
             self.fill();
-            self.commit_results(false)?;
+            self.commit_results()?;
             let rests = self.steps.is_empty() && self.commit.is_none() && self.listing.is_none();
             if rests && self.results.is_empty() {
                 if self.leave().await? {
@@ -178,8 +179,8 @@ impl Session {
                     if self.shared.runtime.wall_clock() > self.held.until {
                         return Ok(());
                     }
-                    (self.next_renewal, self.renewal) = renewal(&self.shared);
-                    self.commit_results(true)?;
+                    self.renewal = renewal(&self.shared);
+                    self.renews = true;
                 }
                 Wake::Rung => self.may_find = true,
                 Wake::Stepped(step) => self.stepped(step?),
@@ -267,14 +268,14 @@ impl Session {
     }
 
     /// Commits what has come to its end, unless a commit is under way: then it waits for that one.
-    fn commit_results(&mut self, renews: bool) -> Result<()> {
-        let is_due = renews || self.shared.runtime.now() >= self.next_renewal;
-        if self.commit.is_some() || (self.results.is_empty() && !is_due) {
+    fn commit_results(&mut self) -> Result<()> {
+        if self.commit.is_some() || (self.results.is_empty() && !self.renews) {
             return Ok(());
         }
         let now = self.shared.runtime.wall_clock();
         let results = self.results.drain(..self.results.len().min(RESULTS_MAX)).collect();
-        let renewal = if is_due { Some(self.held.renewal(&self.shared)?) } else { None };
+        let renews = std::mem::take(&mut self.renews);
+        let renewal = if renews { Some(self.held.renewal(&self.shared)?) } else { None };
         self.commit = Some(Box::pin(commit(self.shared.clone(), self.held.name.clone(), renewal, results, now)));
         Ok(())
     }
@@ -417,7 +418,6 @@ impl Work {
     fn judge(&self, delivery: &mut Delivery, tried: Tried, is_tried_once: bool) {
         let (is_success, is_gone) = (tried.attempt.is_success(), tried.is_gone());
         let now = self.shared.runtime.wall_clock();
-        delivery.signed_at = Some(tried.signed_at);
         delivery.note(tried.attempt);
         let [jitter, ..] = random_id_bytes(&*self.shared.runtime);
         let wait = backoff(delivery.attempts_made, jitter).max(tried.rest.unwrap_or_default());
@@ -531,8 +531,7 @@ async fn write<'a>(shared: &Shared, puts: impl IntoIterator<Item = &'a Put>) -> 
     }
 }
 
-fn renewal(shared: &Arc<Shared>) -> (Instant, BoxFuture<'static, ()>) {
-    let at = shared.runtime.now() + LEASE / RENEWALS_PER_LEASE;
+fn renewal(shared: &Arc<Shared>) -> BoxFuture<'static, ()> {
     let runtime = shared.runtime.clone();
-    (at, Box::pin(async move { runtime.sleep_until(at).await }))
+    Box::pin(async move { runtime.sleep_until(runtime.now() + LEASE / RENEWALS_PER_LEASE).await })
 }

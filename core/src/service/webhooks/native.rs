@@ -14,6 +14,7 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
         Event::CallEnded(call) => ended(call),
         Event::CallTranscript(call) => json!({
             "call_id": call.record.id,
+            "summary": call.analysis.as_ref().map(|analysis| &analysis.summary),
             "transcript": call.record.transcript,
         }),
         Event::CreditsLow(event) => json!({

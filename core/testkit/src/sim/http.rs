@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +10,6 @@ use offhook::error::{Error, ErrorKind, Result};
 use offhook::provider::transport::{HttpRequest, HttpResponse};
 use offhook::provider::{HttpTransport, ProviderInfo};
 use offhook::runtime::Runtime;
-use offhook::time::Timestamp;
 
 use super::paced::pause;
 use super::world::{UUID_BYTES, World};
@@ -26,8 +24,8 @@ pub(super) const WEBHOOK_URL: &str = "https://customer.example/webhooks";
 /// Signs them.
 pub(super) const WEBHOOK_SECRET: &str = "whsec_c2ltdWxhdGVkIHNlY3JldCBvZiAyNCBi";
 
-/// A signature that is younger than this is the same at the next attempt.
-const SIGNATURE_AGE_MIN: Duration = Duration::from_secs(120);
+/// The time that a signature covers moves on in steps of this.
+const SIGNATURE_STEP_SECS: i64 = 150;
 
 pub(super) struct Http {
     pub(super) runtime: Arc<dyn Runtime>,
@@ -50,10 +48,8 @@ pub(super) struct Received {
 pub(super) struct Message {
     pub(super) attempts: u32,
     pub(super) body: Bytes,
-    /// By how much the wall clock was ahead of the other one, in microseconds.
-    clock: i128,
     pub(super) is_accepted: bool,
-    /// All attempts had the same bytes, and the same headers as long as these were young.
+    /// All attempts had the same bytes, and the same signature as long as its time was the same.
     pub(super) is_steady: bool,
     pub(super) signature: String,
     /// Of the last attempt, as the signature is.
@@ -65,30 +61,26 @@ impl Inbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, request: &HttpRequest, is_accepted: bool, runtime: &dyn Runtime) {
+    fn take(&self, request: &HttpRequest, is_accepted: bool) {
         let (id, signature, timestamp) =
             (header(request, "webhook-id"), header(request, "webhook-signature"), header(request, "webhook-timestamp"));
-        let now = runtime.wall_clock();
-        let clock = i128::from(now.as_unix_micros()) - i128::from(runtime.now().as_micros());
         let mut received = self.received();
         let received = &mut *received;
         let message = received.messages.entry(id.clone()).or_insert_with(|| Message {
             attempts: 0,
             body: request.body.clone(),
-            clock,
             is_accepted: false,
             is_steady: true,
             signature: signature.clone(),
             timestamp: timestamp.clone(),
         });
         message.attempts += 1;
-        let signed_at = Timestamp::from_unix_micros(message.timestamp.parse().unwrap_or(0) * 1_000_000);
-        let age = now.saturating_since(signed_at).max(signed_at.saturating_since(now));
-        let is_same = message.signature == signature && message.timestamp == timestamp;
-        // Who set the clock has made everything old, or young again.
-        let may_differ = age >= SIGNATURE_AGE_MIN || message.clock != clock;
-        message.is_steady &= message.body == request.body && (is_same || may_differ);
-        (message.clock, message.signature, message.timestamp) = (clock, signature, timestamp);
+        let seconds = |text: &str| text.parse::<i64>().unwrap_or_default();
+        let renewed_by = seconds(&timestamp) - seconds(&message.timestamp);
+        message.is_steady &= message.body == request.body
+            && renewed_by % SIGNATURE_STEP_SECS == 0
+            && (renewed_by != 0 || message.signature == signature);
+        (message.signature, message.timestamp) = (signature, timestamp);
         if is_accepted && !std::mem::replace(&mut message.is_accepted, true) {
             received.accepted.push(id);
         }
@@ -117,7 +109,7 @@ impl HttpTransport for Http {
         let is_failure = fates.strikes(Fault::HttpFails, call);
         let is_webhook = request.url == WEBHOOK_URL;
         if is_webhook {
-            self.world.inbox.take(&request, !is_failure, &*self.runtime);
+            self.world.inbox.take(&request, !is_failure);
         }
         if fates.strikes(Fault::HttpAnswerLost, call) {
             pause(&*self.runtime, request.timeout).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use offhook::call::Policy;
 use offhook::call::policy::{
-    KeyAction, KeyRule, OnMachine, Screening, Transfer, TransferMode, TransferTarget, Voicemail, Warning,
+    Goodbye, KeyAction, KeyRule, OnMachine, Screening, Transfer, TransferMode, TransferTarget, Voicemail, Warning,
 };
 use offhook::engine::Settings;
 use offhook::provider::telephony::{DtmfDigit, HangupCause};
@@ -285,6 +285,12 @@ fn policy(dice: Dice, records: bool) -> Policy {
     if dice.chance(11, 200) {
         let text = "Nearly no time is left.".to_owned();
         policy.warning = Some(Warning { before: dice.millis(12, 1_000, 20_000), text });
+    }
+    policy.goodbye = dice
+        .chance(14, 700)
+        .then(|| Goodbye { before: dice.millis(15, 500, 8_000), text: "Time is up, and so goodbye.".to_owned() });
+    if dice.chance(16, 300) {
+        policy.reserve = dice.millis(17, 800, 15_000);
     }
     policy.hold.thanks = Some("Back again and listening.".to_owned());
     policy.send_digits = dice.chance(13, 100);

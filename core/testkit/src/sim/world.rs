@@ -61,7 +61,7 @@ pub(super) struct World {
     pub(super) inbox: Inbox,
     pub(super) plan: Plan,
     pub(super) said: Said,
-    pub(super) store: MemoryStore,
+    pub(super) store: Arc<MemoryStore>,
     pub(super) tenants: Vec<TenantId>,
     calls: Mutex<Calls>,
 }
@@ -114,7 +114,7 @@ impl World {
             fates,
             inbox: Inbox::default(),
             said: Said::default(),
-            store: MemoryStore::new(service::schema())?,
+            store: Arc::new(MemoryStore::new(service::schema())?),
             tenants: tenants.collect(),
             calls: Mutex::new(Calls { by_id: BTreeMap::new(), histories }),
             plan,

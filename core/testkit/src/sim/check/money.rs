@@ -1,22 +1,32 @@
 //! Every millisecond of prepaid time is in one place, and the entries say how it came there.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use offhook::billing::ledger::{ENTRY, Entry};
 use offhook::billing::{Account, EntryKind, Unit};
 use offhook::ids::{CallId, TenantId};
 use offhook::provider::store::{Add, Batch, CounterKey, Query, Store};
+use offhook::service::credits::Credits;
 
 use super::{Findings, Invariant};
+use crate::runtime::VirtualRuntime;
 use crate::sim::world::World;
 
 /// The counter of a tenant's live calls.
 const CALLS_LIVE: &str = "calls_live";
 
 pub(super) fn check(world: &World, findings: &mut Findings) {
+    let credits = Credits::new(Arc::new(VirtualRuntime::new(0)), world.store.clone());
     for tenant in &world.tenants {
         check_tenant(world, *tenant, findings);
+        match credits.audit(*tenant).now_or_never() {
+            Some(Ok(audit)) => audit.findings.iter().for_each(|finding| {
+                findings.add(Invariant::Settlement, None, format!("the audit found {finding:?}"));
+            }),
+            failed => findings.add(Invariant::Settlement, None, format!("there was no audit: {failed:?}")),
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn figures_agree(report: &Value) {
     assert!(number(&call["talk_time_ms"]) <= number(&call["duration_ms"]));
     assert!(number(&ledger["settled"]) <= number(&ledger["held"]));
     let folder = webhooks(report);
-    let ended: Value = serde_json::from_slice(&fs::read(folder.join("03-call.ended.body.json")).unwrap()).unwrap();
+    let ended: Value = serde_json::from_slice(&fs::read(folder.join("04-call.ended.body.json")).unwrap()).unwrap();
     let reported = &ended["data"]["call"];
     assert_eq!(reported["id"], call["id"]);
     assert_eq!(reported["talk_time_ms"], call["talk_time_ms"]);

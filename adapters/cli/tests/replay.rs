@@ -121,7 +121,8 @@ fn what_cannot_be_read_is_said_in_one_line() {
     let mut other = journal().to_file();
     let version = MAGIC.len() + 2 + 1 + 4;
     other[version] += 1;
-    assert_eq!(refused(&other), "the journal is of another version (version: 3)");
+    let another = format!("the journal is of another version (version: {})", other[version]);
+    assert_eq!(refused(&other), another);
     let mut unreadable = journal().to_file();
     unreadable.extend([3, 0x3f, 0, 0]);
     assert!(refused(&unreadable).contains("cannot be read; those before it are identical"));

@@ -1,5 +1,5 @@
 //! Many random ledger operations in PostgreSQL, several histories at once, each against the model:
-//! `cargo run --release -p offhook-postgres --example ledger -- [--operations N] [--seed N] [--tasks N]`.
+//! `cargo run --release -p offhook-postgres --example ledger_on_postgres -- [--operations N] [--seed N] [--tasks N]`.
 //!
 //! The server is its own and does not flush to the disk.
 

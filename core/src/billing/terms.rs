@@ -27,6 +27,11 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Least that may be available in `unit`: a debt is allowed in the unit of the terms alone.
+    pub fn floor_of(&self, unit: Unit) -> i64 {
+        if unit == self.unit { self.floor } else { 0 }
+    }
+
     /// How a call to `number` that begins at `at` is billed, with the defaults `increment` and `rates`.
     ///
     /// `ConfigInvalid` for a tenant that is billed in money without prices in it, `Rejected` when there is none for the

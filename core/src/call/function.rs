@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::timer::Timer;
 use super::tools::{self, SEND_DIGITS};
 use crate::provider::llm::ToolCall;
+use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
 use crate::time::Instant;
 
 /// Function calls that a record lists; later ones run and are not listed.
@@ -44,7 +45,7 @@ impl Functions {
             return Some(json!({ "error": "there is no such function" }).to_string());
         }
         let parameters = match serde_json::from_str::<Value>(&call.arguments) {
-            Ok(parameters @ Value::Object(_)) => parameters,
+            Ok(parameters @ Value::Object(_)) if nests_within(&parameters, FOREIGN_DEPTH_MAX) => parameters,
             Ok(_) | Err(_) => return Some(json!({ "error": "the arguments are not a JSON object" }).to_string()),
         };
         let command = match tools::digits(&call) {

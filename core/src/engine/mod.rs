@@ -20,7 +20,7 @@ pub use handle::{CallHandle, EVENTS_MAX};
 
 use self::driver::Driver;
 use crate::billing::{Increment, PriceList, RateCard};
-use crate::call::{CallConfig, Offer};
+use crate::call::{Admission, CallConfig, Offer};
 use crate::error::Result;
 use crate::ids::{CallId, EngineId, TenantId};
 use crate::provider::reach::Reach;
@@ -300,7 +300,10 @@ impl Engine {
 
     /// The agent and its configuration with what the customer's system knows of the caller, if it is asked and answers.
     async fn prefetch(&self, agent: Arc<Agent>, config: CallConfig, offer: &Offer) -> (Arc<Agent>, CallConfig) {
-        let Some(prefetch) = &agent.prefetch else { return (agent, config) };
+        // Nobody is asked about a call that is refused.
+        let Some(prefetch) = agent.prefetch.as_ref().filter(|_| config.admission == Admission::Open) else {
+            return (agent, config);
+        };
         let Providers { http, runtime, .. } = &self.shared.providers;
         let reach = self.shared.reach.clone();
         let known = match prefetch::ask(&**runtime, http.clone(), reach, prefetch, agent.id, config.id, offer).await {

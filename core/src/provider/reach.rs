@@ -13,7 +13,7 @@ use url::{Host, Url};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest URL of a customer, in bytes.
-pub const URL_BYTES_MAX: usize = 2_048;
+pub const URL_BYTES_MAX: usize = 8_192;
 
 /// Ports below this belong to other services than HTTP, but for its own.
 const PORT_MIN: u16 = 1_024;

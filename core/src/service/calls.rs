@@ -253,7 +253,8 @@ impl Calls {
             }
             let available = self.available(live.record.tenant, hold.tariff.unit()).await?;
             let missing = hold.tariff.hold(wanted)?.saturating_sub(hold.held);
-            let more = missing.min(available.saturating_sub(terms.floor)).max(0);
+            let floor = terms.floor_of(hold.tariff.unit());
+            let more = missing.min(available.saturating_sub(floor)).max(0);
             hold.held = hold.held.saturating_add(more);
             hold.parts += 1;
             if hold.talk_max() <= talk_max {
@@ -411,7 +412,9 @@ impl Calls {
     ) -> Result<LedgerSummary> {
         let Hold { before, held, tariff, .. } = hold;
         let unit = tariff.unit();
-        let settled = tariff.charge(Duration::from_millis(record.talk_time_ms))?.min(held);
+        // A charge that does not fit is more than is held, and nothing may keep a call from its settlement.
+        let charge = tariff.charge(Duration::from_millis(record.talk_time_ms)).unwrap_or(held);
+        let settled = charge.min(held);
         let rules = self.credits.rules(record.tenant, Amount { unit, value: -settled }, terms).await?;
         for posting in Posting::settlement(record.tenant, record.id, Amount { unit, value: held }, settled, now) {
             posting.post(batch, &rules)?;
@@ -438,7 +441,7 @@ impl Calls {
     fn hold_more(&self, batch: &mut Batch, stored: &StoredCall, value: i64, terms: &Terms) -> Result<()> {
         let (Some(hold), record) = (stored.hold, &stored.record) else { return Ok(()) };
         let amount = Amount { unit: hold.tariff.unit(), value };
-        let rules = Rules { floor: terms.floor, low: None };
+        let rules = Rules { floor: terms.floor_of(hold.tariff.unit()), low: None };
         let now = self.runtime.wall_clock();
         let key = hold_key(record.id, hold.parts);
         Posting::new(record.tenant, EntryKind::Hold, amount, key, now).for_call(record.id).post(batch, &rules)

@@ -12,6 +12,7 @@ use crate::ids::CallId;
 use crate::provider::HttpTransport;
 use crate::provider::llm::ToolCall;
 use crate::provider::reach::Reach;
+use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
 use crate::provider::transport::{HttpMethod, HttpRequest};
 use crate::signing::standard;
 use crate::time::Timestamp;
@@ -54,5 +55,6 @@ pub async fn run(
             .with_context("status", status));
     }
     let answer = response.bytes(ANSWER_BYTES_MAX).await?;
-    Ok(serde_json::from_slice(&answer).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer).into_owned())))
+    let value = serde_json::from_slice(&answer).ok().filter(|value| nests_within(value, FOREIGN_DEPTH_MAX));
+    Ok(value.unwrap_or_else(|| Value::String(String::from_utf8_lossy(&answer).into_owned())))
 }

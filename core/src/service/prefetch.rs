@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{AgentId, CallId};
 use crate::provider::HttpTransport;
 use crate::provider::reach::Reach;
+use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
 use crate::provider::transport::{HttpMethod, HttpRequest};
 use crate::runtime::{self, Runtime};
 use crate::signing::Secret;
@@ -89,6 +90,9 @@ pub(crate) async fn ask(
     };
     let answer = runtime::timeout(runtime, TIMEOUT, OPERATION, answer).await?;
     match serde_json::from_slice(&answer) {
+        Ok(value @ Value::Object(_)) if !nests_within(&value, FOREIGN_DEPTH_MAX) => {
+            Err(Error::new(ErrorKind::Rejected, OPERATION, "the customer's answer is nested too deeply"))
+        }
         Ok(Value::Object(values)) => Ok(values),
         _ => Err(Error::new(ErrorKind::Rejected, OPERATION, "the customer's system does not answer with an object")),
     }

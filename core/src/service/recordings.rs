@@ -236,8 +236,9 @@ impl Recordings {
         if delete_at.is_some_and(|delete_at| delete_at <= self.runtime.wall_clock()) {
             return self.remove(row.key, expect, recording).await;
         }
-        let mut put = put(tenant, expect, &recording)?;
-        put.due_at = delete_at;
+        // Never later than in a day: rules that changed at the wrong moment are seen then.
+        let next = self.runtime.wall_clock() + DAY;
+        let put = put(tenant, expect, &recording)?.due_at(delete_at.map_or(next, |delete_at| delete_at.min(next)));
         commit(&*self.store, |batch| batch.put(put)).await
     }
 

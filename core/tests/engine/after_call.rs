@@ -232,9 +232,13 @@ fn a_tasks_owner_is_told_of_its_calls_once_each() {
 /// FL-042, FL-051
 #[test]
 fn what_the_customer_knows_of_the_caller_is_asked_before_the_agent_speaks() {
-    for (status, body, greeting) in
-        [(200, "{\"name\":\"Rahul\"}", "Hello Rahul."), (500, "", "Hello ."), (200, "no object", "Hello .")]
-    {
+    let deep = format!("{{\"name\":{}{}}}", "[".repeat(110), "]".repeat(110));
+    for (status, body, greeting) in [
+        (200, "{\"name\":\"Rahul\"}", "Hello Rahul."),
+        (500, "", "Hello ."),
+        (200, "no object", "Hello ."),
+        (200, deep.as_str(), "Hello ."),
+    ] {
         let runtime = VirtualRuntime::new(4);
         runtime.clone().block_on(async {
             let change = |agent: &mut Agent| {
@@ -242,8 +246,9 @@ fn what_the_customer_knows_of_the_caller_is_asked_before_the_agent_speaks() {
                 let token = Some(Secret::new("Bearer of-the-crm"));
                 agent.prefetch = Some(Prefetch { is_post: false, token, url: CRM_URL.to_owned() });
             };
+            let body = body.to_owned();
             let answer = move |request: &HttpRequest| match request.url.starts_with(CRM_URL) {
-                true => Ok((status, body.to_owned())),
+                true => Ok((status, body.clone())),
                 false => Ok((200, String::new())),
             };
             let world = world(&runtime, change, found_out, answer).await;
@@ -284,5 +289,23 @@ fn what_cannot_be_told_is_refused_when_it_is_configured() {
         })
         .await;
         refuses(|agent| agent.prefetch = Some(Prefetch { is_post: false, token: None, url: "x".to_owned() })).await;
+    });
+}
+
+/// An answer that no row can hold must not keep the call from its end.
+#[test]
+fn a_function_that_answers_too_deeply_ends_no_settlement() {
+    let runtime = VirtualRuntime::new(6);
+    runtime.clone().block_on(async {
+        let deep = format!("{}{}", "[".repeat(120), "]".repeat(120));
+        let answer = move |request: &HttpRequest| {
+            let body = if request.url == crate::world::FUNCTION_URL { deep.clone() } else { String::new() };
+            Ok((200, body))
+        };
+        let world = World::with_http(Arc::new(runtime.clone()), &["Do I have an appointment?"], answer).await;
+        let call = talk(&world).await;
+        assert!(call.functions[0].result.as_ref().unwrap().is_string());
+        let stored = world.engine.calls().get(world.tenant, call.id).await.unwrap().unwrap();
+        assert!(stored.ledger.is_some());
     });
 }

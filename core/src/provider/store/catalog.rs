@@ -16,6 +16,9 @@ pub const NAME_BYTES_MAX: usize = 48;
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// Deepest nesting of arrays and objects in a body. JSON parsers refuse more than about 128.
 pub const BODY_DEPTH_MAX: usize = 100;
+
+/// Levels of what customers and models send that becomes a part of a body: with what stands around it, it must fit.
+pub(crate) const FOREIGN_DEPTH_MAX: usize = 32;
 /// Most operations in one [`Batch`], those of its [`Crossing`]s included.
 pub const OPERATIONS_MAX: usize = 10_000;
 
@@ -181,7 +184,8 @@ fn index_type(operation: &'static str, indexes: &Indexes, index: &str) -> Result
     indexes.get(index).copied().ok_or_else(|| invalid(operation, "no such index").with_context("index", index))
 }
 
-fn nests_within(value: &Value, levels: usize) -> bool {
+/// Whether `value` has at most so many levels of lists and objects.
+pub(crate) fn nests_within(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(items) => levels > 0 && items.iter().all(|item| nests_within(item, levels - 1)),
         Value::Object(fields) => levels > 0 && fields.values().all(|field| nests_within(field, levels - 1)),

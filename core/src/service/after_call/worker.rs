@@ -28,8 +28,11 @@ pub const ATTEMPTS_MAX: u32 = 3;
 /// Longest wait for a model's whole answer.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Calls that one engine works on at once.
-const CONCURRENT_MAX: usize = 16;
+/// How often a job may fail, for whatever reason, before it is given up: five hours.
+const FAILURES_MAX: u32 = 12;
+
+/// Calls that one engine works on at once: most of them wait for a model.
+const CONCURRENT_MAX: usize = 64;
 
 /// A job whose worker died is done by another after this, which is longer than anything it waits for.
 const LEASE: Duration = Duration::from_secs(120);
@@ -37,13 +40,14 @@ const LEASE: Duration = Duration::from_secs(120);
 /// How often jobs are looked for when nobody says that there are any.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How soon a model is asked again; each further time four times as late.
+/// How soon a job that failed is tried again; each further time four times as late, up to the longest.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(1_800);
 
 /// What is noted of a job.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Job {
-    /// How often a model was asked in vain.
+    /// How often it failed.
     attempts: u32,
 }
 
@@ -113,14 +117,19 @@ impl AfterCalls {
     }
 
     async fn work(&self, job: Record) {
-        let id = job.key.id.clone();
-        if let Err(error) = self.finish(job).await {
-            // It is due again when its lease is over.
-            tracing::warn!(%error, call = id, "what is to be done for a call that is over could not be done");
+        let (id, attempts) = (job.key.id.clone(), from_value::<Job>(&job.body).unwrap_or_default().attempts);
+        let Err(error) = self.finish(job.clone(), attempts).await else { return };
+        if attempts >= FAILURES_MAX {
+            tracing::error!(%error, call = id, "what is to be done for a call that is over is given up");
+            // Else it is due again when its lease is over, and given up then.
+            let _ = self.drop_job(job).await;
+            return;
         }
+        tracing::warn!(%error, call = id, "what is to be done for a call that is over is put off");
+        let _ = self.postpone(job, attempts + 1).await;
     }
 
-    async fn finish(&self, job: Record) -> Result<()> {
+    async fn finish(&self, job: Record, attempts: u32) -> Result<()> {
         let call = RecordKey::new(job.key.tenant, CALL, &job.key.id);
         let Some(row) = self.store.get(call).await? else { return self.drop_job(job).await };
         let mut stored: StoredCall = from_value(&row.body)?;
@@ -128,13 +137,9 @@ impl AfterCalls {
         if let Some(plan) = &pending.analysis
             && stored.analysis.is_none()
         {
-            let attempts = from_value::<Job>(&job.body)?.attempts;
             match self.analyse(plan, &stored.record).await {
                 Ok(analysis) => stored.analysis = Some(analysis),
-                Err(error) if attempts + 1 < ATTEMPTS_MAX => {
-                    tracing::warn!(%error, call = %stored.record.id, "a call is not analysed yet");
-                    return self.postpone(job, attempts + 1).await;
-                }
+                Err(error) if attempts + 1 < ATTEMPTS_MAX => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, call = %stored.record.id, "a call is analysed by rules");
                     stored.analysis = Some(analysis::by_rules(plan, &stored.record));
@@ -216,7 +221,14 @@ impl AfterCalls {
                 let target = push.target(&told);
                 // What a GET tells stands in its query.
                 let body = if push.method == PushMethod::Get { String::new() } else { told.to_string() };
-                message(call, "call.result", &push.id, webhooks::AFTER_ALL_EVENTS + index, target, body)
+                message(
+                    call,
+                    "call.result",
+                    &format!("push-{}", push.id),
+                    webhooks::AFTER_ALL_EVENTS + index,
+                    target,
+                    body,
+                )
             })
             .collect();
         if let Some(task) = call.task {
@@ -250,7 +262,7 @@ impl AfterCalls {
     }
 
     async fn postpone(&self, job: Record, attempts: u32) -> Result<()> {
-        let wait = RETRY_DELAY * 4_u32.pow(attempts.saturating_sub(1));
+        let wait = RETRY_DELAY.saturating_mul(4_u32.saturating_pow(attempts.saturating_sub(1))).min(RETRY_DELAY_MAX);
         let put = Put::new(job.key, Expect::Revision(job.revision), to_value(&Job { attempts })?);
         let mut batch = Batch::default();
         batch.put(put.due_at(self.runtime.wall_clock() + wait));
@@ -286,7 +298,8 @@ fn message(call: &CallRecord, event: &str, to: &str, place: u64, target: Inline,
         event: event.to_owned(),
         event_id: format!("{}:{event}", call.id),
         id: format!("{}:{to}:{event}", call.id).replace('.', "_"),
-        lane: call.id.to_string(),
+        // One that is not taken keeps none of the others.
+        lane: format!("{}:{to}", call.id),
         place,
         target: Target::Inline(Box::new(target)),
         tenant: call.tenant,

@@ -10,6 +10,7 @@ use super::{Analysis, AnalysisPlan, Analyst, Insights, Interest, Judgement, Next
 use crate::call::{CallRecord, Speaker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::llm::{LlmRequest, Message};
+use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
 
 /// Longest transcript that is shown to the model; of a longer one its beginning and its end.
 pub const TRANSCRIPT_BYTES_MAX: usize = 48 * 1024;
@@ -132,6 +133,7 @@ fn first_object(text: &str) -> Option<Map<String, Value>> {
     starts.take(FIRST_OBJECT_TRIES_MAX).find_map(|start| {
         let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Value>();
         match values.next() {
+            Some(Ok(value)) if !nests_within(&value, FOREIGN_DEPTH_MAX) => None,
             Some(Ok(Value::Object(object))) => Some(object),
             _ => None,
         }

@@ -62,6 +62,9 @@ pub fn outcome(call: &CallRecord) -> Outcome {
         Outcome::Timeout
     } else if !call.transcript.iter().any(|entry| entry.speaker == Speaker::Caller) {
         Outcome::Silent
+    } else if matches!(reason, Some(EndReason::CreditsExhausted | EndReason::Silence)) {
+        // The vendor calls these ends a timeout too.
+        Outcome::Timeout
     } else {
         Outcome::Conversation
     }

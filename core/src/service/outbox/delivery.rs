@@ -60,6 +60,11 @@ impl Target {
         Self::Endpoint(id.to_owned())
     }
 
+    /// Whether a failed attempt is the last.
+    pub(super) fn is_tried_once(&self) -> bool {
+        matches!(self, Self::Inline(inline) if inline.attempts == Attempts::Once)
+    }
+
     /// What is tried together: an endpoint, or everything at one host and port.
     pub fn queue(&self) -> String {
         match self {

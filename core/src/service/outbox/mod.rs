@@ -144,20 +144,20 @@ impl Outbox {
 
     /// Sends all dead deliveries of a queue once more. Returns how many there are.
     pub async fn redeliver_dead(&self, tenant: TenantId, queue: &str) -> Result<usize> {
+        let dead = standing(queue, DeliveryState::Dead);
+        let mut query = Query::new(Some(tenant), DELIVERY).equal("standing", dead).limit(REVIVED_MAX);
         let mut revived = 0;
+        // Once through the list: what dies again meanwhile stands behind, and is left for another wish.
         loop {
-            let dead = standing(queue, DeliveryState::Dead);
-            let query = Query::new(Some(tenant), DELIVERY).equal("standing", dead).limit(REVIVED_MAX);
-            let page = self.shared.store.list(query).await?;
-            if page.records.is_empty() {
-                return Ok(revived);
-            }
+            let page = self.shared.store.list(query.clone()).await?;
             let found = page.records.len();
             match self.revive(tenant, page.records).await {
                 // Somebody else revives them as well.
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 result => result.map(|()| revived += found)?,
             }
+            let Some(next) = page.next else { return Ok(revived) };
+            query = query.after(next);
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 
 use super::Shared;
-use super::delivery::{Attempt, Attempts, Delivery, Inline, Scheme, Target};
+use super::delivery::{Attempt, Delivery, Inline, Scheme, Target};
 use super::schedule::retry_after;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TenantId;
@@ -30,7 +30,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A target as it is at this moment.
 pub(super) struct Destination {
-    attempts: Attempts,
     headers: Vec<(String, String)>,
     method: HttpMethod,
     scheme: Scheme,
@@ -47,6 +46,13 @@ pub(super) struct Tried {
 }
 
 impl Tried {
+    /// An attempt that came to its end before it left.
+    pub(super) fn unsendable(error: &Error, now: Timestamp) -> Self {
+        let answer = error.message().to_owned();
+        let attempt = Attempt { answer, at: now, error: Some(error.kind()), latency_ms: 0, status: None };
+        Self { attempt, rest: None }
+    }
+
     /// Whether the receiver is not there, or not able: not whether it refuses this one message.
     pub(super) fn is_outage(&self) -> bool {
         self.attempt.status.is_none_or(|status| matches!(status, 408 | 429 | 500..=599))
@@ -59,11 +65,6 @@ impl Tried {
 }
 
 impl Destination {
-    /// Whether a failed attempt is the last.
-    pub(super) fn is_tried_once(&self) -> bool {
-        self.attempts == Attempts::Once
-    }
-
     /// Where `target` is now; `None` when it is no more, or switched off.
     pub(super) async fn find(shared: &Shared, tenant: TenantId, target: &Target) -> Result<Option<Self>> {
         match target {
@@ -71,7 +72,6 @@ impl Destination {
                 let now = shared.runtime.wall_clock();
                 let found = endpoint::destination(&*shared.store, &shared.vault, tenant, id, now).await?;
                 Ok(found.map(|(url, scheme, secrets)| Self {
-                    attempts: Attempts::Retried,
                     headers: Vec::new(),
                     method: HttpMethod::Post,
                     scheme,
@@ -94,7 +94,6 @@ impl Destination {
             headers.push((name.clone(), value));
         }
         Ok(Self {
-            attempts: inline.attempts,
             headers,
             method: inline.method,
             scheme: inline.scheme.clone(),

@@ -9,7 +9,7 @@ use super::delivery::{DELIVERY, Delivery, DeliveryState, Target};
 use super::queue::QueueName;
 use super::schedule::backoff;
 use super::send::{Destination, Tried};
-use crate::error::Result;
+use crate::error::{Result, Retry};
 use crate::provider::store::{Query, Record};
 use crate::runtime::random_id_bytes;
 use crate::service::webhooks::{endpoint, from_value};
@@ -73,13 +73,20 @@ impl Work {
         if head.delivery.next_at > now {
             return Ok(nothing(put_off(known, head.delivery.next_at)));
         }
-        let Some(destination) = self.destination(&head.delivery.target).await? else {
-            return Ok(Step { outcome: Outcome::Gone, ..nothing(Vec::new()) });
+        let (tried, is_outage) = match self.destination(&head.delivery.target).await {
+            Ok(Some(destination)) => {
+                let tried = destination.send(&self.shared, &head.delivery).await;
+                let is_outage = tried.is_outage();
+                (tried, is_outage)
+            }
+            Ok(None) => return Ok(Step { outcome: Outcome::Gone, ..nothing(Vec::new()) }),
+            Err(error) if error.retry() == Retry::Later => return Err(error),
+            // A secret that does not open, say: it is this message's affair, and not its receiver's.
+            Err(error) => (Tried::unsendable(&error, now), false),
         };
-        let tried = destination.send(&self.shared, &head.delivery).await;
-        let (is_success, is_outage, is_gone, rest) =
-            (tried.attempt.is_success(), tried.is_outage(), tried.is_gone(), tried.rest);
-        self.judge(&mut head.delivery, tried, destination.is_tried_once());
+        let (is_success, is_gone, rest) = (tried.attempt.is_success(), tried.is_gone(), tried.rest);
+        let is_tried_once = head.delivery.target.is_tried_once();
+        self.judge(&mut head.delivery, tried, is_tried_once);
         let next_at = head.delivery.next_at;
         let waits = head.delivery.state == DeliveryState::Pending;
         let target = head.delivery.target.clone();

@@ -1,5 +1,6 @@
 //! Where a tenant wants its events.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -63,8 +64,8 @@ pub enum Form {
     Native,
 }
 
-/// An endpoint to be registered.
-#[derive(Clone, Debug)]
+/// An endpoint to be registered. Its `Debug` form does not show the secret.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct NewEndpoint {
     /// What it is told of.
@@ -75,6 +76,17 @@ pub struct NewEndpoint {
     pub secret: Option<String>,
     /// Where it is.
     pub url: String,
+}
+
+impl fmt::Debug for NewEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { events, form, secret: _, url } = self;
+        f.debug_struct("NewEndpoint")
+            .field("events", events)
+            .field("form", form)
+            .field("url", url)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NewEndpoint {

@@ -1,12 +1,15 @@
 //! A call's recording on its way to the object store, in constant memory and never in the way of the sound.
 
+use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 
 use crate::audio::Recorder;
 use crate::audio::record::HEADER_BYTES;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Blob;
 use crate::provider::blob::BlobPart;
 use crate::runtime::Runtime;
@@ -20,6 +23,7 @@ const PARTS_MAX: usize = 60;
 /// A stereo recording: the caller on the left, the agent on the right.
 pub(super) struct Recording {
     frames: usize,
+    is_whole: Arc<AtomicBool>,
     location: async_channel::Receiver<Result<String>>,
     part: Vec<u8>,
     parts: async_channel::Sender<Result<BlobPart>>,
@@ -34,14 +38,19 @@ impl Recording {
         let (done, location) = async_channel::bounded(1);
         let patches_head = blob.capabilities().head_bytes_max >= HEADER_BYTES;
         let part = recorder.header().to_vec();
+        let is_whole = Arc::new(AtomicBool::new(false));
+        // A queue that is closed before its end must not pass for a short recording.
+        let whole = is_whole.clone();
+        let end = stream::once(async move { whole.load(Ordering::Acquire) })
+            .filter_map(|is_whole| ready((!is_whole).then(|| Err(cut_short()))));
         runtime.spawn(
             "recording",
             Box::pin(async move {
                 // Nobody waits any more when the call was wound up without its recording.
-                let _ = done.try_send(blob.put(key, Box::pin(queue)).await);
+                let _ = done.try_send(blob.put(key, queue.chain(end).boxed()).await);
             }),
         );
-        Ok(Self { frames: 0, location, part, parts, patches_head, recorder })
+        Ok(Self { frames: 0, is_whole, location, part, parts, patches_head, recorder })
     }
 
     /// Adds 20 ms of both sides; false when the recording had to be given up.
@@ -63,6 +72,7 @@ impl Recording {
             let header = Bytes::copy_from_slice(&self.recorder.finish());
             let _ = self.parts.send(Ok(BlobPart::PatchHead(header))).await;
         }
+        self.is_whole.store(true, Ordering::Release);
         drop(self.parts);
         match self.location.recv().await {
             Ok(location) => location.map(Some),
@@ -79,4 +89,8 @@ impl Recording {
         }
         sent
     }
+}
+
+fn cut_short() -> Error {
+    Error::new(ErrorKind::Conflict, "recording.write", "the recording was cut short")
 }

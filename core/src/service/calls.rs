@@ -76,6 +76,9 @@ pub struct StoredCall {
     pub costs: Vec<Cost>,
     /// What was held for it; `None` for a call that was never begun.
     pub hold: Option<Hold>,
+    /// Whether it is to be recorded.
+    #[serde(default)]
+    pub is_recorded: bool,
     /// Who keeps the call; `None` once it is settled.
     pub lease: Option<Lease>,
     /// The settlement, once it is made.
@@ -124,6 +127,7 @@ pub struct Lease {
 /// What a live call is at this moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
+    pub(crate) is_recorded: bool,
     pub(crate) legs: Vec<LegId>,
     pub(crate) record: CallRecord,
     pub(crate) usage: Usage,
@@ -188,7 +192,7 @@ impl Calls {
         after: &Option<Pending>,
         limits: &Limits,
     ) -> Result<Duration> {
-        let Snapshot { legs, record, usage } = live;
+        let Snapshot { is_recorded, legs, record, usage } = live;
         let tenant = record.tenant;
         let terms = self.credits.terms(tenant).await?;
         let tariff = self.tariff(&terms, record)?;
@@ -208,6 +212,7 @@ impl Calls {
                 analysis: None,
                 costs: Vec::new(),
                 hold: Some(hold),
+                is_recorded: *is_recorded,
                 lease: Some(Lease { holder: self.engine, renewed_at: now }),
                 ledger: None,
                 legs: legs.clone(),
@@ -377,7 +382,7 @@ impl Calls {
             }
         };
         stored.ledger = Some(ledger);
-        if let Some(recording) = Recordings::row_of(record, now)? {
+        if let Some(recording) = Recordings::row_of(record, stored.is_recorded, now)? {
             batch.put(recording);
         }
         let task = self.tasks.end(&mut batch, record, now).await?;
@@ -487,7 +492,19 @@ impl StoredCall {
     fn never_begun(record: CallRecord) -> Self {
         let (costs, legs, told, usage) = (Vec::new(), Vec::new(), Told::default(), Usage::default());
         let (after, analysis) = (None, None);
-        Self { after, analysis, costs, hold: None, lease: None, ledger: None, legs, record, told, usage }
+        Self {
+            after,
+            analysis,
+            costs,
+            hold: None,
+            is_recorded: false,
+            lease: None,
+            ledger: None,
+            legs,
+            record,
+            told,
+            usage,
+        }
     }
 
     /// Whether what it came to is still to be found out.

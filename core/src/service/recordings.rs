@@ -44,6 +44,10 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// A row whose sweeper died, or whose object could not be removed, is due again after this.
 const LEASE: Duration = Duration::from_secs(600);
 
+/// How often, and for how long after the call, an object is looked for that was not complete at its end.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(120);
+const SEARCH_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 /// Rows that are looked at together.
 const SWEEP_MAX: u32 = 100;
 
@@ -59,6 +63,9 @@ pub struct Recording {
     pub created_at: Timestamp,
     /// Its length, in milliseconds.
     pub duration_ms: u64,
+    /// Nobody knows yet whether the object came to be: the call ended before it was complete.
+    #[serde(default)]
+    pub is_uncertain: bool,
     /// The object's key.
     pub key: String,
 }
@@ -105,7 +112,8 @@ impl Recordings {
     /// The call's recording, if there is one and it has not been deleted.
     pub async fn get(&self, tenant: TenantId, call: CallId) -> Result<Option<Recording>> {
         let row = self.store.get(RecordKey::new(tenant, RECORDING, call)).await?;
-        row.map(|row| from_value(&row.body)).transpose()
+        let recording: Option<Recording> = row.map(|row| from_value(&row.body)).transpose()?;
+        Ok(recording.filter(|recording| !recording.is_uncertain))
     }
 
     /// The length of the call's recording in bytes. `NotFound` without one.
@@ -184,18 +192,22 @@ impl Recordings {
         self.reconsider(tenant).await
     }
 
-    /// The row of a call's recording, to be written with the call's end.
-    pub(super) fn row_of(call: &CallRecord, now: Timestamp) -> Result<Option<Put>> {
-        if call.recording.is_none() {
+    /// The row of a call's recording, to be written with the call's end. The end does not wait for a slow object store, and
+    /// a crash may have taken the news of an object: then the sweeper looks for it.
+    pub(super) fn row_of(call: &CallRecord, is_recorded: bool, now: Timestamp) -> Result<Option<Put>> {
+        let is_uncertain = call.recording.is_none();
+        if is_uncertain && !(is_recorded && call.answered_at.is_some()) {
             return Ok(None);
         }
         let recording = Recording {
             call: call.id,
             created_at: call.ended_at.unwrap_or(now),
             duration_ms: call.talk_time_ms,
+            is_uncertain,
             key: object_key(call.tenant, call.id),
         };
-        Ok(Some(put(call.tenant, Expect::Any, &recording)?.due_at(now)))
+        let due_at = if is_uncertain { now + SEARCH_INTERVAL } else { now };
+        Ok(Some(put(call.tenant, Expect::Any, &recording)?.due_at(due_at)))
     }
 
     /// Deletes what is due until `stop` is closed.
@@ -230,7 +242,21 @@ impl Recordings {
     /// Deletes a recording whose day has come; else notes the day.
     async fn settle(&self, row: Record) -> Result<()> {
         let (tenant, expect) = (row.key.tenant, Expect::Revision(row.revision));
-        let recording: Recording = from_value(&row.body)?;
+        let mut recording: Recording = from_value(&row.body)?;
+        if recording.is_uncertain {
+            let Some(blob) = &self.blob else { return Ok(()) };
+            match blob.length(recording.key.clone()).await {
+                Ok(_) => recording.is_uncertain = false,
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Err(_) if self.runtime.wall_clock() > recording.created_at + SEARCH_MAX => {
+                    return commit(&*self.store, |batch| batch.delete(row.key, expect)).await;
+                }
+                Err(_) => {
+                    let put = put(tenant, expect, &recording)?.due_at(self.runtime.wall_clock() + SEARCH_INTERVAL);
+                    return commit(&*self.store, |batch| batch.put(put)).await;
+                }
+            }
+        }
         let days = self.retention(tenant).await?.recording_days;
         let delete_at = days.map(|days| recording.created_at + DAY * days);
         if delete_at.is_some_and(|delete_at| delete_at <= self.runtime.wall_clock()) {

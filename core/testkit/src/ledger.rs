@@ -475,6 +475,7 @@ impl Billed for StoredCall {
             analysis: None,
             costs: Vec::new(),
             hold: Some(hold),
+            is_recorded: false,
             lease: Some(lease),
             ledger: None,
             legs: Vec::new(),

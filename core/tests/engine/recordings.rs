@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use offhook::ErrorKind;
 use offhook::engine::Engine;
 use offhook::ids::CallId;
-use offhook::provider::Blob;
+use offhook::provider::blob::{BlobCapabilities, BlobPart};
 use offhook::provider::telephony::HangupCause;
+use offhook::provider::{Blob, BoxStream, ProviderInfo};
+use offhook::runtime::Runtime;
 use offhook::service::recordings::{LINK_LIFETIME_MAX, Retention, object_key};
 use offhook_testkit::runtime::VirtualRuntime;
 
@@ -112,4 +117,71 @@ fn a_recording_can_be_deleted_by_hand_and_twice() {
             assert!(world.blob.length(object_key(world.tenant, call)).await.is_err());
         }
     });
+}
+
+/// An object store that is slower than the call's end can wait for.
+#[test]
+fn a_recording_that_comes_late_is_found() {
+    let runtime = VirtualRuntime::new(5);
+    runtime.clone().block_on(async {
+        let mut world = World::new(Arc::new(runtime.clone()), &["Hello."]).await;
+        let blob = world.blob.clone();
+        world.providers.blob = Some(Arc::new(SlowBlob { blob: blob.clone(), runtime: world.runtime.clone() }));
+        world.engine = Engine::with_settings(world.providers.clone(), offhook_testkit::settings());
+        let (handle, caller) = world.ring();
+        let id = handle.id();
+        caller.sound(SPEECH, Duration::from_secs(1)).await;
+        caller.hang_up(HangupCause::NORMAL_CLEARING);
+        let (record, _) = handle.finished().await.unwrap();
+        assert_eq!(record.recording, None, "the call does not wait for it");
+        let recordings = world.engine.recordings();
+        assert_eq!(recordings.get(world.tenant, id).await.unwrap(), None);
+        world.wait(Duration::from_secs(400)).await;
+        let found = recordings.get(world.tenant, id).await.unwrap().unwrap();
+        assert_eq!(found.key, object_key(world.tenant, id));
+        assert!(recordings.length(world.tenant, id).await.unwrap() > 44);
+    });
+}
+
+struct SlowBlob {
+    blob: offhook_testkit::script::MemoryBlob,
+    runtime: Arc<dyn Runtime>,
+}
+
+#[async_trait]
+impl Blob for SlowBlob {
+    fn info(&self) -> ProviderInfo {
+        self.blob.info()
+    }
+
+    fn capabilities(&self) -> BlobCapabilities {
+        self.blob.capabilities()
+    }
+
+    async fn put(&self, key: String, parts: BoxStream<'static, offhook::Result<BlobPart>>) -> offhook::Result<String> {
+        let parts: Vec<_> = parts.collect().await;
+        self.runtime.sleep_until(self.runtime.now() + Duration::from_secs(60)).await;
+        self.blob.put(key, stream::iter(parts).boxed()).await
+    }
+
+    async fn get_range(
+        &self,
+        key: String,
+        offset: u64,
+        length: u64,
+    ) -> offhook::Result<BoxStream<'static, offhook::Result<Bytes>>> {
+        self.blob.get_range(key, offset, length).await
+    }
+
+    async fn length(&self, key: String) -> offhook::Result<u64> {
+        self.blob.length(key).await
+    }
+
+    async fn sign_url(&self, key: String, lifetime: Duration) -> offhook::Result<String> {
+        self.blob.sign_url(key, lifetime).await
+    }
+
+    async fn delete(&self, key: String) -> offhook::Result<()> {
+        self.blob.delete(key).await
+    }
 }

@@ -234,7 +234,8 @@ impl Driver {
     pub(super) fn snapshot(&self) -> Snapshot {
         let human = self.consult.as_ref().map(|consult| consult.leg.clone());
         let legs = self.leg.iter().cloned().chain(human).collect();
-        Snapshot { legs, record: self.call.record(), usage: self.meter.usage() }
+        let is_recorded = self.config.policy.record && self.engine.shared.providers.blob.is_some();
+        Snapshot { is_recorded, legs, record: self.call.record(), usage: self.meter.usage() }
     }
 
     pub(super) fn session(&mut self) -> Result<&mut MediaSession> {

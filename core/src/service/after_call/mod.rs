@@ -104,7 +104,8 @@ pub enum PushMethod {
 pub struct TaskWebhook {
     /// Of what; never empty.
     pub events: Vec<TaskEvent>,
-    /// Whether to try again what was not taken. The vendor does not.
+    /// Whether to try again what was not taken. The vendor does not; what was on its way when an engine was killed is sent
+    /// again all the same, because nobody knows whether it came.
     #[serde(default)]
     pub is_retried: bool,
     /// `https`.

@@ -68,6 +68,15 @@ pub struct CallRecord {
 }
 
 impl CallRecord {
+    /// Whether it misses something that `other`, of the same call, has: customers may have been told of it.
+    pub(crate) fn is_behind(&self, other: &Self) -> bool {
+        let answers = |record: &Self| record.functions.iter().filter(|function| function.result.is_some()).count();
+        self.duration_ms < other.duration_ms
+            || (self.answered_at.is_none() && other.answered_at.is_some())
+            || self.functions.len() < other.functions.len()
+            || answers(self) < answers(other)
+    }
+
     /// Ends a record that was kept while its call lived, at the last moment that the call is known to have lived. A record
     /// that has an end keeps it.
     pub(crate) fn end_lost(&mut self, at: Timestamp) {

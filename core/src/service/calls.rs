@@ -522,6 +522,10 @@ impl StoredCall {
     }
 
     fn take_on(&mut self, live: &Snapshot) {
+        // Commits overtake each other: what one has told must not be forgotten by an older one.
+        if live.record.is_behind(&self.record) {
+            return;
+        }
         self.legs.clone_from(&live.legs);
         self.record.clone_from(&live.record);
         self.usage.clone_from(&live.usage);

@@ -153,7 +153,7 @@ impl Recovery {
                 return Ok(call.record());
             }
             let record = call.record();
-            if is_behind(&record, &stored.record) {
+            if record.is_behind(&stored.record) {
                 return Err(unusable("the journal is behind the stored record"));
             }
             let (at, input) = (lived_until.max(last), Input::EngineLost);
@@ -197,15 +197,6 @@ impl Recovery {
         });
         futures_util::future::join_all(hang_ups).await;
     }
-}
-
-/// Whether `record` misses something that `stored` has: customers may have been told of it.
-fn is_behind(record: &CallRecord, stored: &CallRecord) -> bool {
-    let answers = |record: &CallRecord| record.functions.iter().filter(|function| function.result.is_some()).count();
-    record.duration_ms < stored.duration_ms
-        || (record.answered_at.is_none() && stored.answered_at.is_some())
-        || record.functions.len() < stored.functions.len()
-        || answers(record) < answers(stored)
 }
 
 fn log_of(stored: &StoredCall) -> LogKey {

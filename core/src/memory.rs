@@ -56,6 +56,11 @@ impl Store for MemoryStore {
         Ok(self.state().table(&query.kind).list(&query, cursor.as_ref()))
     }
 
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.catalog.check_query("store.count", &query)?;
+        Ok(self.state().table(&query.kind).count(&query))
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         self.catalog.check_batch("store.commit", &batch)?;
         self.state().commit(batch)

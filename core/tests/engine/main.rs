@@ -11,6 +11,8 @@ mod keys;
 #[cfg(test)]
 mod money;
 #[cfg(test)]
+mod on_request;
+#[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod recovery;
@@ -22,6 +24,8 @@ mod runtimes;
 mod secrets;
 #[cfg(test)]
 mod tasks;
+#[cfg(test)]
+mod tenants;
 #[cfg(test)]
 mod transfers;
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod worker;
 
 use std::time::Duration;
 
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -19,6 +19,7 @@ pub(crate) use worker::AfterCalls;
 pub use worker::{ANSWER_TIMEOUT, ATTEMPTS_MAX};
 
 use super::analysis::{self, Analysis, AnalysisPlan, Insights};
+use super::clock::{self, zone};
 use super::outbox::{Inline, Outbox};
 use super::tasks::Task;
 use super::webhooks::to_value;
@@ -257,12 +258,7 @@ struct Facts<'a> {
 impl Facts<'_> {
     /// A moment by the clock on the wall of the zone.
     fn zoned(&self, moment: Timestamp, format: &str) -> String {
-        let moment = jiff::Timestamp::from_microsecond(moment.as_unix_micros()).unwrap_or_default();
-        moment.to_zoned(self.zone.clone()).strftime(format).to_string()
-    }
-
-    fn zone_name(&self) -> &str {
-        self.zone.iana_name().unwrap_or("UTC")
+        clock::zoned(moment, &self.zone, format)
     }
 
     fn insights_by_rules(&self) -> Insights {
@@ -300,12 +296,6 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn zone(name: Option<&str>) -> Result<TimeZone> {
-    let Some(name) = name else { return Ok(TimeZone::UTC) };
-    let zone = TimeZoneDatabase::bundled().get(name);
-    zone.map_err(|error| invalid("not a time zone such as Asia/Jakarta").with_source(error))
 }
 
 fn invalid(message: &'static str) -> Error {

@@ -97,6 +97,11 @@ impl Store for SimulatedStore {
         self.world.store.list(query).await
     }
 
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.reach("store.count", Fates::NOBODY).await?;
+        self.world.store.count(query).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         let call = self.whose_batch(&batch);
         self.reach("store.commit", call).await?;

@@ -183,6 +183,7 @@ impl Engine {
             credits: credits.clone(),
             engine: EngineId::generate(&*runtime),
             lease,
+            numbers: numbers.clone(),
             prices: Arc::new(Prices { increment, providers: prices, rates }),
             runtime: runtime.clone(),
             store: store.clone(),

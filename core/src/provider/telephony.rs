@@ -59,8 +59,6 @@ pub trait Telephony: Send + Sync {
 pub struct TelephonyCapabilities {
     /// Places calls.
     pub dial: bool,
-    /// Acknowledges [`MediaCommand::Mark`]; without it the engine accounts by the pacing clock.
-    pub marks: bool,
     /// Sends digits.
     pub send_dtmf: bool,
     /// Transfers legs.
@@ -342,6 +340,8 @@ pub enum Codec {
 pub struct Media {
     /// Of both directions.
     pub format: MediaFormat,
+    /// Whether it acknowledges [`MediaCommand::Mark`]; without it the engine accounts by the pacing clock.
+    pub marks: bool,
     /// From the leg; ends with the leg.
     pub events: BoxStream<'static, MediaEvent>,
     /// To the leg. A full channel means that the carrier does not read. Dropping it gives the media back, not the leg up.
@@ -373,7 +373,7 @@ pub enum MediaCommand {
     Audio(Bytes),
     /// Forget what was sent and not yet played.
     Clear,
-    /// Report [`MediaEvent::Marked`] when the audio sent before has been played. Requires `marks`.
+    /// Report [`MediaEvent::Marked`] when the audio sent before has been played. Requires [`Media::marks`].
     Mark(u64),
 }
 

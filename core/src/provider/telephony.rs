@@ -177,6 +177,8 @@ impl From<DtmfDigit> for char {
 pub struct HangupCause(u8);
 
 impl HangupCause {
+    /// 1: the number is assigned to nobody.
+    pub const UNALLOCATED_NUMBER: Self = Self(1);
     /// 16: one of the parties hung up.
     pub const NORMAL_CLEARING: Self = Self(16);
     /// 17: the called party is busy.
@@ -235,6 +237,7 @@ impl From<HangupCause> for u8 {
 impl fmt::Display for HangupCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match *self {
+            Self::UNALLOCATED_NUMBER => "unallocated_number",
             Self::NORMAL_CLEARING => "normal_clearing",
             Self::USER_BUSY => "user_busy",
             Self::NO_USER_RESPONDING => "no_user_responding",
@@ -387,6 +390,13 @@ pub struct CarrierRequest {
     pub headers: Vec<(String, String)>,
     /// As the carrier called it; some signatures cover it.
     pub url: String,
+}
+
+impl CarrierRequest {
+    /// A request to `url`.
+    pub fn new(url: impl Into<String>, headers: Vec<(String, String)>, body: Bytes) -> Self {
+        Self { body, headers, url: url.into() }
+    }
 }
 
 /// What a carrier's webhook said.

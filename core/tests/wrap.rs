@@ -1,4 +1,5 @@
 //! Providers around providers.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -31,7 +32,7 @@ const ABLE: TelephonyCapabilities =
     TelephonyCapabilities { dial: true, send_dtmf: true, transfer: true, webhooks: false };
 
 impl Clerk {
-    fn new(can: TelephonyCapabilities, leg: &str) -> (Arc<dyn Telephony>, Arc<Mutex<Vec<String>>>) {
+    fn hire(can: TelephonyCapabilities, leg: &str) -> (Arc<dyn Telephony>, Arc<Mutex<Vec<String>>>) {
         let told = Arc::default();
         (Arc::new(Self { can, leg: leg.to_owned(), told: Arc::clone(&told) }), told)
     }
@@ -107,8 +108,8 @@ fn carriers(all: Vec<(&str, Arc<dyn Telephony>)>, routes: Vec<Route>) -> Result<
 #[test]
 fn a_leg_is_found_again_by_another_process() {
     block_on(async {
-        let (trunk, told) = Clerk::new(ABLE, "a:b");
-        let (streams, untold) = Clerk::new(ABLE, "leg");
+        let (trunk, told) = Clerk::hire(ABLE, "a:b");
+        let (streams, untold) = Clerk::hire(ABLE, "leg");
         let both = || vec![("trunk", trunk.clone()), ("streams", streams.clone())];
         let one = carriers(both(), vec![Route::all(name("trunk"))]).unwrap();
         let leg = one.dial(call("+622150001000", "+628123456789")).await.unwrap().leg;
@@ -120,8 +121,14 @@ fn a_leg_is_found_again_by_another_process() {
         other.transfer(leg.clone(), number("+6281")).await.unwrap();
         assert_eq!(other.open_media(leg.clone()).await.err().unwrap().kind(), ErrorKind::NotFound);
         other.hang_up(leg, HangupCause::USER_BUSY).await.unwrap();
-        let expected =
-            ["dial +628123456789", "answer a:b", "digits a:b", "transfer a:b +6281", "open a:b", "hang up a:b user_busy"];
+        let expected = [
+            "dial +628123456789",
+            "answer a:b",
+            "digits a:b",
+            "transfer a:b +6281",
+            "open a:b",
+            "hang up a:b user_busy",
+        ];
         assert_eq!(*told.lock().unwrap(), expected);
         assert!(untold.lock().unwrap().is_empty());
     });
@@ -130,7 +137,7 @@ fn a_leg_is_found_again_by_another_process() {
 #[test]
 fn a_leg_of_nobody_is_not_found() {
     block_on(async {
-        let all = carriers(vec![("trunk", Clerk::new(ABLE, "1").0)], vec![]).unwrap();
+        let all = carriers(vec![("trunk", Clerk::hire(ABLE, "1").0)], vec![]).unwrap();
         for text in ["1", "other:1", "trunk:", "Trunk:1", ":1"] {
             let leg = LegId::new(text).unwrap();
             assert_eq!(all.answer(leg.clone()).await.unwrap_err().kind(), ErrorKind::NotFound, "{text}");
@@ -144,14 +151,14 @@ fn a_leg_of_nobody_is_not_found() {
 fn what_one_carrier_cannot_do_is_unsupported_for_its_legs_alone() {
     block_on(async {
         let can = TelephonyCapabilities { dial: true, ..TelephonyCapabilities::default() };
-        let all = vec![("trunk", Clerk::new(ABLE, "1").0), ("plain", Clerk::new(can.clone(), "1").0)];
+        let all = vec![("trunk", Clerk::hire(ABLE, "1").0), ("plain", Clerk::hire(can.clone(), "1").0)];
         let all = carriers(all, vec![Route::all(name("trunk"))]).unwrap();
         assert_eq!(all.capabilities(), ABLE);
         all.send_dtmf(LegId::new("trunk:1").unwrap(), vec![]).await.unwrap();
         let refused = all.send_dtmf(LegId::new("plain:1").unwrap(), vec![]).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unsupported);
 
-        let unrouted = carriers(vec![("plain", Clerk::new(can, "1").0)], vec![]).unwrap();
+        let unrouted = carriers(vec![("plain", Clerk::hire(can, "1").0)], vec![]).unwrap();
         assert_eq!(unrouted.capabilities(), TelephonyCapabilities::default());
         let refused = unrouted.dial(call("+6221", "+6281")).await.err().unwrap();
         assert_eq!(refused.kind(), ErrorKind::Unsupported);
@@ -160,7 +167,7 @@ fn what_one_carrier_cannot_do_is_unsupported_for_its_legs_alone() {
 
 #[test]
 fn what_comes_in_is_named_after_its_carrier() {
-    let all = carriers(vec![("trunk", Clerk::new(ABLE, "1").0)], vec![]).unwrap();
+    let all = carriers(vec![("trunk", Clerk::hire(ABLE, "1").0)], vec![]).unwrap();
     let incoming = |leg: &str| IncomingCall {
         leg: LegId::new(leg).unwrap(),
         from: None,
@@ -174,7 +181,7 @@ fn what_comes_in_is_named_after_its_carrier() {
 
 #[test]
 fn a_webhook_is_one_carriers() {
-    let all = carriers(vec![("trunk", Clerk::new(ABLE, "1").0)], vec![]).unwrap();
+    let all = carriers(vec![("trunk", Clerk::hire(ABLE, "1").0)], vec![]).unwrap();
     let request = || CarrierRequest::new("https://calls.example/trunk", vec![], Bytes::new());
     let events = all.decode_for(&name("trunk"), request()).unwrap();
     let [CarrierEvent::Incoming(call), CarrierEvent::Ended { leg, cause }] = &events[..] else { panic!("{events:?}") };
@@ -185,8 +192,8 @@ fn a_webhook_is_one_carriers() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let able = || vec![("trunk", Clerk::new(ABLE, "1").0)];
-    let deaf = vec![("deaf", Clerk::new(TelephonyCapabilities::default(), "1").0)];
+    let able = || vec![("trunk", Clerk::hire(ABLE, "1").0)];
+    let deaf = vec![("deaf", Clerk::hire(TelephonyCapabilities::default(), "1").0)];
     let all = || Route::all(name("trunk"));
     for (carriers, problem) in [
         (carriers(vec![], vec![]), "there is no carrier"),
@@ -222,7 +229,7 @@ proptest! {
             route.to_prefix = prefix.clone();
             route
         });
-        let all = NAMES.map(|text| (text, Clerk::new(ABLE, "leg").0)).to_vec();
+        let all = NAMES.map(|text| (text, Clerk::hire(ABLE, "leg").0)).to_vec();
         let dialled = block_on(carriers(all, routes.collect()).unwrap().dial(call(FROM[from], &to)));
         match fits {
             Some((carrier, ..)) => prop_assert_eq!(dialled.unwrap().leg.to_string(), format!("{}:leg", NAMES[*carrier])),

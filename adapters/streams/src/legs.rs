@@ -81,7 +81,7 @@ impl Legs {
         let (control_sender, control) = async_channel::bounded(CONTROLS_MAX);
         let (command_sender, commands) = async_channel::bounded(COMMANDS_MAX);
         let (events, event_receiver) = async_channel::bounded(EVENTS_MAX);
-        let media = Media { format, events: Box::pin(event_receiver), commands: command_sender };
+        let media = Media { format, marks: true, events: Box::pin(event_receiver), commands: command_sender };
         state.legs.insert(leg.clone(), Leg { control: control_sender, media: Some(media), serial });
         Ok(Seat { commands, control, events, leg, legs: Arc::downgrade(self), serial })
     }

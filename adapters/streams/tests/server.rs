@@ -404,7 +404,7 @@ fn what_is_not_claimed_is_unsupported() {
     run(|world| async move {
         let streams = TwilioStreams::new(world.runtime());
         let can = streams.capabilities();
-        assert!(can.marks && !can.dial && !can.send_dtmf && !can.transfer && !can.webhooks);
+        assert!(!can.dial && !can.send_dtmf && !can.transfer && !can.webhooks);
         let number: offhook::provider::telephony::E164 = "+14155550123".parse().unwrap();
         let options = DialOptions::new(number.clone(), number.clone(), Duration::from_secs(1));
         assert_eq!(streams.dial(options).await.err().unwrap().kind(), ErrorKind::Unsupported);

@@ -219,6 +219,8 @@ pub enum EndReason {
     StoreFailure,
     /// A human has taken the call, or has ended it after taking it.
     Transferred,
+    /// The number that was called is nobody's.
+    UnknownNumber,
 }
 
 impl fmt::Display for EndReason {

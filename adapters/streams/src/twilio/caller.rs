@@ -92,7 +92,7 @@ impl Telephony for TwilioCaller {
     }
 
     fn capabilities(&self) -> TelephonyCapabilities {
-        TelephonyCapabilities { dial: true, marks: true, send_dtmf: true, ..TelephonyCapabilities::default() }
+        TelephonyCapabilities { dial: true, send_dtmf: true, ..TelephonyCapabilities::default() }
     }
 
     /// A stream is answered once it is open, so `Answered` is the first event; a server that cannot be reached is an

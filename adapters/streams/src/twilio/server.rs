@@ -76,7 +76,7 @@ impl Telephony for TwilioStreams {
     }
 
     fn capabilities(&self) -> TelephonyCapabilities {
-        TelephonyCapabilities { marks: true, ..TelephonyCapabilities::default() }
+        TelephonyCapabilities::default()
     }
 
     async fn dial(&self, _options: DialOptions) -> Result<DialProgress> {

@@ -157,6 +157,7 @@ impl Engine {
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
         let tasks = Tasks::new(runtime.clone(), store.clone(), reach.clone());
         let keys = ApiKeys::new(runtime.clone(), store.clone());
+        let prices = Arc::new(Prices { increment, providers: prices, rates });
         let after_calls = AfterCalls::new(
             runtime.clone(),
             store.clone(),
@@ -164,6 +165,7 @@ impl Engine {
             outbox.clone(),
             webhooks.clone(),
             recordings.clone(),
+            prices.clone(),
         );
         let credits = Credits::new(runtime.clone(), store.clone()).told_by(webhooks.clone());
         let calls = Calls {
@@ -172,7 +174,7 @@ impl Engine {
             credits: credits.clone(),
             engine: EngineId::generate(&*runtime),
             lease,
-            prices: Arc::new(Prices { increment, providers: prices, rates }),
+            prices,
             runtime: runtime.clone(),
             store: store.clone(),
             tasks: tasks.clone(),

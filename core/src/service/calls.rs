@@ -62,6 +62,16 @@ pub(crate) struct Prices {
     pub(crate) rates: Option<RateCard>,
 }
 
+impl Prices {
+    /// What the providers took. Prices that do not work out must not keep a call from its settlement.
+    pub(crate) fn costs(&self, usage: &Usage) -> Vec<Cost> {
+        self.providers.costs(usage).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the cost of a call could not be found out");
+            Vec::new()
+        })
+    }
+}
+
 /// A call as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredCall {
@@ -222,7 +232,7 @@ impl Calls {
             };
             self.capacity.take(&mut batch, tenant, limits);
             self.webhooks.tell(&mut batch, &mut stored).await?;
-            self.after_calls.tell_begun(&mut batch, &stored);
+            self.after_calls.tell_begun(&mut batch, &stored)?;
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.hold_more(&mut batch, &stored, held, &terms)?;
             match self.store.commit(batch).await {
@@ -366,7 +376,7 @@ impl Calls {
         stored.record = record.clone();
         stored.usage = usage.clone();
         stored.usage.add(&self.telephony, Resource::Milliseconds, record.talk_time_ms);
-        stored.costs = self.costs(&stored.usage);
+        stored.costs = self.prices.costs(&stored.usage);
         let mut batch = Batch::default();
         // A call that was never begun has no lease, and no slot.
         let was_begun = stored.lease.take().is_some();
@@ -426,14 +436,6 @@ impl Calls {
         }
         let after = self.available(record.tenant, unit).await?.saturating_add(held - settled);
         Ok(LedgerSummary { unit, before, held, settled, after })
-    }
-
-    /// What the providers took. Prices that do not work out must not keep a call from its settlement.
-    fn costs(&self, usage: &Usage) -> Vec<Cost> {
-        self.prices.providers.costs(usage).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the cost of a call could not be found out");
-            Vec::new()
-        })
     }
 
     /// How a call is billed that begins now.

@@ -165,7 +165,8 @@ impl History {
     fn new(store: Arc<dyn Store>, seed: u64) -> Self {
         let dice = Dice::new(seed);
         let mut random = [0; 10];
-        random[..8].copy_from_slice(&seed.to_le_bytes());
+        // The bits that tell small seeds apart come last: an identifier keeps the first of some bytes to itself.
+        random[2..].copy_from_slice(&seed.to_be_bytes());
         let tenant = TenantId::new(START, random);
         let config = machine::config(offhook::call::Policy::default());
         let mut template = Call::new(config, machine::inbound(), Instant::default()).record();

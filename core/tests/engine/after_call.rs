@@ -1,18 +1,23 @@
 //! What customers' systems are told of a call that is over, and what they are asked before it begins.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use offhook::ErrorKind;
+use offhook::billing::cost::Price;
+use offhook::billing::{PriceList, Resource};
 use offhook::call::CallRecord;
 use offhook::engine::Engine;
+use offhook::money::{Currency, Money};
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message};
 use offhook::provider::telephony::HangupCause;
 use offhook::provider::transport::{HttpMethod, HttpRequest};
 use offhook::service::after_call::{Push, PushForm, PushMethod, TaskEvent, TaskWebhook};
 use offhook::service::agents::Agent;
 use offhook::service::analysis::{AnalysisPlan, Analyst};
+use offhook::service::outbox::DeliveryState;
 use offhook::service::prefetch::Prefetch;
 use offhook::service::tasks::NewTask;
 use offhook::signing::Secret;
@@ -53,10 +58,12 @@ fn says(text: &str) -> Vec<LlmEvent> {
 }
 
 fn found_out() -> Vec<LlmEvent> {
-    says(
-        &json!({ "summary": "A call on Tuesday is wanted.", "data": { "DISPOSITION": "CALLBACK", "day": "Tuesday" } })
-            .to_string(),
-    )
+    let answer = json!({
+        "summary": "A call on Tuesday is wanted.",
+        "data": { "DISPOSITION": "CALLBACK", "day": "Tuesday" },
+        "qc": { "overall_score": 80, "compliance_score": "90%", "remarks": "Polite." },
+    });
+    says(&answer.to_string())
 }
 
 fn taken(_: &HttpRequest) -> offhook::Result<(u16, String)> {
@@ -87,7 +94,7 @@ fn body_of(request: &HttpRequest) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
-/// FL-040, FL-041, FL-043, FL-048, FL-049, FL-050, DF-020
+/// FL-034, FL-040, FL-041, FL-043, FL-048, FL-049, FL-050, FL-092, DF-020
 #[test]
 fn each_system_is_told_in_its_own_form() {
     let runtime = VirtualRuntime::new(1);
@@ -103,11 +110,14 @@ fn each_system_is_told_in_its_own_form() {
             "TRANSFERRED": "{{result.was_transferred}}",
             "ZONE": "{{system.timezone}}",
             "FIXED": 7,
+            "LEAD": { "name": "{{crm.name}}", "tags": ["{{analysis.day}}", 1] },
+            "QC": ["{{qc.overall_score}}", "{{qc.empathy_score}}", "{{qc.remarks}}"],
         });
         let Value::Object(key_mapper) = key_mapper else { unreachable!() };
         let change = |agent: &mut Agent| {
             let mut plan = AnalysisPlan::default();
             plan.insights = true;
+            plan.quality = Some("Was it polite?".to_owned());
             plan.schema =
                 Some(json!({ "properties": { "DISPOSITION": { "type": "string" }, "day": { "type": "string" } } }));
             agent.after_call.analysis = Some(plan);
@@ -118,7 +128,7 @@ fn each_system_is_told_in_its_own_form() {
                 push("dialflo", PushForm::Dialflo),
                 Push { method: PushMethod::Get, ..push("asked", PushForm::CallResult) },
             ];
-            agent.variables.insert("crm".to_owned(), json!({ "customer_id": "C-17" }));
+            agent.variables.insert("crm".to_owned(), json!({ "customer_id": "C-17", "name": "Budi" }));
         };
         let world = world(&runtime, change, found_out, taken).await;
         let call = talk(&world).await;
@@ -136,6 +146,8 @@ fn each_system_is_told_in_its_own_form() {
         assert_eq!(mapped["CUSTOMER_ID"], "C-17");
         assert_eq!((&mapped["DISPOSITION"], &mapped["DAY"]), (&json!("CALLBACK"), &json!("Tuesday")));
         assert_eq!((&mapped["REMARKS"], &mapped["FLAT"], &mapped["FIXED"]), (&json!(""), &json!("C-17"), &json!(7)));
+        assert_eq!(mapped["LEAD"], json!({ "name": "Budi", "tags": ["Tuesday", 1] }));
+        assert_eq!(mapped["QC"], json!(["80.0", "", "Polite."]), "a score that was left out is empty");
         assert_eq!((&mapped["TRANSFERRED"], &mapped["ZONE"]), (&json!("no"), &json!("Asia/Jakarta")));
         let seconds = call.duration_ms as f64 / 1_000.0;
         assert_eq!(mapped["CALL_DURATION"], json!(seconds).to_string());
@@ -195,6 +207,73 @@ fn a_model_that_fails_is_asked_again_and_then_rules_answer() {
             assert_eq!(stored.after, None);
         });
     }
+}
+
+/// What the model took for the analysis, also for answers that could not be used, counts in the call's cost.
+#[test]
+fn an_analysis_is_part_of_what_a_call_costs() {
+    let runtime = VirtualRuntime::new(7);
+    runtime.clone().block_on(async {
+        let asked = Arc::new(AtomicU32::new(0));
+        let change = |agent: &mut Agent| agent.after_call.analysis = Some(AnalysisPlan::default());
+        let analyse = {
+            let asked = asked.clone();
+            move || {
+                let usage = LlmEvent::Usage { cached_tokens: 0, input_tokens: 1_000, output_tokens: 50 };
+                let is_first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+                let answer = if is_first { says("I would rather not say.") } else { found_out() };
+                [vec![usage], answer].concat()
+            }
+        };
+        let mut world = world(&runtime, change, analyse, taken).await;
+        let mut settings = offhook_testkit::settings();
+        let idr: Currency = "IDR".parse().unwrap();
+        let price = |resource, units: i64, per| Price {
+            provider: "script".to_owned(),
+            model: None,
+            resource,
+            price: Money::from_micros(units * 1_000_000, idr),
+            per: NonZeroU64::new(per).unwrap(),
+        };
+        settings.prices = PriceList {
+            currencies: vec![idr],
+            prices: vec![price(Resource::InputTokens, 2, 1_000), price(Resource::OutputTokens, 1, 50)],
+            ..PriceList::default()
+        };
+        world.engine = Engine::with_settings(world.providers.clone(), settings);
+        let call = talk(&world).await;
+        world.wait(Duration::from_secs(60)).await;
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        let stored = world.engine.calls().get(world.tenant, call.id).await.unwrap().unwrap();
+        assert_eq!(stored.usage.total(Resource::InputTokens), 2_000);
+        assert_eq!(stored.usage.total(Resource::OutputTokens), 100);
+        assert_eq!(stored.cost("IDR").unwrap().whole, 6);
+    });
+}
+
+#[test]
+fn a_get_that_tells_too_much_is_a_dead_delivery_and_not_lost() {
+    let runtime = VirtualRuntime::new(8);
+    runtime.clone().block_on(async {
+        let change = |agent: &mut Agent| {
+            let long = json!({ "ALL": "{{crm.all}}" });
+            let Value::Object(keys) = long else { unreachable!() };
+            agent.after_call.pushes = vec![
+                Push { method: PushMethod::Get, ..push("long", PushForm::KeyMapper(keys)) },
+                push("result", PushForm::CallResult),
+            ];
+            agent.variables.insert("crm".to_owned(), json!({ "all": "x".repeat(10_000) }));
+        };
+        let world = world(&runtime, change, found_out, taken).await;
+        let call = talk(&world).await;
+        world.wait(Duration::from_secs(5)).await;
+        let id = format!("{}:push-long:call_result", call.id);
+        let delivery = world.engine.outbox().get(world.tenant, &id).await.unwrap().unwrap();
+        assert_eq!((delivery.state, delivery.event.as_str()), (DeliveryState::Dead, "call.result"));
+        assert_eq!(delivery.attempts[0].error, Some(ErrorKind::ConfigInvalid));
+        assert!(requests_to(&world, &format!("{CRM_URL}/long")).is_empty());
+        assert_eq!(requests_to(&world, &format!("{CRM_URL}/result")).len(), 1, "the other is told");
+    });
 }
 
 /// VS-071, VS-072, VS-073, VS-074
@@ -288,6 +367,17 @@ fn what_cannot_be_told_is_refused_when_it_is_configured() {
             agent.after_call.pushes = vec![Push { url: "ftp://x".to_owned(), ..push("a", PushForm::Dialflo) }]
         })
         .await;
+        for token in ["", "Bearer \n", " Bearer", "Bearer \u{e9}"] {
+            let mut agent = (*world.agent).clone();
+            let token = Some(Secret::new(token));
+            agent.after_call.pushes = vec![Push { token: token.clone(), ..push("a", PushForm::Dialflo) }];
+            let error = world.engine.agents().put(world.tenant, &agent).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConfigInvalid, "{error}");
+            agent.after_call.pushes.clear();
+            agent.prefetch = Some(Prefetch { is_post: false, token, url: CRM_URL.to_owned() });
+            let error = world.engine.agents().put(world.tenant, &agent).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConfigInvalid, "{error}");
+        }
         refuses(|agent| agent.prefetch = Some(Prefetch { is_post: false, token: None, url: "x".to_owned() })).await;
     });
 }

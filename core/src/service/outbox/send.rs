@@ -48,14 +48,15 @@ pub(super) struct Tried {
 impl Tried {
     /// An attempt that came to its end before it left.
     pub(super) fn unsendable(error: &Error, now: Timestamp) -> Self {
-        let answer = error.message().to_owned();
-        let attempt = Attempt { answer, at: now, error: Some(error.kind()), latency_ms: 0, status: None };
-        Self { attempt, rest: None }
+        Self { attempt: Attempt::unsendable(error, now), rest: None }
     }
 
-    /// Whether the receiver is not there, or not able: not whether it refuses this one message.
+    /// Whether the receiver is not there, or not able: not whether it refuses this one message, or it cannot be sent.
     pub(super) fn is_outage(&self) -> bool {
-        self.attempt.status.is_none_or(|status| matches!(status, 408 | 429 | 500..=599))
+        match self.attempt.status {
+            Some(status) => matches!(status, 408 | 429 | 500..=599),
+            None => !matches!(self.attempt.error, Some(ErrorKind::ConfigInvalid | ErrorKind::Unexpected)),
+        }
     }
 
     /// Whether the receiver wants nothing more.

@@ -319,14 +319,20 @@ impl Calls {
     }
 
     /// Commits the end of the call: its record, the settlement and its events. A second time changes nothing and
-    /// returns the first settlement.
-    pub(crate) async fn settle(&self, record: CallRecord, usage: Usage) -> Result<LedgerSummary> {
+    /// returns the first settlement. `after` is what is to be done then for a call that was never begun; the row of any
+    /// other has it.
+    pub(crate) async fn settle(
+        &self,
+        record: CallRecord,
+        usage: Usage,
+        after: Option<Pending>,
+    ) -> Result<LedgerSummary> {
         for _ in 0..CONFLICTS_MAX {
             let loaded = self.load(&record).await?;
             if let Some(ledger) = loaded.as_ref().and_then(|(_, stored)| stored.ledger) {
                 return Ok(ledger);
             }
-            match self.commit_end(&record, &usage, loaded).await {
+            match self.commit_end(&record, &usage, &after, loaded).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 result => return result,
             }
@@ -366,6 +372,7 @@ impl Calls {
         &self,
         record: &CallRecord,
         usage: &Usage,
+        after: &Option<Pending>,
         loaded: Option<(Record, StoredCall)>,
     ) -> Result<LedgerSummary> {
         let (expect, mut stored) = match loaded {
@@ -398,8 +405,10 @@ impl Calls {
         let task = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
         if was_begun || record.task.is_none() || task.is_some() {
-            if !was_begun && record.end_reason != Some(EndReason::OverCapacity) {
-                stored.after = Pending::of(None, task);
+            // A task for which there was no slot waits for its turn, and was not worked on yet.
+            let is_put_back = record.task.is_some() && record.end_reason == Some(EndReason::OverCapacity);
+            if !was_begun && !is_put_back {
+                stored.after = Pending::of(after.clone(), task);
             }
             self.webhooks.tell(&mut batch, &mut stored).await?;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offhook::ErrorKind;
 use offhook::billing::cost::Price;
-use offhook::billing::{PriceList, Resource};
+use offhook::billing::{Amount, PriceList, Resource, Unit};
 use offhook::call::CallRecord;
 use offhook::engine::Engine;
 use offhook::money::{Currency, Money};
@@ -17,6 +17,8 @@ use offhook::provider::transport::{HttpMethod, HttpRequest};
 use offhook::service::after_call::{Push, PushForm, PushMethod, TaskEvent, TaskWebhook};
 use offhook::service::agents::Agent;
 use offhook::service::analysis::{AnalysisPlan, Analyst};
+use offhook::service::capacity::Limits;
+use offhook::service::hours::Hours;
 use offhook::service::outbox::DeliveryState;
 use offhook::service::prefetch::Prefetch;
 use offhook::service::tasks::NewTask;
@@ -274,6 +276,50 @@ fn a_get_that_tells_too_much_is_a_dead_delivery_and_not_lost() {
         assert!(requests_to(&world, &format!("{CRM_URL}/long")).is_empty());
         assert_eq!(requests_to(&world, &format!("{CRM_URL}/result")).len(), 1, "the other is told");
     });
+}
+
+/// FL-043, FL-044
+#[test]
+fn calls_that_were_never_begun_are_told_of_as_well() {
+    async fn no_credit(world: &World) {
+        let taken = Amount { unit: Unit::Time, value: -3_600_000 };
+        world.engine.credits().adjust(world.tenant, taken, "all of it", "").await.unwrap();
+    }
+    async fn no_slot(world: &World) {
+        let limits = Limits { calls_max: Some(0), ..Limits::default() };
+        world.engine.capacity().set_limits(world.tenant, &limits).await.unwrap();
+    }
+    let never = || Hours::new("Asia/Jakarta").unwrap();
+    for (number, told) in [(0, "rejected"), (1, "outside_hours"), (2, "error"), (3, "rejected")] {
+        let runtime = VirtualRuntime::new(9);
+        runtime.clone().block_on(async {
+            let change = |agent: &mut Agent| {
+                let Value::Object(keys) = json!({ "ENDED": "{{result.disconnected_by}}", "ID": "{{crm.id}}" }) else {
+                    unreachable!()
+                };
+                agent.after_call.pushes =
+                    vec![push("result", PushForm::CallResult), push("mapped", PushForm::KeyMapper(keys))];
+                agent.variables.insert("crm".to_owned(), json!({ "id": 17 }));
+                agent.active = number != 0;
+                agent.hours = (number == 1).then(never);
+            };
+            let world = world(&runtime, change, found_out, taken).await;
+            match number {
+                2 => no_credit(&world).await,
+                3 => no_slot(&world).await,
+                _ => {}
+            }
+            let (handle, _caller) = world.ring();
+            let (call, _) = handle.finished().await.unwrap();
+            assert_eq!(call.answered_at, None);
+            world.wait(Duration::from_secs(5)).await;
+            let [result] = &requests_to(&world, &format!("{CRM_URL}/result"))[..] else { unreachable!("told once") };
+            assert_eq!(body_of(result)["session_id"], json!(call.id));
+            assert_eq!(body_of(result)["disconnected_by"], told);
+            let [mapped] = &requests_to(&world, &format!("{CRM_URL}/mapped"))[..] else { unreachable!("told once") };
+            assert_eq!(body_of(mapped), json!({ "ENDED": told, "ID": "17" }));
+        });
+    }
 }
 
 /// VS-071, VS-072, VS-073, VS-074

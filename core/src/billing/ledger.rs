@@ -182,7 +182,7 @@ impl Posting {
             let error = Error::new(ErrorKind::ConfigInvalid, "ledger.post", "an entry of this kind has no such amount");
             return Err(error.with_context("kind", kind.as_str()));
         }
-        batch.put(self.put()?);
+        batch.put(self.put(Expect::Absent)?);
         for (account, delta) in self.entry.account_deltas() {
             batch.add(Add { floor: floor(account, rules), ..Add::new(account.counter(self.tenant, unit), delta) });
         }
@@ -197,11 +197,12 @@ impl Posting {
         Ok(())
     }
 
-    fn put(&self) -> Result<Put> {
+    /// The record of the entry by itself.
+    pub(crate) fn put(&self, expect: Expect) -> Result<Put> {
         let body = serde_json::to_value(&self.entry).map_err(|error| {
             Error::new(ErrorKind::Unexpected, "ledger.post", "an entry cannot be written").with_source(error)
         })?;
-        let mut put = Put::new(self.record_key(), Expect::Absent, body).index("at", self.entry.at.as_unix_micros());
+        let mut put = Put::new(self.record_key(), expect, body).index("at", self.entry.at.as_unix_micros());
         if let Some(call) = self.entry.call {
             put = put.index("call", call.to_string());
         }

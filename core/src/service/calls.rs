@@ -19,11 +19,12 @@ use crate::billing::{
     Account, Amount, Cost, EntryKind, Increment, Posting, PriceList, RateCard, Resource, Rules, Tariff, Terms, Unit,
     Usage,
 };
-use crate::call::record::EndReason;
+use crate::call::record::{Direction, EndReason};
 use crate::call::{CallRecord, LedgerSummary};
+use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CallId, EngineId, TenantId};
-use crate::provider::store::{Add, Batch, Expect, Put, Record, RecordKey};
+use crate::ids::{AgentId, CallId, EngineId, TaskId, TenantId};
+use crate::provider::store::{Add, Batch, Expect, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::LegId;
 use crate::provider::{ProviderInfo, Store};
 use crate::runtime::Runtime;
@@ -105,6 +106,21 @@ pub struct StoredCall {
     pub usage: Usage,
 }
 
+/// Which calls to list; what is `None` does not matter.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CallFilter {
+    /// Held by that agent.
+    pub agent: Option<AgentId>,
+    /// Begun at or after that moment.
+    pub from: Option<Timestamp>,
+    /// Of that status, in the words of Dialro or VoxStack.
+    pub status: Option<(Dialect, String)>,
+    /// Attempts at that task.
+    pub task: Option<TaskId>,
+    /// Begun before that moment.
+    pub to: Option<Timestamp>,
+}
+
 /// What is or was held for a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Hold {
@@ -159,6 +175,40 @@ impl Calls {
         record.map(|record| from_value(&record.body)).transpose()
     }
 
+    /// The tenant's calls that `filter` asks for, newest first: `limit` of them behind the first `offset`. Returns how many
+    /// there are, too.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        filter: &CallFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<StoredCall>, u64)> {
+        let mut query = Query::new(Some(tenant), CALL).order(Order::IndexDescending("started_at".to_owned()));
+        if let Some(agent) = filter.agent {
+            query = query.equal("agent", agent.to_string());
+        }
+        if let Some(task) = filter.task {
+            query = query.equal("task", task.to_string());
+        }
+        if let Some((dialect, word)) = &filter.status {
+            let index = match dialect {
+                Dialect::Dialro => "dialro",
+                Dialect::VoxStack => "voxstack",
+                _ => return Err(Error::unsupported("calls.list", "finding calls by that dialect's words")),
+            };
+            query = query.equal(index, word.as_str());
+        }
+        if filter.from.is_some() || filter.to.is_some() {
+            let bound = |moment: Option<Timestamp>| moment.map(|moment| moment.as_unix_micros().into());
+            query = query.range("started_at", bound(filter.from), bound(filter.to));
+        }
+        let total = self.store.count(query.clone()).await?;
+        let page = self.store.list(query.offset(offset).limit(limit)).await?;
+        let calls = page.records.iter().map(|record| from_value(&record.body));
+        Ok((calls.collect::<Result<_>>()?, total))
+    }
+
     /// Commits that the call began, takes a slot and holds what `wanted` costs, or what there is. Returns how long the call
     /// may talk for it. `queued` hears how long the call will wait, if it must.
     ///
@@ -173,7 +223,8 @@ impl Calls {
     ) -> Result<Duration> {
         let tenant = live.record.tenant;
         let limits = self.capacity.limits(tenant).await?;
-        let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.task.is_none();
+        // Nobody is there yet whom we could ask to wait when we are the ones who call.
+        let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.direction == Direction::Inbound;
         if !waits || !self.capacity.would_overtake(tenant) {
             match self.try_reserve(&live, wanted, &after, &limits).await {
                 Err(error) if error.kind() == ErrorKind::RateLimited && waits => {}
@@ -487,7 +538,12 @@ impl Calls {
             .index("status", record.status.to_string())
             .index("direction", direction.as_str().unwrap_or_default())
             .index("agent", record.agent.to_string())
+            .index("dialro", Dialect::Dialro.words(record).status)
+            .index("voxstack", Dialect::VoxStack.words(record).status)
             .index("started_at", record.started_at.as_unix_micros());
+        if let Some(task) = record.task {
+            put = put.index("task", task.to_string());
+        }
         put.due_at = stored.lease.map(|_| now + self.lease);
         Ok(put)
     }
@@ -497,6 +553,20 @@ impl StoredCall {
     /// What its providers took, in the currency of that code; `None` when that was not worked out.
     pub fn cost(&self, currency: &str) -> Option<Cost> {
         self.costs.iter().find(|cost| cost.money.currency().as_str() == currency).copied()
+    }
+
+    /// Forgets what was said, by whom and to whom; what stays is when it was and what it cost.
+    pub(super) fn forget(&mut self) {
+        (self.after, self.analysis) = (None, None);
+        self.legs.clear();
+        let record = &mut self.record;
+        (record.from, record.to, record.recording) = (None, None, None);
+        record.transcript.clear();
+        record.turns.clear();
+        record.barge_ins.clear();
+        record.functions.clear();
+        record.transfers.clear();
+        record.variables.clear();
     }
 
     /// A call that ended before anything was held for it.

@@ -14,7 +14,7 @@ use offhook::money::{Currency, Money};
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message};
 use offhook::provider::telephony::HangupCause;
 use offhook::provider::transport::{HttpMethod, HttpRequest};
-use offhook::service::after_call::{Push, PushForm, PushMethod, TaskEvent, TaskWebhook};
+use offhook::service::after_call::{Push, PushForm, PushMethod, SIGNATURE_HEADER, TaskEvent, TaskWebhook};
 use offhook::service::agents::Agent;
 use offhook::service::analysis::{AnalysisPlan, Analyst};
 use offhook::service::capacity::Limits;
@@ -22,7 +22,8 @@ use offhook::service::hours::Hours;
 use offhook::service::outbox::DeliveryState;
 use offhook::service::prefetch::Prefetch;
 use offhook::service::tasks::NewTask;
-use offhook::signing::Secret;
+use offhook::service::tenants::Plan;
+use offhook::signing::{Secret, body};
 use offhook_testkit::carrier::Answering;
 use offhook_testkit::runtime::VirtualRuntime;
 use offhook_testkit::script::ScriptedModel;
@@ -90,6 +91,10 @@ fn push(id: &str, form: PushForm) -> Push {
 
 fn requests_to(world: &World, url: &str) -> Vec<HttpRequest> {
     world.http.requests().into_iter().filter(|request| request.url.starts_with(url)).collect()
+}
+
+fn signature_of(request: &HttpRequest) -> Option<&str> {
+    request.headers.iter().find(|(name, _)| name == SIGNATURE_HEADER).map(|(_, value)| value.as_str())
 }
 
 fn body_of(request: &HttpRequest) -> Value {
@@ -278,6 +283,36 @@ fn a_get_that_tells_too_much_is_a_dead_delivery_and_not_lost() {
     });
 }
 
+/// VS-073
+#[test]
+fn pushes_are_signed_by_the_tenants_secret_and_those_that_ask_by_their_query() {
+    let runtime = VirtualRuntime::new(10);
+    runtime.clone().block_on(async {
+        let change = |agent: &mut Agent| {
+            agent.after_call.pushes = vec![
+                push("told", PushForm::CallResult),
+                Push { method: PushMethod::Get, ..push("asked", PushForm::CallResult) },
+            ];
+        };
+        let mut world = world(&runtime, change, found_out, taken).await;
+        let _ = talk(&world).await;
+        world.wait(Duration::from_secs(5)).await;
+        let unsigned = requests_to(&world, CRM_URL);
+        assert!(unsigned.len() == 2 && unsigned.iter().all(|request| signature_of(request).is_none()), "no secret");
+        world.tenant = world.engine.tenants().create("The clinic", Plan::Starter).await.unwrap().id;
+        world.engine.credits().grant(world.tenant, Duration::from_secs(3_600), "first").await.unwrap();
+        let _ = talk(&world).await;
+        world.wait(Duration::from_secs(5)).await;
+        let secret = world.engine.tenants().signing_secret(world.tenant).await.unwrap();
+        let requests = requests_to(&world, CRM_URL);
+        assert_eq!(requests.len(), 4);
+        for request in &requests[2..] {
+            let query = request.url.split_once('?').map(|(_, query)| query.as_bytes());
+            body::verify(&secret, query.unwrap_or(&request.body), signature_of(request).unwrap()).unwrap();
+        }
+    });
+}
+
 /// FL-043, FL-044
 #[test]
 fn calls_that_were_never_begun_are_told_of_as_well() {
@@ -327,13 +362,15 @@ fn calls_that_were_never_begun_are_told_of_as_well() {
 fn a_tasks_owner_is_told_of_its_calls_once_each() {
     let runtime = VirtualRuntime::new(3);
     runtime.clone().block_on(async {
-        let world = world(
+        let mut world = world(
             &runtime,
             |agent| agent.active = true,
             found_out,
             |request| Ok((if request.url == CRM_URL { 500 } else { 200 }, String::new())),
         )
         .await;
+        world.tenant = world.engine.tenants().create("The clinic", Plan::Starter).await.unwrap().id;
+        world.engine.credits().grant(world.tenant, Duration::from_secs(3_600), "first").await.unwrap();
         world.engine.agents().put(world.tenant, &world.agent).await.unwrap();
         let number = |last: u32| format!("+62215001010{last}").parse().unwrap();
         world.carrier.when_dialled(&number(1), Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY));
@@ -346,6 +383,10 @@ fn a_tasks_owner_is_told_of_its_calls_once_each() {
         let events: Vec<_> = told.iter().map(|told| told["event_type"].as_str().unwrap()).collect();
         assert_eq!(events, ["call_started", "call_failed"], "what is refused is not tried again");
         assert!(told.iter().all(|told| told["task_id"] == json!(task.id) && told["call_id"].is_string()));
+        let secret = world.engine.tenants().signing_secret(world.tenant).await.unwrap();
+        for request in requests_to(&world, CRM_URL) {
+            body::verify(&secret, &request.body, signature_of(&request).unwrap()).unwrap();
+        }
         assert!(told.iter().all(|told| told["data"]["transcript_excerpt"].is_null()));
         wish.webhook =
             Some(TaskWebhook { events: TaskEvent::ALL.to_vec(), is_retried: false, url: "ftp://x".to_owned() });
@@ -360,9 +401,9 @@ fn what_the_customer_knows_of_the_caller_is_asked_before_the_agent_speaks() {
     let deep = format!("{{\"name\":{}{}}}", "[".repeat(110), "]".repeat(110));
     for (status, body, greeting) in [
         (200, "{\"name\":\"Rahul\"}", "Hello Rahul."),
-        (500, "", "Hello ."),
-        (200, "no object", "Hello ."),
-        (200, deep.as_str(), "Hello ."),
+        (500, "", "Hello {{crm.name}}."),
+        (200, "no object", "Hello {{crm.name}}."),
+        (200, deep.as_str(), "Hello {{crm.name}}."),
     ] {
         let runtime = VirtualRuntime::new(4);
         runtime.clone().block_on(async {
@@ -440,7 +481,7 @@ fn a_function_that_answers_too_deeply_ends_no_settlement() {
         };
         let world = World::with_http(Arc::new(runtime.clone()), &["Do I have an appointment?"], answer).await;
         let call = talk(&world).await;
-        assert!(call.functions[0].result.as_ref().unwrap().is_string());
+        assert_eq!(call.functions[0].result, Some(json!({ "error": "invalid_json" })));
         let stored = world.engine.calls().get(world.tenant, call.id).await.unwrap().unwrap();
         assert!(stored.ledger.is_some());
     });

@@ -32,8 +32,7 @@ impl Driver {
                     // The renewal tells the customer of it.
                     self.lease.hurry(self.engine.shared.providers.runtime.now());
                 }
-                // The oldest event gives way to the newest; without a holder nobody misses either.
-                let _ = self.handle.events.force_send(event);
+                self.line.tell(event);
             }
             Output::Start(id, command) => {
                 if let Err(error) = self.start(id, command) {
@@ -217,8 +216,15 @@ impl Driver {
         let providers = &self.engine.shared.providers;
         let (http, now, call) = (providers.http.clone(), providers.runtime.wall_clock(), self.config.id);
         let reach = self.engine.shared.reach.clone();
-        let answer = functions::run(http, reach, function, call, id, tool_call, now);
-        let run = async move { answer.await.map(Outcome::Function) };
+        let (tenants, tenant) = (self.engine.shared.tenants.clone(), self.config.tenant);
+        let run = async move {
+            let secret = match function.secret.clone() {
+                Some(secret) => secret,
+                None => tenants.signing_secret(tenant).await?,
+            };
+            let answer = functions::run(http, reach, function, secret, call, id, tool_call, now);
+            answer.await.map(Outcome::Function)
+        };
         self.jobs.start(id, Kind::Prompt, job::once(id, run));
         Ok(())
     }

@@ -13,7 +13,7 @@ mod worker;
 
 use std::time::Duration;
 
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,6 +23,7 @@ pub use worker::{ANSWER_TIMEOUT, ATTEMPTS_MAX};
 
 use self::push::PendingPush;
 use super::analysis::{self, Analysis, AnalysisPlan, Insights};
+use super::clock::{self, zone};
 use super::outbox::Outbox;
 use super::tasks::Task;
 use super::webhooks::to_value;
@@ -41,6 +42,10 @@ pub const PUSHES_MAX: usize = 8;
 
 /// Longest wait for the answer to a push; VoxStack's contract gives its webhooks as long (VS-072).
 pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The header of a push and of a task's webhook that holds its [signature](crate::signing::body) by the secret of the tenant
+/// (VS-073): of the body, or with GET of the query.
+pub const SIGNATURE_HEADER: &str = "x-offhook-signature";
 
 /// What is done when an agent's call is over.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -184,23 +189,12 @@ struct Facts<'a> {
 impl Facts<'_> {
     /// A moment by the clock on the wall of the zone.
     fn zoned(&self, moment: Timestamp, format: &str) -> String {
-        let moment = jiff::Timestamp::from_microsecond(moment.as_unix_micros()).unwrap_or_default();
-        moment.to_zoned(self.zone.clone()).strftime(format).to_string()
-    }
-
-    fn zone_name(&self) -> &str {
-        self.zone.iana_name().unwrap_or("UTC")
+        clock::zoned(moment, &self.zone, format)
     }
 
     fn insights_by_rules(&self) -> Insights {
         analysis::insights_by_rules(self.call)
     }
-}
-
-fn zone(name: Option<&str>) -> Result<TimeZone> {
-    let Some(name) = name else { return Ok(TimeZone::UTC) };
-    let zone = TimeZoneDatabase::bundled().get(name);
-    zone.map_err(|error| invalid("not a time zone such as Asia/Jakarta").with_source(error))
 }
 
 fn invalid(message: &'static str) -> Error {

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{PUSH_TIMEOUT, invalid, mapper};
+use super::{PUSH_TIMEOUT, SIGNATURE_HEADER, invalid, mapper};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TenantId;
 use crate::provider::reach::Reach;
 use crate::provider::transport::{HttpMethod, check_header_value};
-use crate::service::outbox::{Inline, Outbox};
+use crate::service::outbox::{Inline, Outbox, Scheme};
 use crate::signing::Secret;
 
 /// Bytes of a push's id at most.
@@ -103,6 +103,7 @@ impl PendingPush {
     pub(super) fn bare_target(&self) -> Inline {
         let mut inline = Inline::new(self.url.clone(), PUSH_TIMEOUT);
         let token = self.sealed_token.clone();
+        inline.scheme = Scheme::Tenant(SIGNATURE_HEADER.to_owned());
         inline.sealed_headers = token.into_iter().map(|token| ("authorization".to_owned(), token)).collect();
         inline.method = match self.method {
             PushMethod::Get => HttpMethod::Get,

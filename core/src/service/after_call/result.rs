@@ -7,6 +7,7 @@ use crate::call::record::{EndReason, TransferOutcome};
 use crate::call::{CallRecord, Speaker};
 use crate::dialect::Dialect;
 use crate::service::analysis::Analysis;
+use crate::service::clock;
 use crate::time::Timestamp;
 
 /// The whole result (FL-043, FL-048).
@@ -35,7 +36,7 @@ pub(super) fn values(facts: &Facts<'_>) -> Value {
     for (alias, name) in [("duration", "call_duration_seconds"), ("recording_url", "recording_url")] {
         call.insert(alias.to_owned(), result[name].clone());
     }
-    let system = system(facts);
+    let system = clock::system(facts.now, &facts.zone);
     let mut all = Map::new();
     for names in [&call, &crm, &system] {
         all.extend(names.clone());
@@ -109,20 +110,6 @@ fn quality(analysis: &Analysis) -> Map<String, Value> {
         Some(Value::Object(quality)) => quality,
         _ => Map::new(),
     }
-}
-
-/// As prompts name it (FL-034): the moment at which this is told.
-fn system(facts: &Facts<'_>) -> Map<String, Value> {
-    let now = |format| Value::String(facts.zoned(facts.now, format));
-    [
-        ("current_date", now("%d %B %Y")),
-        ("current_datetime", now("%d %B %Y %I:%M %p %Z")),
-        ("current_time", now("%I:%M %p %Z")),
-        ("timezone", json!(facts.zone_name())),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
 }
 
 /// FL-046

@@ -20,7 +20,7 @@ use crate::provider::{Llm, Store};
 use crate::runtime::{self, Runtime};
 use crate::service::analysis::{self, ANSWER_BYTES_MAX, Analysis, AnalysisPlan};
 use crate::service::calls::{CALL, Prices, StoredCall};
-use crate::service::outbox::{Attempts, Inline, Message, Outbox, Target};
+use crate::service::outbox::{Attempts, Inline, Message, Outbox, Scheme, Target};
 use crate::service::recordings::{LINK_LIFETIME_MAX, Recordings};
 use crate::service::webhooks::{self, Webhooks, from_value, to_value};
 
@@ -287,6 +287,7 @@ fn task_message(
 ) -> Option<Message> {
     let webhook = pending.task_webhook.as_ref().filter(|webhook| webhook.events.contains(&event))?;
     let mut target = Inline::new(webhook.url.clone(), super::PUSH_TIMEOUT);
+    target.scheme = Scheme::Tenant(super::SIGNATURE_HEADER.to_owned());
     target.attempts = if webhook.is_retried { Attempts::Retried } else { Attempts::Once };
     let place = if event == TaskEvent::CallStarted { 0 } else { webhooks::AFTER_ALL_EVENTS };
     let body = voxstack::body(event.as_str(), task, call, analysis);

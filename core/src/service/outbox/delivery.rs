@@ -148,6 +148,10 @@ pub enum Scheme {
     None,
     /// [`signing::standard`](crate::signing::standard).
     Standard,
+    /// [`signing::body`](crate::signing::body) by the tenant's own [secret](crate::service::tenants::Tenants::signing_secret),
+    /// in the header of this name: over the body, or over the query where there is none. A tenant that has no secret is
+    /// sent no signature.
+    Tenant(String),
 }
 
 /// A message on its way.

@@ -40,6 +40,7 @@ use crate::provider::reach::Reach;
 use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
 use crate::provider::{HttpTransport, Store};
 use crate::runtime::Runtime;
+use crate::service::tenants::Tenants;
 use crate::service::vault::Vault;
 use crate::service::webhooks::from_value;
 
@@ -59,6 +60,7 @@ struct Shared {
     reach: Reach,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
+    tenants: Tenants,
     vault: Vault,
     wake: async_channel::Sender<()>,
     woken: async_channel::Receiver<()>,
@@ -75,7 +77,8 @@ impl Outbox {
         let (wake, woken) = async_channel::bounded(1);
         let engine = EngineId::generate(&*runtime);
         let permits = Permits::new(CONCURRENT_MAX);
-        Self { shared: Arc::new(Shared { engine, http, permits, reach, runtime, store, vault, wake, woken }) }
+        let tenants = Tenants::new(runtime.clone(), store.clone(), vault.clone());
+        Self { shared: Arc::new(Shared { engine, http, permits, reach, runtime, store, tenants, vault, wake, woken }) }
     }
 
     /// What must be in the commit that causes `message`. Once it has happened, [`Outbox::wake`] spares a short wait.

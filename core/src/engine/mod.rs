@@ -41,6 +41,7 @@ use crate::service::outbox::Outbox;
 use crate::service::prefetch;
 use crate::service::recordings::Recordings;
 use crate::service::recovery::{LiveCalls, Recovery};
+use crate::service::retention::Retentions;
 use crate::service::tasks::{TaskFailure, Tasks};
 use crate::service::tenants::Tenants;
 use crate::service::vault::{Vault, VaultKey};
@@ -138,6 +139,7 @@ struct EngineShared {
     providers: Providers,
     recordings: Recordings,
     reach: Reach,
+    retention: Retentions,
     tasks: Tasks,
     tenants: Tenants,
     webhooks: Webhooks,
@@ -168,6 +170,7 @@ impl Engine {
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
         let tasks = Tasks::new(runtime.clone(), store.clone(), reach.clone());
         let keys = ApiKeys::new(runtime.clone(), store.clone());
+        let prices = Arc::new(Prices { increment, providers: prices, rates });
         let after_calls = AfterCalls::new(
             runtime.clone(),
             store.clone(),
@@ -175,6 +178,7 @@ impl Engine {
             outbox.clone(),
             webhooks.clone(),
             recordings.clone(),
+            prices.clone(),
         );
         let credits = Credits::new(runtime.clone(), store.clone()).told_by(webhooks.clone());
         let calls = Calls {
@@ -184,7 +188,7 @@ impl Engine {
             engine: EngineId::generate(&*runtime),
             lease,
             numbers: numbers.clone(),
-            prices: Arc::new(Prices { increment, providers: prices, rates }),
+            prices,
             runtime: runtime.clone(),
             store: store.clone(),
             tasks: tasks.clone(),
@@ -197,7 +201,7 @@ impl Engine {
             lease,
             live: live.clone(),
             runtime: runtime.clone(),
-            store,
+            store: store.clone(),
             telephony: providers.telephony.clone(),
         };
         let (running, stop) = async_channel::bounded(1);
@@ -207,6 +211,8 @@ impl Engine {
             runtime.spawn("recordings", Box::pin(recordings.clone().run(stop.clone())));
         }
         runtime.spawn("recovery", Box::pin(recovery.run(stop.clone())));
+        let retention = Retentions::new(runtime.clone(), store.clone(), recordings.clone());
+        runtime.spawn("retention", Box::pin(retention.clone().run(stop.clone())));
         let shared = EngineShared {
             agents,
             calls,
@@ -221,6 +227,7 @@ impl Engine {
             providers,
             recordings,
             reach,
+            retention,
             tasks,
             tenants,
             webhooks,
@@ -318,6 +325,11 @@ impl Engine {
     /// Messages on their way to customers.
     pub fn outbox(&self) -> &Outbox {
         &self.shared.outbox
+    }
+
+    /// How long what belongs to calls is kept.
+    pub fn retention(&self) -> &Retentions {
+        &self.shared.retention
     }
 
     /// Recordings of calls that are over.

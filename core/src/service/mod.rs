@@ -8,6 +8,7 @@ pub mod calls;
 pub mod capacity;
 mod clock;
 pub mod credits;
+mod erasure;
 pub mod functions;
 pub mod hours;
 pub mod keys;
@@ -16,6 +17,7 @@ pub mod outbox;
 pub mod prefetch;
 pub mod recordings;
 pub(crate) mod recovery;
+pub mod retention;
 mod rows;
 pub mod statements;
 pub mod tasks;
@@ -53,7 +55,7 @@ pub fn schema() -> Schema {
             kind(numbers::NUMBER, &[("agent", Text)]),
             kind(numbers::NUMBER_OWNER, &[]),
             kind(recordings::RECORDING, &[("created_at", Integer)]),
-            kind(recordings::RETENTION, &[]),
+            kind(retention::RETENTION, &[]),
             kind(
                 tasks::TASK,
                 &[("agent", Text), ("due", Integer), ("rank", Integer), ("status", Text), ("voxstack", Text)],

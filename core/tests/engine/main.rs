@@ -19,6 +19,8 @@ mod recovery;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod runtimes;
 #[cfg(test)]
 mod secrets;

@@ -249,6 +249,7 @@ impl fmt::Display for EndReason {
             Self::Stalled => "stalled",
             Self::StoreFailure => "store_failure",
             Self::Transferred => "transferred",
+            Self::UnknownNumber => "unknown_number",
         })
     }
 }

@@ -12,6 +12,7 @@ mod media;
 mod recording;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ use crate::service::tasks::{TaskFailure, Tasks};
 use crate::service::tenants::Tenants;
 use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
+use crate::time::Instant;
 
 /// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
 /// that agree much better than this.
@@ -53,6 +55,12 @@ pub const LEASE: Duration = Duration::from_secs(30);
 
 /// The shortest lease; a shorter one in the settings is taken for this.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
+
+/// How long a drained engine waits for calls that it has hung up.
+pub const DRAIN_MARGIN: Duration = Duration::from_secs(15);
+
+/// How often it looks.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// What an engine runs on.
 #[derive(Clone)]
@@ -129,6 +137,7 @@ struct EngineShared {
     calls: Calls,
     capacity: Capacity,
     credits: Credits,
+    is_closed: AtomicBool,
     keys: ApiKeys,
     lease: Duration,
     /// Of the calls that go on in this engine.
@@ -218,6 +227,7 @@ impl Engine {
             calls,
             capacity,
             credits,
+            is_closed: AtomicBool::new(false),
             keys,
             lease,
             lines: Mutex::default(),
@@ -261,6 +271,33 @@ impl Engine {
         let lines = self.lines();
         let (owner, line) = lines.get(&call)?;
         if *owner == tenant { line.upgrade()?.follow() } else { None }
+    }
+
+    /// Begins no more calls: those that come in or are asked for are refused with `Unavailable`, and tasks wait.
+    pub fn close(&self) {
+        self.shared.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Closes the engine and lets its calls come to their end, for `limit` at most; then it hangs up, and waits for what is
+    /// settled within the policies' own limits, for [`DRAIN_MARGIN`] at most. Returns how many calls are left.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.close();
+        let runtime = &*self.shared.providers.runtime;
+        self.empties(runtime.now() + limit).await;
+        let lines: Vec<_> = self.lines().values().filter_map(|(_, line)| line.upgrade()).collect();
+        for (handle, _) in lines.iter().filter_map(Line::follow) {
+            // A call that takes no more requests is ending already.
+            let _ = handle.hang_up();
+        }
+        self.empties(runtime.now() + DRAIN_MARGIN).await;
+        self.live_calls()
+    }
+
+    async fn empties(&self, deadline: Instant) {
+        let runtime = &*self.shared.providers.runtime;
+        while self.live_calls() > 0 && runtime.now() < deadline {
+            runtime.sleep_until((runtime.now() + DRAIN_POLL).min(deadline)).await;
+        }
     }
 
     /// How many calls go on in this engine.
@@ -352,6 +389,10 @@ impl Engine {
         &self.shared.webhooks
     }
 
+    fn is_closed(&self) -> bool {
+        self.shared.is_closed.load(Ordering::Acquire)
+    }
+
     fn lines(&self) -> MutexGuard<'_, BTreeMap<CallId, (TenantId, Weak<Line>)>> {
         self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -365,6 +406,9 @@ impl Engine {
     fn run(&self, agent: Arc<Agent>, config: CallConfig, offer: Offer) -> Result<CallHandle> {
         let outbox = &self.shared.outbox;
         let after = agent.after_call.pending(outbox, config.tenant, &agent.name, &agent.variables)?;
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Unavailable, "engine.run", "the engine begins no more calls"));
+        }
         let (line, end) = Line::new(config.id);
         let id = config.id;
         let Some((handle, _)) = line.follow() else {

@@ -9,6 +9,7 @@ pub mod capacity;
 mod clock;
 pub mod credits;
 mod erasure;
+pub mod desk;
 pub mod functions;
 pub mod hours;
 pub mod keys;

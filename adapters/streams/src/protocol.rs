@@ -81,14 +81,15 @@ struct Start {
 /// The stream's name is each protocol's own name for it.
 #[derive(Deserialize)]
 struct StreamKeys {
+    #[serde(rename = "stream_sid")]
+    exotel: Option<IgnoredAny>,
+    /// VoxCore's too.
     #[serde(rename = "streamId")]
     plivo: Option<IgnoredAny>,
     #[serde(rename = "stream_id")]
     telnyx: Option<IgnoredAny>,
     #[serde(rename = "streamSid")]
     twilio: Option<IgnoredAny>,
-    #[serde(rename = "stream_sid")]
-    exotel: Option<IgnoredAny>,
 }
 
 impl Head {
@@ -102,15 +103,20 @@ impl Head {
 
     fn of_start(&self) -> Sniff {
         let Some(start) = &self.start else { return Sniff::Is(Protocol::VoxCore) };
-        let has = |key: fn(&StreamKeys) -> bool| key(&start.stream) || key(&self.stream);
-        let keys: [(Protocol, fn(&StreamKeys) -> bool); 4] = [
-            (Protocol::Twilio, |keys| keys.twilio.is_some()),
-            (Protocol::Exotel, |keys| keys.exotel.is_some()),
-            (Protocol::Telnyx, |keys| keys.telnyx.is_some()),
-            (Protocol::Plivo, |keys| keys.plivo.is_some()),
+        start.stream.protocol().or_else(|| self.stream.protocol()).map_or(Sniff::Unknown, Sniff::Is)
+    }
+}
+
+impl StreamKeys {
+    fn protocol(&self) -> Option<Protocol> {
+        let Self { exotel, plivo, telnyx, twilio } = self;
+        let named = [
+            (twilio, Protocol::Twilio),
+            (exotel, Protocol::Exotel),
+            (telnyx, Protocol::Telnyx),
+            (plivo, Protocol::Plivo),
         ];
-        let found = keys.into_iter().find(|(_, key)| has(*key));
-        found.map_or(Sniff::Unknown, |(protocol, _)| Sniff::Is(protocol))
+        named.into_iter().find(|(key, _)| key.is_some()).map(|(_, protocol)| protocol)
     }
 }
 

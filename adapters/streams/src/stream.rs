@@ -1,7 +1,6 @@
 //! A leg's task: a [`Wire`] on a socket and a clock.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::sync::Arc;
 
 use async_channel::{Receiver, Sender, TrySendError};
@@ -204,12 +203,10 @@ async fn next_control(seat: &Seat, is_leaving: bool) -> Option<Control> {
     seat.control.recv().await.ok()
 }
 
-fn until(runtime: &dyn Runtime, deadline: Option<Instant>) -> impl Future<Output = ()> + Send + '_ {
-    async move {
-        match deadline {
-            Some(deadline) => runtime.sleep_until(deadline).await,
-            None => future::pending().await,
-        }
+async fn until(runtime: &dyn Runtime, deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => runtime.sleep_until(deadline).await,
+        None => future::pending().await,
     }
 }
 

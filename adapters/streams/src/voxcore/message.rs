@@ -203,17 +203,20 @@ impl<'a> Fields<'a> {
                 media: payload.ok_or(missing("reverse-media", "payload"))?,
             },
             "reverse-media-stop" => Event::ReverseMediaStop,
-            "start" => Event::Start { format_supported: self.media_format.is_none_or(Format::is_supported) },
+            "start" => {
+                let stated = self.media_format.map(StatedFormat::from);
+                Event::Start { format_supported: Protocol::VoxCore.media_format(stated.as_ref()).is_some() }
+            }
             _ => Event::Other,
         };
         Ok(Message { event, stream_id: self.stream_id.map(|text| text.0).filter(|text| !text.is_empty()) })
     }
 }
 
-impl Format {
-    fn is_supported(self) -> bool {
-        let Self { channels, encoding, sample_rate: rate_hz } = self;
-        Protocol::VoxCore.media_format(Some(&StatedFormat { channels, encoding, rate_hz })).is_some()
+impl From<Format> for StatedFormat {
+    fn from(format: Format) -> Self {
+        let Format { channels, encoding, sample_rate: rate_hz } = format;
+        Self { channels, encoding, rate_hz }
     }
 }
 

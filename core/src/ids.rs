@@ -78,10 +78,14 @@ ids! {
     EntryId
     /// Credits held for a call that has not been settled.
     HoldId
+    /// A telephone number of a tenant.
+    NumberId
     /// A wish to call somebody.
     TaskId
     /// A customer of the engine: everything belongs to exactly one.
     TenantId
+    /// A person who manages a tenant.
+    UserId
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ impl Store for MemoryStore {
         Ok(self.state().table(&query.kind).list(&query, cursor.as_ref()))
     }
 
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.catalog.check_query("store.count", &query)?;
+        Ok(self.state().table(&query.kind).count(&query))
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         self.catalog.check_batch("store.commit", &batch)?;
         self.state().commit(batch)
@@ -91,6 +96,7 @@ struct State {
 /// How to take back one operation.
 enum Undo {
     Counter(CounterKey, i64),
+    Log(LogKey, Vec<Bytes>),
     LogLength(LogKey, usize),
     Record(RecordKey, Option<Record>),
 }
@@ -118,6 +124,10 @@ impl State {
             Operation::Add(add) => return self.add(add, committed, undo),
             Operation::Append(append) => undo.push(self.append(append)?),
             Operation::Delete(delete) => undo.push(self.delete(delete)?),
+            Operation::DeleteLog(log) => {
+                let entries = self.logs.remove(&log).unwrap_or_default();
+                undo.push(Undo::Log(log, entries));
+            }
             Operation::Put(put) => undo.push(self.put(put)?),
         }
         Ok(())
@@ -127,6 +137,9 @@ impl State {
         match step {
             Undo::Counter(counter, value) => {
                 self.counters.insert(counter, value);
+            }
+            Undo::Log(log, entries) => {
+                self.logs.insert(log, entries);
             }
             Undo::LogLength(log, length) => self.logs.entry(log).or_default().truncate(length),
             Undo::Record(_, Some(record)) => self.table(&record.key.kind.clone()).insert(record),

@@ -4,9 +4,12 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind};
 
 /// A point on a runtime's monotonic clock, in microseconds since an origin of the runtime's choice.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -97,6 +100,19 @@ impl fmt::Display for Timestamp {
             // Outside the years -9999..=9999 there is no RFC 3339 form.
             Err(_) => write!(f, "{}us", self.0),
         }
+    }
+}
+
+/// As RFC 3339 writes it, with any offset; microseconds count.
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let moment: jiff::Timestamp = text.parse().map_err(|error| {
+            Error::new(ErrorKind::ConfigInvalid, "timestamp.parse", "not a moment such as 2026-06-28T10:00:00Z")
+                .with_source(error)
+        })?;
+        Ok(Self(moment.as_microsecond()))
     }
 }
 

@@ -27,9 +27,6 @@ pub const VOICE: &str = "en-US";
 /// The detector of speech wants two windows of 32 ms for itself; the agent gives way as soon as it is sure.
 const BARGE_IN_SPEECH_MIN: Duration = Duration::from_millis(60);
 
-/// Longest wait for the function.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(5);
-
 const GREETING: &str = "Good morning, {{clinic.name}}, this is {{agent.name}}. How can I help you?";
 
 const PROMPT: &str = "\
@@ -45,7 +42,7 @@ When the caller says goodbye, say goodbye and call end_call.";
 pub fn receptionist(runtime: &dyn Runtime, function_url: String, secret: Secret) -> Agent {
     let id = AgentId::new(runtime.wall_clock(), random_id_bytes(runtime));
     let mut agent = Agent::new(id, "Maya", PROMPT);
-    agent.functions = vec![Function { secret, timeout: FUNCTION_TIMEOUT, tool: tool(), url: function_url }];
+    agent.functions = vec![Function::new(function_url, tool()).signed(secret)];
     agent.greeting = Some(GREETING.to_owned());
     agent.policy.barge_in.speech_min = BARGE_IN_SPEECH_MIN;
     agent.variables.insert("clinic".to_owned(), json!({ "name": "Bloom Clinic" }));

@@ -111,6 +111,12 @@ impl Store for PostgresStore {
         self.run("store.list", async move |shared| list::list(&shared.pool, &table, &query, cursor).await).await
     }
 
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.catalog.check_query("store.count", &query)?;
+        let table = self.shared.tables.get("store.count", &query.kind)?;
+        self.run("store.count", async move |shared| list::count(&shared.pool, &table, &query).await).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         self.catalog.check_batch("store.commit", &batch)?;
         let steps = Step::all(&self.shared.tables, batch)?;

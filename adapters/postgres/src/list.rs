@@ -19,6 +19,15 @@ pub(crate) async fn list(pool: &Pool, table: &Table, query: &Query, cursor: Opti
     Ok(Page { records, next })
 }
 
+pub(crate) async fn count(pool: &Pool, table: &Table, query: &Query) -> Result<u64> {
+    let mut statement = Statement { sql: String::new(), values: Vec::new() };
+    let filters = statement.filters(query);
+    let conditions = if filters.is_empty() { "true".to_owned() } else { filters.join(" AND ") };
+    let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", table.name);
+    let rows = pool.read("store.count", &pool::Query { sql: &sql, values: statement.values }).await?;
+    Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0)).unsigned_abs())
+}
+
 /// A list's SQL and its parameters.
 struct Statement {
     sql: String,

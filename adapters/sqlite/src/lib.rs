@@ -95,6 +95,12 @@ impl Store for SqliteStore {
         self.workers.read("store.list", move |connection| list::list(connection, &table, &query, cursor)).await
     }
 
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.catalog.check_query("store.count", &query)?;
+        let table = self.tables.get("store.count", &query.kind)?;
+        self.workers.read("store.count", move |connection| list::count(connection, &table, &query)).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         self.catalog.check_batch("store.commit", &batch)?;
         let steps = Step::all(&self.tables, batch)?;

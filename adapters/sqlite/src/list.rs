@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::error::Failure;
-use crate::table::{Table, bound, quoted};
+use crate::table::{Table, bound, quoted, table_name};
 
 pub(crate) fn list(
     connection: &Connection,
@@ -30,6 +30,13 @@ pub(crate) fn list(
     records.truncate(limit);
     let next = records.last().filter(|_| more).map(|record| Cursor::of(record, query).encode(query));
     Ok(Page { records, next })
+}
+
+pub(crate) fn count(connection: &Connection, table: &Table, query: &Query) -> Result<u64, Failure> {
+    let statement = Statement::count(table, query);
+    let mut prepared = connection.prepare_cached(&statement.sql)?;
+    let count: i64 = prepared.query_row(params_from_iter(&statement.values), |row| row.get(0))?;
+    Ok(count.unsigned_abs())
 }
 
 /// A stretch of the list's order.
@@ -69,10 +76,7 @@ impl Statement {
         let mut statement = Self { conditions: Vec::new(), values: Vec::new(), sql: table.select.clone() };
         statement.filter(query);
         statement.continue_from(query, part);
-        if !statement.conditions.is_empty() {
-            statement.sql.push_str(" WHERE ");
-            statement.sql.push_str(&statement.conditions.join(" AND "));
-        }
+        statement.push_conditions();
         statement.sql.push_str(&order_by(&query.order));
         let offset = match &query.position {
             Position::Offset(records) => i64::try_from(*records).unwrap_or(i64::MAX),
@@ -81,6 +85,21 @@ impl Statement {
         statement.sql.push_str(" LIMIT ? OFFSET ?");
         statement.values.extend([Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX)), Value::Integer(offset)]);
         statement
+    }
+
+    fn count(table: &Table, query: &Query) -> Self {
+        let sql = format!("SELECT count(*) FROM {}", table_name(table.kind));
+        let mut statement = Self { conditions: Vec::new(), values: Vec::new(), sql };
+        statement.filter(query);
+        statement.push_conditions();
+        statement
+    }
+
+    fn push_conditions(&mut self) {
+        if !self.conditions.is_empty() {
+            self.sql.push_str(" WHERE ");
+            self.sql.push_str(&self.conditions.join(" AND "));
+        }
     }
 
     fn run(&self, connection: &Connection, table: &Table, records: &mut Vec<Record>) -> Result<(), Failure> {

@@ -223,6 +223,36 @@ pub enum EndReason {
     UnknownNumber,
 }
 
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AgentHangUp => "agent_hang_up",
+            Self::AgentInactive => "agent_inactive",
+            Self::Busy => "busy",
+            Self::CallerHangUp => "caller_hang_up",
+            Self::CarrierFailure => "carrier_failure",
+            Self::CreditsExhausted => "credits_exhausted",
+            Self::EngineLost => "engine_lost",
+            Self::InsufficientCredits => "insufficient_credits",
+            Self::MachineAnswered => "machine_answered",
+            Self::MaxDuration => "max_duration",
+            Self::MediaLost => "media_lost",
+            Self::MessageLeft => "message_left",
+            Self::NoAnswer => "no_answer",
+            Self::OperatorHangUp => "operator_hang_up",
+            Self::OutsideHours => "outside_hours",
+            Self::OverCapacity => "over_capacity",
+            Self::ProviderFailure => "provider_failure",
+            Self::Rejected => "rejected",
+            Self::SetUpTimeout => "set_up_timeout",
+            Self::Silence => "silence",
+            Self::Stalled => "stalled",
+            Self::StoreFailure => "store_failure",
+            Self::Transferred => "transferred",
+        })
+    }
+}
+
 /// Who picked up an outbound call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

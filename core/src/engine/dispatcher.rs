@@ -7,11 +7,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::{Engine, EngineShared};
-use crate::call::{Admission, Offer};
+use crate::call::{Admission, CallConfig, Offer};
 use crate::error::Result;
-use crate::ids::CallId;
+use crate::ids::{CallId, TenantId};
 use crate::provider::store::Record;
 use crate::runtime::Runtime;
+use crate::service::agents::Agent;
 use crate::service::hours::Hours;
 use crate::service::tasks::{Task, TaskFailure};
 use crate::time::Timestamp;
@@ -121,41 +122,61 @@ impl Engine {
 
     /// Begins the call of a task that is due, if its agent works now; says whether it did.
     async fn dispatch(&self, row: &Record) -> Result<bool> {
-        let shared = &self.shared;
+        let (tasks, tenant) = (&self.shared.tasks, row.key.tenant);
         let mut task = Task::of(row)?;
-        let (runtime, tenant) = (&*shared.providers.runtime, row.key.tenant);
-        let now = runtime.wall_clock();
-        let Some(mut agent) = shared.agents.get(tenant, task.wish.agent).await? else {
-            shared.tasks.give_up(row, &mut task, TaskFailure::AgentMissing).await?;
-            return Ok(false);
-        };
-        match agent.admits(now) {
-            Admission::AgentInactive => {
-                shared.tasks.give_up(row, &mut task, TaskFailure::AgentInactive).await?;
+        let call = match self.prepare(tenant, &task, self.shared.providers.runtime.wall_clock()).await? {
+            Ready::Call(call) => call,
+            Ready::Closed(due_at) => {
+                tasks.postpone(row, &mut task, due_at).await?;
                 return Ok(false);
             }
-            Admission::Open => {}
-            Admission::OutsideHours => {
-                match agent.hours.as_ref().and_then(|hours: &Hours| hours.next_open(now)) {
-                    Some(due_at) => shared.tasks.postpone(row, &mut task, due_at).await?,
-                    None => shared.tasks.give_up(row, &mut task, TaskFailure::AgentNeverOpen).await?,
-                };
+            Ready::Never(failure) => {
+                tasks.give_up(row, &mut task, failure).await?;
                 return Ok(false);
             }
-        }
-        agent.variables.append(&mut task.wish.variables.clone());
-        let (id, offer) =
-            (CallId::generate(runtime), Offer::Outbound { from: task.wish.from.clone(), to: task.wish.to.clone() });
-        let Ok(mut config) = agent.configure(tenant, id, &offer, now) else {
-            shared.tasks.give_up(row, &mut task, TaskFailure::AgentUnusable).await?;
-            return Ok(false);
         };
-        config.task = Some(task.id);
-        if !shared.tasks.assign(row, &mut task, id).await? {
+        let (agent, config, offer) = *call;
+        if !tasks.assign(row, &mut task, config.id).await? {
             return Ok(false);
         }
         // Who wants to follow the call finds it by the task.
-        drop(self.run(Arc::new(agent), config, offer)?);
+        drop(self.run(agent, config, offer)?);
         Ok(true)
     }
+
+    /// What a task's call takes, if it can be placed now.
+    pub(super) async fn prepare(&self, tenant: TenantId, task: &Task, now: Timestamp) -> Result<Ready> {
+        let Some(mut agent) = self.shared.agents.get(tenant, task.wish.agent).await? else {
+            return Ok(Ready::Never(TaskFailure::AgentMissing));
+        };
+        match agent.admits(now) {
+            Admission::AgentInactive => return Ok(Ready::Never(TaskFailure::AgentInactive)),
+            Admission::Open => {}
+            Admission::OutsideHours => {
+                let opens = agent.hours.as_ref().and_then(|hours: &Hours| hours.next_open(now));
+                return Ok(opens.map_or(Ready::Never(TaskFailure::AgentNeverOpen), Ready::Closed));
+            }
+        }
+        agent.variables.append(&mut task.wish.variables.clone());
+        if task.wish.greeting.is_some() {
+            agent.greeting.clone_from(&task.wish.greeting);
+        }
+        let id = CallId::generate(&*self.shared.providers.runtime);
+        let offer = Offer::Outbound { from: task.wish.from.clone(), to: task.wish.to.clone() };
+        let Ok(mut config) = agent.configure(tenant, id, &offer, now) else {
+            return Ok(Ready::Never(TaskFailure::AgentUnusable));
+        };
+        config.task = Some(task.id);
+        Ok(Ready::Call(Box::new((Arc::new(agent), config, offer))))
+    }
+}
+
+/// Whether a task's call can be placed now.
+pub(super) enum Ready {
+    /// It can.
+    Call(Box<(Arc<Agent>, CallConfig, Offer)>),
+    /// Not before then, when the agent's hours begin.
+    Closed(Timestamp),
+    /// It cannot.
+    Never(TaskFailure),
 }

@@ -11,18 +11,21 @@ mod log;
 mod media;
 mod recording;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use handle::{CallHandle, EVENTS_MAX};
+pub use handle::{CallHandle, EVENTS_MAX, Glance};
 
+use self::dispatcher::Ready;
 use self::driver::Driver;
+use self::handle::Line;
 use crate::billing::{Increment, PriceList, RateCard};
 use crate::call::{Admission, CallConfig, Offer};
-use crate::error::Result;
-use crate::ids::{CallId, EngineId, TenantId};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{CallId, EngineId, TaskId, TenantId};
 use crate::provider::reach::Reach;
 use crate::provider::telephony::{E164, IncomingCall};
 use crate::provider::{Blob, HttpTransport, Llm, SpeechToText, Store, Telephony, TextToSpeech};
@@ -33,11 +36,14 @@ use crate::service::calls::{Calls, Prices};
 use crate::service::capacity::{Capacity, Limits};
 use crate::service::credits::Credits;
 use crate::service::keys::ApiKeys;
+use crate::service::numbers::Numbers;
 use crate::service::outbox::Outbox;
 use crate::service::prefetch;
 use crate::service::recordings::Recordings;
 use crate::service::recovery::{LiveCalls, Recovery};
-use crate::service::tasks::Tasks;
+use crate::service::retention::Retentions;
+use crate::service::tasks::{TaskFailure, Tasks};
+use crate::service::tenants::Tenants;
 use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
 
@@ -125,12 +131,17 @@ struct EngineShared {
     credits: Credits,
     keys: ApiKeys,
     lease: Duration,
+    /// Of the calls that go on in this engine.
+    lines: Mutex<BTreeMap<CallId, (TenantId, Weak<Line>)>>,
     live: LiveCalls,
+    numbers: Numbers,
     outbox: Outbox,
     providers: Providers,
     recordings: Recordings,
     reach: Reach,
+    retention: Retentions,
     tasks: Tasks,
+    tenants: Tenants,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
     _running: async_channel::Sender<()>,
@@ -153,10 +164,13 @@ impl Engine {
         let recordings = Recordings::new(runtime.clone(), store.clone(), blob, &vault, public_url);
         let outbox = Outbox::new(runtime.clone(), store.clone(), providers.http.clone(), vault.clone(), reach.clone());
         let webhooks = Webhooks::new(runtime.clone(), store.clone(), outbox.clone(), vault.clone(), reach.clone());
-        let agents = Agents::new(store.clone(), vault, reach.clone());
+        let tenants = Tenants::new(runtime.clone(), store.clone(), vault.clone());
+        let numbers = Numbers::new(runtime.clone(), store.clone());
+        let agents = Agents::new(store.clone(), numbers.clone(), vault, reach.clone());
         let capacity = Capacity::new(runtime.clone(), store.clone(), calls_max, limits);
         let tasks = Tasks::new(runtime.clone(), store.clone(), reach.clone());
         let keys = ApiKeys::new(runtime.clone(), store.clone());
+        let prices = Arc::new(Prices { increment, providers: prices, rates });
         let after_calls = AfterCalls::new(
             runtime.clone(),
             store.clone(),
@@ -164,6 +178,7 @@ impl Engine {
             outbox.clone(),
             webhooks.clone(),
             recordings.clone(),
+            prices.clone(),
         );
         let credits = Credits::new(runtime.clone(), store.clone()).told_by(webhooks.clone());
         let calls = Calls {
@@ -172,7 +187,8 @@ impl Engine {
             credits: credits.clone(),
             engine: EngineId::generate(&*runtime),
             lease,
-            prices: Arc::new(Prices { increment, providers: prices, rates }),
+            numbers: numbers.clone(),
+            prices,
             runtime: runtime.clone(),
             store: store.clone(),
             tasks: tasks.clone(),
@@ -185,7 +201,7 @@ impl Engine {
             lease,
             live: live.clone(),
             runtime: runtime.clone(),
-            store,
+            store: store.clone(),
             telephony: providers.telephony.clone(),
         };
         let (running, stop) = async_channel::bounded(1);
@@ -195,6 +211,8 @@ impl Engine {
             runtime.spawn("recordings", Box::pin(recordings.clone().run(stop.clone())));
         }
         runtime.spawn("recovery", Box::pin(recovery.run(stop.clone())));
+        let retention = Retentions::new(runtime.clone(), store.clone(), recordings.clone());
+        runtime.spawn("retention", Box::pin(retention.clone().run(stop.clone())));
         let shared = EngineShared {
             agents,
             calls,
@@ -202,12 +220,16 @@ impl Engine {
             credits,
             keys,
             lease,
+            lines: Mutex::default(),
             live,
+            numbers,
             outbox,
             providers,
             recordings,
             reach,
+            retention,
             tasks,
+            tenants,
             webhooks,
             _running: running,
         };
@@ -231,6 +253,43 @@ impl Engine {
     /// Lets `agent` call `to`, showing `from`. Requires a carrier that dials.
     pub fn dial(&self, tenant: TenantId, agent: Arc<Agent>, from: E164, to: E164) -> Result<CallHandle> {
         self.start(tenant, agent, Offer::Outbound { from, to })
+    }
+
+    /// One more handle of a call that goes on in this engine, and what there is to see of it now. `None` when there is no
+    /// such call.
+    pub fn follow(&self, tenant: TenantId, call: CallId) -> Option<(CallHandle, Glance)> {
+        let lines = self.lines();
+        let (owner, line) = lines.get(&call)?;
+        if *owner == tenant { line.upgrade()?.follow() } else { None }
+    }
+
+    /// How many calls go on in this engine.
+    pub fn live_calls(&self) -> usize {
+        self.lines().len()
+    }
+
+    /// Places the call of a pending task now, and waits until it has begun.
+    ///
+    /// `NotFound` when there is no such task, `Conflict` when it is not pending or its call is being placed already,
+    /// `Rejected` when its agent is gone, switched off or out of its hours, otherwise as [`CallHandle::begun`].
+    pub async fn execute(&self, tenant: TenantId, task: TaskId) -> Result<CallHandle> {
+        let (row, mut task) = self.shared.tasks.claim(tenant, task).await?;
+        let now = self.shared.providers.runtime.wall_clock();
+        let refused = |message| Error::new(ErrorKind::Rejected, "tasks.execute", message);
+        let call = match self.prepare(tenant, &task, now).await? {
+            Ready::Call(call) => call,
+            Ready::Closed(_) => return Err(refused("it is outside of the agent's active hours")),
+            Ready::Never(TaskFailure::AgentInactive) => return Err(refused("the agent is switched off")),
+            Ready::Never(TaskFailure::AgentMissing) => return Err(refused("the agent is gone")),
+            Ready::Never(_) => return Err(refused("the agent cannot call")),
+        };
+        let (agent, config, offer) = *call;
+        if !self.shared.tasks.assign(&row, &mut task, config.id).await? {
+            return Err(Error::new(ErrorKind::Conflict, "tasks.execute", "the task was changed meanwhile"));
+        }
+        let mut handle = self.run(agent, config, offer)?;
+        handle.begun().await?;
+        Ok(handle)
     }
 
     /// Agents as they are kept.
@@ -258,9 +317,19 @@ impl Engine {
         &self.shared.keys
     }
 
+    /// Which agent answers where.
+    pub fn numbers(&self) -> &Numbers {
+        &self.shared.numbers
+    }
+
     /// Messages on their way to customers.
     pub fn outbox(&self) -> &Outbox {
         &self.shared.outbox
+    }
+
+    /// How long what belongs to calls is kept.
+    pub fn retention(&self) -> &Retentions {
+        &self.shared.retention
     }
 
     /// Recordings of calls that are over.
@@ -273,9 +342,18 @@ impl Engine {
         &self.shared.tasks
     }
 
+    /// The customers of a server.
+    pub fn tenants(&self) -> &Tenants {
+        &self.shared.tenants
+    }
+
     /// Webhooks.
     pub fn webhooks(&self) -> &Webhooks {
         &self.shared.webhooks
+    }
+
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<CallId, (TenantId, Weak<Line>)>> {
+        self.shared.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&self, tenant: TenantId, agent: Arc<Agent>, offer: Offer) -> Result<CallHandle> {
@@ -287,12 +365,19 @@ impl Engine {
     fn run(&self, agent: Arc<Agent>, config: CallConfig, offer: Offer) -> Result<CallHandle> {
         let outbox = &self.shared.outbox;
         let after = agent.after_call.pending(outbox, config.tenant, &agent.name, &agent.variables)?;
-        let (handle, ends) = CallHandle::new(config.id);
+        let (line, end) = Line::new(config.id);
+        let id = config.id;
+        let Some((handle, _)) = line.follow() else {
+            return Err(Error::new(ErrorKind::Unexpected, "engine.run", "a new call is over"));
+        };
+        self.lines().insert(id, (config.tenant, Arc::downgrade(&line)));
+        let listed = Listed { engine: Arc::downgrade(&self.shared), id };
         let engine = self.clone();
         let call = async move {
+            let _listed = listed;
             let (agent, config) = engine.prefetch(agent, config, &offer).await;
             let after = after.map(|after| after.with_values(&agent.variables));
-            Driver::new(engine, agent, config, after, offer, ends).run().await;
+            Driver::new(engine, agent, config, after, offer, end).run().await;
         };
         self.shared.providers.runtime.spawn("call", Box::pin(call));
         Ok(handle)
@@ -325,6 +410,20 @@ impl Engine {
                 tracing::warn!(%error, call = %config.id, "what the customer knows cannot be said");
                 (agent, config)
             }
+        }
+    }
+}
+
+/// A call is in its engine's list until this is dropped, by its end or by a panic.
+struct Listed {
+    engine: Weak<EngineShared>,
+    id: CallId,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        if let Some(shared) = self.engine.upgrade() {
+            Engine { shared }.lines().remove(&self.id);
         }
     }
 }

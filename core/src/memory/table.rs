@@ -92,6 +92,10 @@ impl Table {
         Page { records: page.into_iter().map(|(_, record)| record.clone()).collect(), next }
     }
 
+    pub(super) fn count(&self, query: &Query) -> u64 {
+        self.candidates(query).filter(|record| matches(query, record)).count() as u64
+    }
+
     /// Records that may match: those of the rarest value asked for, else the tenant's, else all.
     fn candidates<'a>(&'a self, query: &'a Query) -> Box<dyn Iterator<Item = &'a Record> + 'a> {
         let places =

@@ -34,6 +34,9 @@ pub trait Store: Send + Sync {
     /// `ConfigInvalid` for a kind or an index that the schema does not declare, or a cursor that this store did not make.
     async fn list(&self, query: Query) -> Result<Page>;
 
+    /// How many records match `query`; its order, position and limit do not count.
+    async fn count(&self, query: Query) -> Result<u64>;
+
     /// Applies all of `batch` or, on any error, nothing of it.
     ///
     /// `Conflict` when an [`Expect`] or a log's sequence does not hold; `InsufficientFunds` when an [`Add`] would pass its
@@ -296,6 +299,12 @@ impl Batch {
         self.operations.push(Operation::Delete(Delete { key, expect }));
         self
     }
+
+    /// Removes a log.
+    pub fn delete_log(&mut self, log: LogKey) -> &mut Self {
+        self.operations.push(Operation::DeleteLog(log));
+        self
+    }
 }
 
 /// One operation of a [`Batch`].
@@ -308,6 +317,8 @@ pub enum Operation {
     Append(Append),
     /// Removes a record.
     Delete(Delete),
+    /// Removes a log with all its entries. Removing none is no error.
+    DeleteLog(LogKey),
     /// Writes a record.
     Put(Put),
 }

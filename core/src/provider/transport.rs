@@ -112,6 +112,21 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
+/// Longest value of a header that a customer gives, in bytes.
+pub const HEADER_BYTES_MAX: usize = 8_192;
+
+/// `ConfigInvalid` unless `value` can be a header's: 1 to [`HEADER_BYTES_MAX`] visible ASCII characters, with spaces and
+/// tabs between them (RFC 9110, 5.5).
+pub fn check_header_value(value: &[u8]) -> Result<()> {
+    let is_visible = |byte: &u8| byte.is_ascii_graphic();
+    let is_framed = value.first().is_some_and(is_visible) && value.last().is_some_and(is_visible);
+    let is_legal = value.iter().all(|byte| is_visible(byte) || matches!(byte, b' ' | b'\t'));
+    if is_framed && is_legal && value.len() <= HEADER_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::ConfigInvalid, "http.header", "not the value of a header"))
+}
+
 /// A response whose body is still arriving.
 pub struct HttpResponse {
     /// The body's pieces. Dropping it closes the connection.

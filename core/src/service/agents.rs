@@ -8,23 +8,32 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::after_call::AfterCall;
+use super::clock;
 use super::hours::Hours;
+use super::numbers::Numbers;
 use super::prefetch::Prefetch;
 use super::vault::Vault;
-use super::webhooks::{from_value, to_value};
+use super::webhooks::{Form, from_value, to_value};
 use crate::call::{Admission, CallConfig, Offer, Policy};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{AgentId, CallId, TenantId};
 use crate::provider::Store;
 use crate::provider::llm::Tool;
 use crate::provider::reach::Reach;
 use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
+use crate::provider::transport::check_header_value;
 use crate::signing::Secret;
 use crate::template;
 use crate::time::Timestamp;
 
 /// The record kind of agents.
 pub const AGENT: &str = "agent";
+
+/// Longest wait for a function's answer, unless it says otherwise.
+pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a change is tried that others keep overtaking.
+const CONFLICTS_MAX: u32 = 8;
 
 /// An agent: its prompt, voice, functions and habits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,9 +44,12 @@ pub struct Agent {
     /// What is done when a call is over.
     #[serde(default)]
     pub after_call: AfterCall,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
     /// The functions that it can call.
     pub functions: Vec<Function>,
-    /// Said as soon as a call is connected; a [template].
+    /// Said as soon as a call is connected; a text to [fill](template::fill).
     pub greeting: Option<String>,
     /// When it takes and places calls; `None` is always.
     pub hours: Option<Hours>,
@@ -52,22 +64,34 @@ pub struct Agent {
     /// Who is asked about the caller before each call; the answer fills the namespace `crm`.
     #[serde(default)]
     pub prefetch: Option<Prefetch>,
-    /// Instructions for the model; a [template].
+    /// Instructions for the model; a text to [fill](template::fill).
     pub system_prompt: String,
-    /// Namespaces for templates, beside `agent` and `call`.
+    /// Names of what its owner has switched on beside its functions.
+    #[serde(default)]
+    pub tools_enabled: Vec<String>,
+    /// Namespaces for templates, beside `agent`, `call` and `system`.
     pub variables: Map<String, Value>,
     /// The synthesiser's name of a voice; `None` is its default.
     pub voice: Option<String>,
+    /// What its owner wants of the voice, in the words of the synthesiser's maker.
+    #[serde(default)]
+    pub voice_settings: Option<Value>,
     /// Voices for the languages that a call may change to, by their BCP 47 tags; one without has its default.
     pub voices: BTreeMap<String, String>,
 }
 
-/// A function that an agent can call: a signed POST to the customer.
+/// A function that an agent can call: a signed request to the customer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Function {
-    /// Signs each request.
-    #[serde(with = "crate::signing::serial")]
-    pub secret: Secret,
+    /// In which form it is asked.
+    #[serde(default)]
+    pub form: Form,
+    /// How it is asked.
+    #[serde(default)]
+    pub method: FunctionMethod,
+    /// Signs each request; `None` is the tenant's [signing secret](super::tenants::Tenants::signing_secret).
+    #[serde(default, with = "crate::signing::serial::optional")]
+    pub secret: Option<Secret>,
     /// Longest wait for the answer.
     #[serde(with = "crate::time::duration_ms", rename = "timeout_ms")]
     pub timeout: Duration,
@@ -77,12 +101,39 @@ pub struct Function {
     pub url: String,
 }
 
+/// The method of a function's request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum FunctionMethod {
+    /// What is asked stands in the query (DR-A1).
+    Get,
+    /// It stands in the body.
+    #[default]
+    Post,
+}
+
+impl Function {
+    /// A function in our own form that is waited for as long as Dialro's contract says (DR-093).
+    pub fn new(url: impl Into<String>, tool: Tool) -> Self {
+        let (form, method) = (Form::default(), FunctionMethod::default());
+        Self { form, method, secret: None, timeout: FUNCTION_TIMEOUT, tool, url: url.into() }
+    }
+
+    /// Signed with that secret.
+    #[must_use]
+    pub fn signed(mut self, secret: Secret) -> Self {
+        self.secret = Some(secret);
+        self
+    }
+}
+
 impl Agent {
     /// An agent that speaks English, greets with nothing and calls nothing.
     pub fn new(id: AgentId, name: impl Into<String>, system_prompt: impl Into<String>) -> Self {
         Self {
             active: true,
             after_call: AfterCall::default(),
+            description: String::new(),
             functions: Vec::new(),
             greeting: None,
             hours: None,
@@ -92,8 +143,10 @@ impl Agent {
             policy: Policy::default(),
             prefetch: None,
             system_prompt: system_prompt.into(),
+            tools_enabled: Vec::new(),
             variables: Map::new(),
             voice: None,
+            voice_settings: None,
             voices: BTreeMap::new(),
         }
     }
@@ -134,15 +187,25 @@ impl Agent {
         }
     }
 
-    /// The configuration of one call, its templates filled.
+    /// The configuration of one call, its templates filled: from the agent's variables and `agent`, `call` and `system`,
+    /// a field without a namespace from `system`, `crm` and `call` (FL-034).
     ///
-    /// `ConfigInvalid` when the greeting or the prompt is not a template.
+    /// `Rejected` when greeting or prompt are too long, `ConfigInvalid` for a time zone that there is not.
     pub fn configure(&self, tenant: TenantId, call: CallId, offer: &Offer, now: Timestamp) -> Result<CallConfig> {
         let mut values = self.variables.clone();
         values.insert("agent".to_owned(), json!({ "id": self.id, "name": self.name }));
-        values.insert("call".to_owned(), json!({ "id": call, "from": offer.from(), "to": offer.to() }));
+        let own = json!({ "id": call, "from": offer.from(), "to": offer.to() });
+        match values.entry("call").or_insert_with(|| json!({})) {
+            Value::Object(values) => values.extend(own.as_object().cloned().unwrap_or_default()),
+            other => *other = own,
+        }
+        values.insert(
+            "system".to_owned(),
+            Value::Object(clock::system(now, &clock::zone(self.after_call.zone.as_deref())?)),
+        );
         let values = Value::Object(values);
-        let greeting = self.greeting.as_deref().map(|greeting| template::render(greeting, &values)).transpose()?;
+        let fill = |text: &str| template::fill(text, &values, &["system", "crm", "call"]);
+        let greeting = self.greeting.as_deref().map(fill).transpose()?;
         Ok(CallConfig {
             admission: self.admits(now),
             id: call,
@@ -151,7 +214,7 @@ impl Agent {
             greeting: greeting.filter(|greeting| !greeting.trim().is_empty()),
             language: self.language.clone(),
             policy: self.policy.in_millis(),
-            system_prompt: template::render(&self.system_prompt, &values)?,
+            system_prompt: fill(&self.system_prompt)?,
             task: None,
             tools: self.functions.iter().map(|function| function.tool.clone()).collect(),
             wall_clock: now,
@@ -162,14 +225,15 @@ impl Agent {
 /// The agents of all tenants, as they are kept.
 #[derive(Clone)]
 pub struct Agents {
+    numbers: Numbers,
     reach: Reach,
     store: Arc<dyn Store>,
     vault: Vault,
 }
 
 impl Agents {
-    pub(crate) fn new(store: Arc<dyn Store>, vault: Vault, reach: Reach) -> Self {
-        Self { reach, store, vault }
+    pub(crate) fn new(store: Arc<dyn Store>, numbers: Numbers, vault: Vault, reach: Reach) -> Self {
+        Self { numbers, reach, store, vault }
     }
 
     /// The agent, if there is one.
@@ -178,36 +242,87 @@ impl Agents {
         record.map(|record| self.load(record)).transpose()
     }
 
-    /// The tenant's agents, newest first; at most [`LIMIT_MAX`](crate::provider::store::LIMIT_MAX).
-    pub async fn list(&self, tenant: TenantId) -> Result<Vec<Agent>> {
-        let page = self.store.list(Query::new(Some(tenant), AGENT)).await?;
-        page.records.into_iter().map(|record| self.load(record)).collect()
+    /// The tenant's agents, newest first: the active ones, those that are not, or all; `limit` of them behind the first
+    /// `offset`. Returns how many there are, too.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        active: Option<bool>,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<Agent>, u64)> {
+        let query = Query::new(Some(tenant), AGENT);
+        let query = active.into_iter().fold(query, |query, active| query.equal("active", active.to_string()));
+        let total = self.store.count(query.clone()).await?;
+        let page = self.store.list(query.offset(offset).limit(limit)).await?;
+        let agents = page.records.into_iter().map(|record| self.load(record));
+        Ok((agents.collect::<Result<_>>()?, total))
+    }
+
+    /// The tenant's newest agent of that name, if there is one.
+    pub async fn find(&self, tenant: TenantId, name: &str) -> Result<Option<Agent>> {
+        let page = self.store.list(Query::new(Some(tenant), AGENT).equal("name", name).limit(1)).await?;
+        page.records.into_iter().next().map(|record| self.load(record)).transpose()
     }
 
     /// Keeps an agent, in place of the one with its id. Calls that have begun go on as they are.
     ///
-    /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, or an
-    /// [`AfterCall`] that cannot be done.
+    /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, a token that no
+    /// header can hold, or an [`AfterCall`] that cannot be done.
     pub async fn put(&self, tenant: TenantId, agent: &Agent) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.put(self.save(tenant, agent, Expect::Any)?);
+        self.store.commit(batch).await.map(|_| ())
+    }
+
+    /// Changes an agent; its id stays. `NotFound` when there is none, otherwise as [`Agents::put`] and `change`.
+    pub async fn update(
+        &self,
+        tenant: TenantId,
+        agent: AgentId,
+        change: impl Fn(&mut Agent) -> Result<()> + Send + Sync,
+    ) -> Result<Agent> {
+        let missing = || Error::new(ErrorKind::NotFound, "agents.update", "there is no such agent");
+        for _ in 0..CONFLICTS_MAX {
+            let record = self.store.get(RecordKey::new(tenant, AGENT, agent)).await?.ok_or_else(missing)?;
+            let revision = record.revision;
+            let mut changed = self.load(record)?;
+            change(&mut changed)?;
+            changed.id = agent;
+            let mut batch = Batch::default();
+            batch.put(self.save(tenant, &changed, Expect::Revision(revision))?);
+            match self.store.commit(batch).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                result => return result.map(|_| changed),
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "agents.update", "the agent was changed by others too often"))
+    }
+
+    /// Forgets an agent; nobody answers its numbers any more. Calls that have begun go on. False when there was none.
+    pub async fn delete(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
+        let Some(record) = self.store.get(RecordKey::new(tenant, AGENT, agent)).await? else { return Ok(false) };
+        let mut batch = Batch::default();
+        batch.delete(record.key, Expect::Any);
+        self.store.commit(batch).await?;
+        self.numbers.release(tenant, agent).await?;
+        Ok(true)
+    }
+
+    fn save(&self, tenant: TenantId, agent: &Agent, expect: Expect) -> Result<Put> {
         agent.after_call.check(&self.reach)?;
         let urls = agent.functions.iter().map(|function| &function.url);
         urls.chain(agent.prefetch.as_ref().map(|prefetch| &prefetch.url)).try_for_each(|url| self.reach.check(url))?;
-        let mut batch = Batch::default();
+        let token = agent.prefetch.as_ref().and_then(|prefetch| prefetch.token.as_ref());
+        token.map_or(Ok(()), |token| check_header_value(token.expose()))?;
         let key = RecordKey::new(tenant, AGENT, agent.id);
         let mut body = to_value(agent)?;
         for secret in stored_secrets(&mut body) {
             let plain = hex::decode(secret.as_str().unwrap_or_default()).unwrap_or_default();
             *secret = self.vault.seal(&context(&key), &plain)?.into();
         }
-        batch.put(Put::new(key, Expect::Any, body).index("name", agent.name.as_str()));
-        self.store.commit(batch).await.map(|_| ())
-    }
-
-    /// Forgets an agent. Calls that have begun go on.
-    pub async fn delete(&self, tenant: TenantId, agent: AgentId) -> Result<()> {
-        let mut batch = Batch::default();
-        batch.delete(RecordKey::new(tenant, AGENT, agent), Expect::Any);
-        self.store.commit(batch).await.map(|_| ())
+        let put = Put::new(key, expect, body);
+        Ok(put.index("active", agent.active.to_string()).index("name", agent.name.as_str()))
     }
 
     fn load(&self, mut record: Record) -> Result<Agent> {
@@ -262,7 +377,9 @@ mod tests {
         let config = agent.configure(ids.0, ids.1, &offer, moment).unwrap();
         assert_eq!(config.system_prompt, "You work for Bloom.");
         assert_eq!(config.greeting.unwrap(), "This is Sari. You call from +628123456789.");
-        agent.greeting = Some("{{oops".to_owned());
-        assert!(agent.configure(ids.0, ids.1, &offer, moment).is_err());
+        agent.greeting = Some("{{oops {{from}} on {{system.current_date}} at {{current_time}}".to_owned());
+        agent.after_call.zone = Some("Asia/Jakarta".to_owned());
+        let greeting = agent.configure(ids.0, ids.1, &offer, moment).unwrap().greeting.unwrap();
+        assert_eq!(greeting, "{{oops +628123456789 on 01 January 1970 at 07:00 AM WIB");
     }
 }

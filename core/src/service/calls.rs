@@ -12,6 +12,7 @@ use super::after_call::{self, AfterCalls, Pending};
 use super::analysis::Analysis;
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::Credits;
+use super::numbers::Numbers;
 use super::recordings::Recordings;
 use super::tasks::Tasks;
 use super::webhooks::{Told, Webhooks, from_value, to_value};
@@ -19,11 +20,12 @@ use crate::billing::{
     Account, Amount, Cost, EntryKind, Increment, Posting, PriceList, RateCard, Resource, Rules, Tariff, Terms, Unit,
     Usage,
 };
-use crate::call::record::EndReason;
+use crate::call::record::{Direction, EndReason};
 use crate::call::{CallRecord, LedgerSummary};
+use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{CallId, EngineId, TenantId};
-use crate::provider::store::{Add, Batch, Expect, Put, Record, RecordKey};
+use crate::ids::{AgentId, CallId, EngineId, NumberId, TaskId, TenantId};
+use crate::provider::store::{Add, Batch, Expect, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::LegId;
 use crate::provider::{ProviderInfo, Store};
 use crate::runtime::Runtime;
@@ -46,6 +48,7 @@ pub struct Calls {
     pub(crate) credits: Credits,
     pub(crate) engine: EngineId,
     pub(crate) lease: Duration,
+    pub(crate) numbers: Numbers,
     pub(crate) prices: Arc<Prices>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) store: Arc<dyn Store>,
@@ -60,6 +63,16 @@ pub(crate) struct Prices {
     pub(crate) increment: Increment,
     pub(crate) providers: PriceList,
     pub(crate) rates: Option<RateCard>,
+}
+
+impl Prices {
+    /// What the providers took. Prices that do not work out must not keep a call from its settlement.
+    pub(crate) fn costs(&self, usage: &Usage) -> Vec<Cost> {
+        self.providers.costs(usage).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the cost of a call could not be found out");
+            Vec::new()
+        })
+    }
 }
 
 /// A call as it is stored.
@@ -83,6 +96,9 @@ pub struct StoredCall {
     pub lease: Option<Lease>,
     /// The settlement, once it is made.
     pub ledger: Option<LedgerSummary>,
+    /// The tenant's number that it came in on or that was shown.
+    #[serde(default)]
+    pub number: Option<NumberId>,
     /// The carrier's names for the legs that the engine holds, as far as they are known; the call's own first.
     pub legs: Vec<LegId>,
     /// The call, as of the last renewal of its lease at the latest.
@@ -93,6 +109,21 @@ pub struct StoredCall {
     /// What it used of its providers, as of then.
     #[serde(default)]
     pub usage: Usage,
+}
+
+/// Which calls to list; what is `None` does not matter.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CallFilter {
+    /// Held by that agent.
+    pub agent: Option<AgentId>,
+    /// Begun at or after that moment.
+    pub from: Option<Timestamp>,
+    /// Of that status, in the words of Dialro or VoxStack.
+    pub status: Option<(Dialect, String)>,
+    /// Attempts at that task.
+    pub task: Option<TaskId>,
+    /// Begun before that moment.
+    pub to: Option<Timestamp>,
 }
 
 /// What is or was held for a call.
@@ -149,6 +180,40 @@ impl Calls {
         record.map(|record| from_value(&record.body)).transpose()
     }
 
+    /// The tenant's calls that `filter` asks for, newest first: `limit` of them behind the first `offset`. Returns how many
+    /// there are, too.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        filter: &CallFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(Vec<StoredCall>, u64)> {
+        let mut query = Query::new(Some(tenant), CALL).order(Order::IndexDescending("started_at".to_owned()));
+        if let Some(agent) = filter.agent {
+            query = query.equal("agent", agent.to_string());
+        }
+        if let Some(task) = filter.task {
+            query = query.equal("task", task.to_string());
+        }
+        if let Some((dialect, word)) = &filter.status {
+            let index = match dialect {
+                Dialect::Dialro => "dialro",
+                Dialect::VoxStack => "voxstack",
+                _ => return Err(Error::unsupported("calls.list", "finding calls by that dialect's words")),
+            };
+            query = query.equal(index, word.as_str());
+        }
+        if filter.from.is_some() || filter.to.is_some() {
+            let bound = |moment: Option<Timestamp>| moment.map(|moment| moment.as_unix_micros().into());
+            query = query.range("started_at", bound(filter.from), bound(filter.to));
+        }
+        let total = self.store.count(query.clone()).await?;
+        let page = self.store.list(query.offset(offset).limit(limit)).await?;
+        let calls = page.records.iter().map(|record| from_value(&record.body));
+        Ok((calls.collect::<Result<_>>()?, total))
+    }
+
     /// Commits that the call began, takes a slot and holds what `wanted` costs, or what there is. Returns how long the call
     /// may talk for it. `queued` hears how long the call will wait, if it must.
     ///
@@ -163,7 +228,8 @@ impl Calls {
     ) -> Result<Duration> {
         let tenant = live.record.tenant;
         let limits = self.capacity.limits(tenant).await?;
-        let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.task.is_none();
+        // Nobody is there yet whom we could ask to wait when we are the ones who call.
+        let waits = !matches!(limits.when_full, WhenFull::Reject) && live.record.direction == Direction::Inbound;
         if !waits || !self.capacity.would_overtake(tenant) {
             match self.try_reserve(&live, wanted, &after, &limits).await {
                 Err(error) if error.kind() == ErrorKind::RateLimited && waits => {}
@@ -196,6 +262,7 @@ impl Calls {
         let tenant = record.tenant;
         let terms = self.credits.terms(tenant).await?;
         let tariff = self.tariff(&terms, record)?;
+        let number = self.number(record).await?;
         let (least, most) = (HOLD_MIN.min(wanted).max(Duration::from_millis(1)), tariff.hold(wanted)?);
         for _ in 0..CONFLICTS_MAX {
             let before = self.available(tenant, tariff.unit()).await?;
@@ -216,13 +283,14 @@ impl Calls {
                 lease: Some(Lease { holder: self.engine, renewed_at: now }),
                 ledger: None,
                 legs: legs.clone(),
+                number,
                 record: record.clone(),
                 told: Told::default(),
                 usage: usage.clone(),
             };
             self.capacity.take(&mut batch, tenant, limits);
             self.webhooks.tell(&mut batch, &mut stored).await?;
-            self.after_calls.tell_begun(&mut batch, &stored);
+            self.after_calls.tell_begun(&mut batch, &stored)?;
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.hold_more(&mut batch, &stored, held, &terms)?;
             match self.store.commit(batch).await {
@@ -309,14 +377,20 @@ impl Calls {
     }
 
     /// Commits the end of the call: its record, the settlement and its events. A second time changes nothing and
-    /// returns the first settlement.
-    pub(crate) async fn settle(&self, record: CallRecord, usage: Usage) -> Result<LedgerSummary> {
+    /// returns the first settlement. `after` is what is to be done then for a call that was never begun; the row of any
+    /// other has it.
+    pub(crate) async fn settle(
+        &self,
+        record: CallRecord,
+        usage: Usage,
+        after: Option<Pending>,
+    ) -> Result<LedgerSummary> {
         for _ in 0..CONFLICTS_MAX {
             let loaded = self.load(&record).await?;
             if let Some(ledger) = loaded.as_ref().and_then(|(_, stored)| stored.ledger) {
                 return Ok(ledger);
             }
-            match self.commit_end(&record, &usage, loaded).await {
+            match self.commit_end(&record, &usage, &after, loaded).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 result => return result,
             }
@@ -356,17 +430,21 @@ impl Calls {
         &self,
         record: &CallRecord,
         usage: &Usage,
+        after: &Option<Pending>,
         loaded: Option<(Record, StoredCall)>,
     ) -> Result<LedgerSummary> {
         let (expect, mut stored) = match loaded {
             Some((row, stored)) => (Expect::Revision(row.revision), stored),
-            None => (Expect::Absent, StoredCall::never_begun(record.clone())),
+            None => {
+                let number = self.number(record).await?;
+                (Expect::Absent, StoredCall { number, ..StoredCall::never_begun(record.clone()) })
+            }
         };
         let (tenant, now) = (record.tenant, self.runtime.wall_clock());
         stored.record = record.clone();
         stored.usage = usage.clone();
         stored.usage.add(&self.telephony, Resource::Milliseconds, record.talk_time_ms);
-        stored.costs = self.costs(&stored.usage);
+        stored.costs = self.prices.costs(&stored.usage);
         let mut batch = Batch::default();
         // A call that was never begun has no lease, and no slot.
         let was_begun = stored.lease.take().is_some();
@@ -388,8 +466,10 @@ impl Calls {
         let task = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
         if was_begun || record.task.is_none() || task.is_some() {
-            if !was_begun && record.end_reason != Some(EndReason::OverCapacity) {
-                stored.after = Pending::of(None, task);
+            // A task for which there was no slot waits for its turn, and was not worked on yet.
+            let is_put_back = record.task.is_some() && record.end_reason == Some(EndReason::OverCapacity);
+            if !was_begun && !is_put_back {
+                stored.after = Pending::of(after.clone(), task);
             }
             self.webhooks.tell(&mut batch, &mut stored).await?;
         }
@@ -428,18 +508,21 @@ impl Calls {
         Ok(LedgerSummary { unit, before, held, settled, after })
     }
 
-    /// What the providers took. Prices that do not work out must not keep a call from its settlement.
-    fn costs(&self, usage: &Usage) -> Vec<Cost> {
-        self.prices.providers.costs(usage).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the cost of a call could not be found out");
-            Vec::new()
-        })
-    }
-
     /// How a call is billed that begins now.
     fn tariff(&self, terms: &Terms, record: &CallRecord) -> Result<Tariff> {
         let Prices { increment, rates, .. } = &*self.prices;
         terms.tariff(record.to.as_ref(), record.started_at, *increment, rates.as_ref())
+    }
+
+    /// The tenant's number on our side of the call.
+    async fn number(&self, record: &CallRecord) -> Result<Option<NumberId>> {
+        let ours = match record.direction {
+            Direction::Inbound => &record.to,
+            Direction::Outbound => &record.from,
+        };
+        let Some(ours) = ours else { return Ok(None) };
+        let found = self.numbers.find(ours).await?;
+        Ok(found.filter(|(tenant, _)| *tenant == record.tenant).map(|(_, number)| number.id))
     }
 
     /// Adds the newest part of a call's hold to `batch`.
@@ -476,7 +559,12 @@ impl Calls {
             .index("status", record.status.to_string())
             .index("direction", direction.as_str().unwrap_or_default())
             .index("agent", record.agent.to_string())
+            .index("dialro", Dialect::Dialro.words(record).status)
+            .index("voxstack", Dialect::VoxStack.words(record).status)
             .index("started_at", record.started_at.as_unix_micros());
+        if let Some(task) = record.task {
+            put = put.index("task", task.to_string());
+        }
         put.due_at = stored.lease.map(|_| now + self.lease);
         Ok(put)
     }
@@ -486,6 +574,20 @@ impl StoredCall {
     /// What its providers took, in the currency of that code; `None` when that was not worked out.
     pub fn cost(&self, currency: &str) -> Option<Cost> {
         self.costs.iter().find(|cost| cost.money.currency().as_str() == currency).copied()
+    }
+
+    /// Forgets what was said, by whom and to whom; what stays is when it was and what it cost.
+    pub(super) fn forget(&mut self) {
+        (self.after, self.analysis) = (None, None);
+        self.legs.clear();
+        let record = &mut self.record;
+        (record.from, record.to, record.recording) = (None, None, None);
+        record.transcript.clear();
+        record.turns.clear();
+        record.barge_ins.clear();
+        record.functions.clear();
+        record.transfers.clear();
+        record.variables.clear();
     }
 
     /// A call that ended before anything was held for it.
@@ -501,6 +603,7 @@ impl StoredCall {
             lease: None,
             ledger: None,
             legs,
+            number: None,
             record,
             told,
             usage,

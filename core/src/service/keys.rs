@@ -190,8 +190,8 @@ impl ApiKeys {
     }
 }
 
-/// What the vendor's keys begin with, where that is known.
-fn prefix(dialect: Dialect) -> &'static str {
+/// What keys to a dialect begin with (X17).
+pub fn prefix(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Dialai => "da_",
         Dialect::Dialflo => "df_",

@@ -6,16 +6,22 @@ pub mod analysis;
 pub mod audit;
 pub mod calls;
 pub mod capacity;
+mod clock;
 pub mod credits;
+mod erasure;
 pub mod functions;
 pub mod hours;
 pub mod keys;
+pub mod numbers;
 pub mod outbox;
 pub mod prefetch;
 pub mod recordings;
 pub(crate) mod recovery;
+pub mod retention;
+mod rows;
 pub mod statements;
 pub mod tasks;
+pub mod tenants;
 pub mod vault;
 pub mod webhooks;
 
@@ -29,17 +35,34 @@ pub fn schema() -> Schema {
     Schema {
         kinds: vec![
             kind(after_call::AFTER_CALL, &[]),
-            kind(agents::AGENT, &[("name", Text)]),
+            kind(agents::AGENT, &[("active", Text), ("name", Text)]),
             kind(keys::API_KEY, &[("hash", Text)]),
-            kind(calls::CALL, &[("status", Text), ("direction", Text), ("agent", Text), ("started_at", Integer)]),
+            kind(
+                calls::CALL,
+                &[
+                    ("agent", Text),
+                    ("dialro", Text),
+                    ("direction", Text),
+                    ("started_at", Integer),
+                    ("status", Text),
+                    ("task", Text),
+                    ("voxstack", Text),
+                ],
+            ),
             kind(capacity::LIMITS, &[]),
             kind(credits::TERMS, &[]),
             kind(ENTRY, &[("statement", Text), ("call", Text), ("at", Integer)]),
+            kind(numbers::NUMBER, &[("agent", Text)]),
+            kind(numbers::NUMBER_OWNER, &[]),
             kind(recordings::RECORDING, &[("created_at", Integer)]),
-            kind(recordings::RETENTION, &[]),
-            kind(tasks::TASK, &[("agent", Text), ("status", Text), ("due", Integer), ("rank", Integer)]),
+            kind(retention::RETENTION, &[]),
+            kind(
+                tasks::TASK,
+                &[("agent", Text), ("due", Integer), ("rank", Integer), ("status", Text), ("voxstack", Text)],
+            ),
             kind(tasks::TASK_KEY, &[]),
             kind(tasks::TASK_QUEUE, &[]),
+            kind(tenants::TENANT, &[]),
             kind(outbox::BELL, &[]),
             kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
             kind(outbox::QUEUE, &[]),

@@ -62,15 +62,24 @@ pub struct NewTask {
     /// How often it is tried at most, 1 to [`ATTEMPTS_MAX`]. Only a call that nobody answered is tried again, and one that
     /// a machine answered which was left no message.
     pub attempts_max: u32,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
     /// The number shown.
     pub from: E164,
+    /// Said in place of the agent's greeting.
+    #[serde(default)]
+    pub greeting: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub name: String,
     /// The higher, the sooner: among the tenant's tasks that are due.
     pub priority: i16,
     /// From an attempt's end to the next attempt.
     #[serde(with = "duration_ms", rename = "retry_delay_ms")]
     pub retry_delay: Duration,
-    /// Not before this; `None` is at once.
-    pub scheduled_at: Option<Timestamp>,
+    /// When it is dialled first.
+    pub start: Start,
     /// The number called.
     pub to: E164,
     /// Namespaces for the agent's templates, in place of the agent's own of the same name.
@@ -86,13 +95,39 @@ impl NewTask {
         Self {
             agent,
             attempts_max: 1,
+            description: String::new(),
             from,
+            greeting: None,
+            name: String::new(),
             priority: 0,
             retry_delay: Duration::from_secs(300),
-            scheduled_at: None,
+            start: Start::AtOnce,
             to,
             variables: Map::new(),
             webhook: None,
+        }
+    }
+}
+
+/// When a task is dialled first.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Not before that moment.
+    At(Timestamp),
+    /// As soon as may be.
+    #[default]
+    AtOnce,
+    /// When somebody [executes](crate::engine::Engine::execute) it.
+    OnRequest,
+}
+
+impl Start {
+    fn due_at(self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::At(moment) => Some(moment),
+            Self::AtOnce => Some(now),
+            Self::OnRequest => None,
         }
     }
 }
@@ -104,6 +139,9 @@ pub struct Task {
     pub attempts: Vec<Attempt>,
     /// How often it may still be tried.
     pub attempts_left: u32,
+    /// Until then, `next_call` may still begin.
+    #[serde(default)]
+    pub claimed_until: Option<Timestamp>,
     /// Unix microseconds.
     pub created_at: Timestamp,
     /// When it may be dialled, if it is pending.
@@ -157,6 +195,14 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
+    /// VoxStack's word (VS-027).
+    pub fn voxstack(self) -> &'static str {
+        match self {
+            Self::Cancelled | Self::Failed => "failed",
+            Self::Completed | Self::InProgress | Self::Pending => self.as_str(),
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Cancelled => "cancelled",
@@ -212,12 +258,13 @@ impl Tasks {
         }
         self.check(&wish)?;
         let now = self.runtime.wall_clock();
-        let due_at = wish.scheduled_at.unwrap_or(now);
+        let due_at = wish.start.due_at(now);
         let task = Task {
             attempts: Vec::new(),
             attempts_left: wish.attempts_max,
+            claimed_until: None,
             created_at: now,
-            due_at: Some(due_at),
+            due_at,
             failure: None,
             id: TaskId::generate(&*self.runtime),
             key: key.to_owned(),
@@ -234,7 +281,9 @@ impl Tasks {
             let mut batch = Batch::default();
             batch.put(Put::new(of_key, Expect::Absent, to_value(&task.id)?));
             batch.put(put(tenant, Expect::Absent, &task)?);
-            self.queue(&mut batch, tenant, due_at).await?;
+            if let Some(due_at) = due_at {
+                self.queue(&mut batch, tenant, due_at).await?;
+            }
             match self.store.commit(batch).await {
                 Ok(_) => return Ok(task),
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
@@ -249,28 +298,59 @@ impl Tasks {
         Ok(self.load(tenant, task).await?.map(|(_, task)| task))
     }
 
-    /// The tenant's tasks, newest first: of one status, of one agent, or all, `limit` of them behind the first `offset`.
+    /// The tenant's tasks, newest first: of one agent and one status in the words of the dialects that have tasks
+    /// (VS-027: what was called off has failed), or all; `limit` of them behind the first `offset`. Returns how many there
+    /// are, too.
     pub async fn list(
         &self,
         tenant: TenantId,
-        status: Option<TaskStatus>,
+        status: Option<&str>,
         agent: Option<AgentId>,
         offset: u64,
         limit: u32,
-    ) -> Result<Vec<Task>> {
-        let mut query = Query::new(Some(tenant), TASK).offset(offset).limit(limit);
+    ) -> Result<(Vec<Task>, u64)> {
+        let mut query = Query::new(Some(tenant), TASK);
         if let Some(status) = status {
-            query = query.equal("status", status.as_str());
+            query = query.equal("voxstack", status);
         }
         if let Some(agent) = agent {
             query = query.equal("agent", agent.to_string());
         }
-        let page = self.store.list(query).await?;
-        page.records.iter().map(Task::of).collect()
+        let total = self.store.count(query.clone()).await?;
+        let page = self.store.list(query.offset(offset).limit(limit)).await?;
+        Ok((page.records.iter().map(Task::of).collect::<Result<_>>()?, total))
+    }
+
+    /// Whether the agent has tasks that are pending or in progress.
+    pub async fn are_open(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
+        for status in [TaskStatus::Pending, TaskStatus::InProgress] {
+            let query = Query::new(Some(tenant), TASK).equal("agent", agent.to_string());
+            if self.store.count(query.equal("status", status.as_str())).await? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Forgets a task that is pending, or that was given up or called off. Its calls stay.
+    ///
+    /// `NotFound` when there is none, `Conflict` when it is in progress or completed.
+    pub async fn delete(&self, tenant: TenantId, task: TaskId) -> Result<()> {
+        let (row, task) = self.load(tenant, task).await?.ok_or_else(no_such_task)?;
+        if matches!(task.status, TaskStatus::Completed | TaskStatus::InProgress) {
+            return Err(Error::new(ErrorKind::Conflict, "tasks.delete", "the task is neither pending nor failed"));
+        }
+        let mut batch = Batch::default();
+        batch.delete(row.key, Expect::Revision(row.revision));
+        batch.delete(RecordKey::new(tenant, TASK_KEY, &task.key), Expect::Any);
+        match self.store.commit(batch).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => Err(overtaken()),
+            result => result.map(|_| ()),
+        }
     }
 
     /// Changes a task that is pending. Attempts that were made still count, and when it is due changes with its
-    /// `scheduled_at` alone.
+    /// `start` alone.
     ///
     /// `NotFound` when there is none, `Conflict` when it is not pending any more, `ConfigInvalid` as for
     /// [`Tasks::create`] and when no attempt would be left.
@@ -292,10 +372,10 @@ impl Tasks {
                 return Err(invalid("the task was tried that often already"));
             }
             let was_dispatched = task.next_call.take().is_some();
-            if task.wish.scheduled_at != before.scheduled_at {
-                task.due_at = Some(task.wish.scheduled_at.unwrap_or(now));
+            if task.wish.start != before.start {
+                task.due_at = task.wish.start.due_at(now);
             } else if was_dispatched {
-                task.due_at = Some(now);
+                task.due_at = task.wish.start.due_at(now).map(|_| now);
             }
             Ok(())
         })
@@ -326,7 +406,7 @@ impl Tasks {
                 return Err(Error::new(ErrorKind::Conflict, "tasks.reset", "the task is not over"));
             }
             task.attempts_left = task.wish.attempts_max;
-            task.due_at = Some(now);
+            task.due_at = task.wish.start.due_at(now);
             task.failure = None;
             task.status = TaskStatus::Pending;
             Ok(())
@@ -451,10 +531,26 @@ impl Tasks {
         }
     }
 
-    /// Says that `call` will be the next attempt; false when the task has changed.
+    /// A pending task that nobody is about to dial.
+    ///
+    /// `NotFound` when there is none, `Conflict` when it is not pending or somebody is about to dial it.
+    pub(crate) async fn claim(&self, tenant: TenantId, task: TaskId) -> Result<(Record, Task)> {
+        let (row, task) = self.load(tenant, task).await?.ok_or_else(no_such_task)?;
+        require_pending(&task)?;
+        let is_claimed = task.claimed_until.is_some_and(|until| self.runtime.wall_clock() < until);
+        if task.next_call.is_some() && is_claimed {
+            return Err(Error::new(ErrorKind::Conflict, "tasks.claim", "the task is being dialled already"));
+        }
+        Ok((row, task))
+    }
+
+    /// Says that `call` will be the next attempt; false when the task has changed. A task that is only dialled on request
+    /// is not dialled anew when that call does not begin.
     pub(crate) async fn assign(&self, row: &Record, task: &mut Task, call: CallId) -> Result<bool> {
+        let until = self.runtime.wall_clock() + CLAIM;
         task.next_call = Some(call);
-        task.due_at = Some(self.runtime.wall_clock() + CLAIM);
+        task.claimed_until = Some(until);
+        task.due_at = task.wish.start.due_at(until).map(|_| until);
         self.write(Batch::default(), row, task).await
     }
 
@@ -528,7 +624,7 @@ impl Tasks {
         let reached_machine = record.end_reason == Some(EndReason::MachineAnswered);
         (task.status, task.due_at) = match record.end_reason {
             _ if record.status == CallStatus::Completed && !reached_machine => (TaskStatus::Completed, None),
-            _ if is_over_capacity => (TaskStatus::Pending, Some(now + NO_SLOT_DELAY)),
+            _ if is_over_capacity => (TaskStatus::Pending, task.wish.start.due_at(now).map(|_| now + NO_SLOT_DELAY)),
             Some(EndReason::EngineLost | EndReason::OperatorHangUp) => (TaskStatus::Failed, None),
             _ if (record.answered_at.is_none() || reached_machine) && task.attempts_left > 0 => {
                 (TaskStatus::Pending, Some(now + task.wish.retry_delay))
@@ -546,7 +642,8 @@ impl Tasks {
 fn put(tenant: TenantId, expect: Expect, task: &Task) -> Result<Put> {
     let mut put = Put::new(RecordKey::new(tenant, TASK, task.id), expect, to_value(task)?)
         .index("agent", task.wish.agent.to_string())
-        .index("status", task.status.as_str());
+        .index("status", task.status.as_str())
+        .index("voxstack", task.status.voxstack());
     if let Some(due_at) = task.due_at {
         let rank = due_at.as_unix_millis().clamp(0, PRIORITY_STEP - 1) - i64::from(task.wish.priority) * PRIORITY_STEP;
         put = put.index("due", due_at.as_unix_micros()).index("rank", rank);

@@ -2,6 +2,9 @@
 //!
 //! A place names a value by a dotted path. Everything else is literal; `{{{{` is a literal `{{`. There are no loops and
 //! no logic, so that a customer's template can neither hang nor leak.
+//!
+//! What is told to a machine is a [`Template`]: it must parse, and what is not known becomes empty. What is said by an
+//! agent is filled by [`fill`]: what is not a place, or not known, stays as it was written (FL-034).
 
 use serde_json::Value;
 
@@ -94,22 +97,71 @@ pub fn render(text: &str, values: &Value) -> Result<String> {
     Template::parse(text)?.render(values)
 }
 
+/// Fills the places of `text` whose values are known, and leaves everything else as it is. A `null` becomes empty text.
+///
+/// A field without a namespace is looked for among `values` themselves, and then in each of `namespaces`, in their order.
+/// `Rejected` when text or result is too long.
+pub fn fill(text: &str, values: &Value, namespaces: &[&str]) -> Result<String> {
+    let too_long = || Error::new(ErrorKind::Rejected, "template.fill", "the text is too long");
+    if text.len() > TEMPLATE_BYTES_MAX {
+        return Err(too_long());
+    }
+    let mut output = String::new();
+    let mut rest = text;
+    while let Some(open) = rest.find(OPEN) {
+        output.push_str(&rest[..open]);
+        rest = &rest[open..];
+        if let Some(after) = rest.strip_prefix(ESCAPED_OPEN) {
+            output.push_str(OPEN);
+            rest = after;
+            continue;
+        }
+        let place = rest[OPEN.len()..].split_once(CLOSE).and_then(|(place, after)| Some((path(place)?, after)));
+        let known = place.and_then(|(path, after)| Some((find_known(values, namespaces, &path)?, after)));
+        match known {
+            Some((value, after)) => {
+                push_value(&mut output, value);
+                rest = after;
+            }
+            None => {
+                output.push_str(OPEN);
+                rest = &rest[OPEN.len()..];
+            }
+        }
+        if output.len() > OUTPUT_BYTES_MAX {
+            return Err(too_long());
+        }
+    }
+    output.push_str(rest);
+    if output.len() > OUTPUT_BYTES_MAX { Err(too_long()) } else { Ok(output) }
+}
+
 fn parse_path(text: &str, offset: usize) -> Result<Vec<String>> {
+    path(text).ok_or_else(|| invalid("a place is written {{field}} or {{namespace.field}}", offset))
+}
+
+fn path(text: &str) -> Option<Vec<String>> {
     let path: Vec<_> = text.trim().split('.').map(str::to_owned).collect();
     let is_name = |name: &String| {
         !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-'))
     };
-    if !path.iter().all(is_name) {
-        return Err(invalid("a place is written {{field}} or {{namespace.field}}", offset));
-    }
-    Ok(path)
+    path.iter().all(is_name).then_some(path)
+}
+
+fn find_known<'a>(values: &'a Value, namespaces: &[&str], path: &[String]) -> Option<&'a Value> {
+    let in_namespaces = || namespaces.iter().find_map(|namespace| find(values.get(namespace)?, path));
+    find(values, path).or_else(|| if path.len() == 1 { in_namespaces() } else { None })
+}
+
+fn find<'a>(values: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(values, |value, name| match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        other => other.get(name),
+    })
 }
 
 fn look_up<'a>(values: &'a Value, path: &[String]) -> &'a Value {
-    path.iter().fold(values, |value, name| match value {
-        Value::Array(items) => name.parse().ok().and_then(|index: usize| items.get(index)).unwrap_or(&Value::Null),
-        other => other.get(name).unwrap_or(&Value::Null),
-    })
+    find(values, path).unwrap_or(&Value::Null)
 }
 
 fn push_value(output: &mut String, value: &Value) {
@@ -143,6 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn fl_034_what_is_not_known_stays_in_what_is_said() {
+        let values =
+            json!({ "crm": { "name": "Budi", "due": null }, "call": { "name": "other", "from": "+62" }, "flat": 7 });
+        let fill = |text| super::fill(text, &values, &["system", "crm", "call"]).unwrap();
+        assert_eq!(fill("{{crm.name}} {{ name }} {{from}} {{flat}} [{{crm.due}}]"), "Budi Budi +62 7 []");
+        assert_eq!(fill("{{crm.age}} {{Name}} {{result.remarks}}"), "{{crm.age}} {{Name}} {{result.remarks}}");
+        assert_eq!(
+            fill(r#"Answer {{"a": 1}} or {{{{ or {{ na me }} or {{"#),
+            r#"Answer {{"a": 1}} or {{ or {{ na me }} or {{"#
+        );
+    }
+
+    #[test]
     fn mistakes_are_named_with_their_place() {
         for (text, offset) in
             [("ab{{crm.name", "2"), ("{{na me}}", "0"), ("{{}}", "0"), ("x{{a b.c}}", "1"), ("{{a..b}}", "0")]
@@ -165,6 +230,11 @@ mod tests {
             if let Ok(template) = Template::parse(&text) {
                 template.render(&json!({ "a": { "a": "value" } })).unwrap();
             }
+        }
+
+        #[test]
+        fn text_without_known_places_stays(text in "[}a. \"]{0,10}([{]{2}[b}. ]{1,8}){0,3}") {
+            prop_assert_eq!(fill(&text, &json!({ "a": 1 }), &["c"]).unwrap(), text);
         }
 
         #[test]

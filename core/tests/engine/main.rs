@@ -11,17 +11,23 @@ mod keys;
 #[cfg(test)]
 mod money;
 #[cfg(test)]
+mod on_request;
+#[cfg(test)]
 mod recordings;
 #[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod runtimes;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod tasks;
+#[cfg(test)]
+mod tenants;
 #[cfg(test)]
 mod transfers;
 #[cfg(test)]

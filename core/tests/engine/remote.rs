@@ -62,6 +62,10 @@ impl Store for Remote {
         self.reach().await?.list(query).await
     }
 
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.reach().await?.count(query).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         let result = self.reach().await?.commit(batch).await;
         self.travel().await;

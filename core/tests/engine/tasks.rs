@@ -18,7 +18,7 @@ use offhook::service::agents::AGENT;
 use offhook::service::calls::{CALL, StoredCall};
 use offhook::service::capacity::{LIMITS, Limits, WhenFull};
 use offhook::service::hours::{Hours, Weekday};
-use offhook::service::tasks::{NewTask, TASK, Task, TaskFailure, TaskStatus};
+use offhook::service::tasks::{NewTask, Start, TASK, Task, TaskFailure, TaskStatus};
 use offhook::service::webhooks::NewEndpoint;
 use offhook::time::Timestamp;
 use offhook_testkit::carrier::Answering;
@@ -112,7 +112,7 @@ fn a_task_is_created_once_and_called_when_it_is_due() {
         world.carrier.when_dialled(&number(1), Answering::After(secs(2)));
         answer_all(&world, secs(3));
         let mut wish = world.wish(number(1));
-        wish.scheduled_at = Some(runtime.wall_clock() + secs(60));
+        wish.start = Start::At(runtime.wall_clock() + secs(60));
         wish.variables.insert("patient".to_owned(), serde_json::json!({ "name": "Ayu" }));
         let id = world.wished(tenant(0), "reminder-1", wish.clone()).await;
         assert_eq!(world.wished(tenant(0), "reminder-1", wish.clone()).await, id);
@@ -220,7 +220,7 @@ fn a_change_gives_no_attempt_back_and_hastens_nothing() {
         let after = tasks.update(tenant(0), id, |wish| wish.attempts_max = 2).await.unwrap();
         assert_eq!((after.attempts_left, after.due_at), (1, before.due_at));
         let soon = runtime.wall_clock() + secs(10);
-        let after = tasks.update(tenant(0), id, |wish| wish.scheduled_at = Some(soon)).await.unwrap();
+        let after = tasks.update(tenant(0), id, |wish| wish.start = Start::At(soon)).await.unwrap();
         assert_eq!((after.attempts_left, after.due_at), (1, Some(soon)));
         world.wait(secs(3_600)).await;
         let task = world.task(tenant(0), id).await;
@@ -242,7 +242,7 @@ fn urgent_tasks_go_first_and_tenants_take_turns() {
             let to = number(u32::try_from(place).unwrap() + 1);
             world.carrier.when_dialled(&to, Answering::After(secs(1)));
             let mut wish = world.wish(to);
-            (wish.priority, wish.scheduled_at) = (priority, Some(due + Duration::from_millis(after)));
+            (wish.priority, wish.start) = (priority, Start::At(due + Duration::from_millis(after)));
             world.wished(tenant(owner), &place.to_string(), wish).await;
         }
         world.wait(secs(120)).await;
@@ -427,7 +427,7 @@ fn tasks_that_cannot_be_done_say_why() {
         world.engine.agents().put(tenant(1), &world.agent).await.unwrap();
         let inactive = world.wished(tenant(1), "a", world.wish(number(1))).await;
         let mut later = world.wish(number(1));
-        later.scheduled_at = Some(runtime.wall_clock() + secs(5));
+        later.start = Start::At(runtime.wall_clock() + secs(5));
         let cancelled = world.wished(tenant(2), "a", later).await;
         world.engine.tasks().cancel(tenant(2), cancelled).await.unwrap();
         world.wait(secs(60)).await;
@@ -436,8 +436,8 @@ fn tasks_that_cannot_be_done_say_why() {
         assert_eq!(failure(1, inactive).await, Some(TaskFailure::AgentInactive));
         assert_eq!(world.task(tenant(2), cancelled).await.status, TaskStatus::Cancelled);
         assert!(world.calls().await.is_empty());
-        let listed = world.engine.tasks().list(tenant(1), Some(TaskStatus::Failed), Some(world.agent.id), 0, 10).await;
-        assert_eq!(listed.unwrap().iter().map(|task| task.id).collect::<Vec<_>>(), [inactive]);
+        let listed = world.engine.tasks().list(tenant(1), Some("failed"), Some(world.agent.id), 0, 10).await;
+        assert_eq!(listed.unwrap().0.iter().map(|task| task.id).collect::<Vec<_>>(), [inactive]);
         let mut wish = world.wish(number(1));
         wish.attempts_max = 0;
         let refusal = world.engine.tasks().create(tenant(2), "b", wish).await.unwrap_err();
@@ -503,7 +503,7 @@ fn a_task_that_is_put_off_while_its_call_begins_is_not_dialled() {
             world.wait(Duration::from_millis(5)).await;
         }
         let later = runtime.wall_clock() + secs(3_600);
-        world.engine.tasks().update(tenant(0), id, |wish| wish.scheduled_at = Some(later)).await.unwrap();
+        world.engine.tasks().update(tenant(0), id, |wish| wish.start = Start::At(later)).await.unwrap();
         world.wait(secs(3_500)).await;
         assert!(world.calls().await.iter().all(|call| call.answered_at.is_none()));
         let task = world.task(tenant(0), id).await;

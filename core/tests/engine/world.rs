@@ -96,16 +96,12 @@ impl World {
 fn agent(runtime: &dyn Runtime) -> Agent {
     let mut agent = Agent::new(AgentId::new(runtime.wall_clock(), [8; 10]), "Sari", "You are {{agent.name}}.");
     agent.greeting = Some("Good morning.".to_owned());
-    agent.functions.push(Function {
-        secret: Secret::new("function secret"),
-        timeout: Duration::from_secs(5),
-        tool: Tool {
-            description: "Looks an appointment up.".to_owned(),
-            name: "check_appointment".to_owned(),
-            parameters: serde_json::json!({ "type": "object" }),
-        },
-        url: FUNCTION_URL.to_owned(),
-    });
+    let tool = Tool {
+        description: "Looks an appointment up.".to_owned(),
+        name: "check_appointment".to_owned(),
+        parameters: serde_json::json!({ "type": "object" }),
+    };
+    agent.functions.push(Function::new(FUNCTION_URL, tool).signed(Secret::new("function secret")));
     agent
 }
 

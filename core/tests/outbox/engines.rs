@@ -42,6 +42,11 @@ impl Store for Slow {
         self.inner.list(query).await
     }
 
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.runtime.sleep(self.delay).await;
+        self.inner.count(query).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         self.runtime.sleep(self.delay).await;
         self.inner.commit(batch).await

@@ -32,8 +32,7 @@ impl Driver {
                     // The renewal tells the customer of it.
                     self.lease.hurry(self.engine.shared.providers.runtime.now());
                 }
-                // The oldest event gives way to the newest; without a holder nobody misses either.
-                let _ = self.handle.events.force_send(event);
+                self.line.tell(event);
             }
             Output::Start(id, command) => {
                 if let Err(error) = self.start(id, command) {
@@ -87,8 +86,8 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::once(id, send));
             }
             Command::Settle(record) => {
-                let (calls, usage) = (self.engine.calls().clone(), self.meter.usage());
-                let settle = async move { calls.settle(*record, usage).await.map(Outcome::Settled) };
+                let (calls, usage, after) = (self.engine.calls().clone(), self.meter.usage(), self.after.clone());
+                let settle = async move { calls.settle(*record, usage, after).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
             Command::Speak { language, text } => self.speak(id, language, text)?,
@@ -102,7 +101,7 @@ impl Driver {
     }
 
     pub(super) fn reserve(&mut self, id: CommandId, wanted: Duration) {
-        let (calls, live, after) = (self.engine.calls().clone(), self.snapshot(), self.after.take());
+        let (calls, live, after) = (self.engine.calls().clone(), self.snapshot(), self.after.clone());
         let (queued, progress) = async_channel::bounded(1);
         let reserve = async move {
             // There is room for the one thing that is said.
@@ -217,8 +216,15 @@ impl Driver {
         let providers = &self.engine.shared.providers;
         let (http, now, call) = (providers.http.clone(), providers.runtime.wall_clock(), self.config.id);
         let reach = self.engine.shared.reach.clone();
-        let answer = functions::run(http, reach, function, call, id, tool_call, now);
-        let run = async move { answer.await.map(Outcome::Function) };
+        let (tenants, tenant) = (self.engine.shared.tenants.clone(), self.config.tenant);
+        let run = async move {
+            let secret = match function.secret.clone() {
+                Some(secret) => secret,
+                None => tenants.signing_secret(tenant).await?,
+            };
+            let answer = functions::run(http, reach, function, secret, call, id, tool_call, now);
+            answer.await.map(Outcome::Function)
+        };
         self.jobs.start(id, Kind::Prompt, job::once(id, run));
         Ok(())
     }

@@ -16,13 +16,13 @@ use futures_util::StreamExt;
 use self::meter::Meter;
 use super::Engine;
 use super::consult::Consult;
-use super::handle::HandleEnds;
+use super::handle::LineEnd;
 use super::job::{JobEvent, Jobs};
 use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
-use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Progress};
+use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Outcome, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
 use crate::runtime;
 use crate::service::after_call::Pending;
@@ -35,18 +35,18 @@ use crate::time::Instant;
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) struct Driver {
-    /// What is done when the call is over, until the store has it.
+    /// What is done when the call is over.
     after: Option<Pending>,
     agent: Arc<Agent>,
     call: Call,
     config: CallConfig,
     consult: Option<Consult>,
     engine: Engine,
-    handle: HandleEnds,
     inbox: VecDeque<Input>,
     jobs: Jobs,
     lease: Lease,
     leg: Option<LegId>,
+    line: LineEnd,
     _live: LiveCall,
     log: Log,
     media: Option<MediaSession>,
@@ -75,7 +75,7 @@ impl Driver {
         config: CallConfig,
         after: Option<Pending>,
         offer: Offer,
-        handle: HandleEnds,
+        line: LineEnd,
     ) -> Self {
         let providers = &engine.shared.providers;
         let start = providers.runtime.now();
@@ -95,11 +95,11 @@ impl Driver {
             config,
             consult: None,
             engine,
-            handle,
             inbox: VecDeque::new(),
             jobs: Jobs::default(),
             lease,
             leg,
+            line,
             _live: live,
             log,
             media: None,
@@ -206,7 +206,7 @@ impl Driver {
         if self.lease.poll_lost(context).is_ready() {
             return Poll::Ready(Wake::LeaseLost);
         }
-        if let Poll::Ready(Some(control)) = self.handle.controls.poll_next_unpin(context) {
+        if let Poll::Ready(Some(control)) = self.line.controls.poll_next_unpin(context) {
             return Poll::Ready(Wake::Control(control));
         }
         // Jobs and media take turns, so that a carrier that floods us cannot hold up a settlement.
@@ -262,6 +262,9 @@ impl Driver {
             JobEvent::Input(input) => {
                 if let Input::Progress(_, Progress::Generated(event)) = &input {
                     self.meter.generated(event);
+                }
+                if matches!(input, Input::Completed(_, Outcome::Reserved { .. })) {
+                    self.line.begun();
                 }
                 if matches!(input, Input::Completed(..) | Input::Failed(..)) {
                     self.jobs.cancel(id);

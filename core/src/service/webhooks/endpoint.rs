@@ -54,13 +54,13 @@ pub struct Endpoint {
 }
 
 /// The form of bodies and signatures.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Form {
     /// `{"event", "timestamp", "data"}`, signed as `X-Dialro-Signature: sha256=…`.
     Dialro,
     /// [Standard Webhooks](crate::signing::standard).
+    #[default]
     Native,
 }
 

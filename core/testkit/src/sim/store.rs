@@ -73,6 +73,7 @@ impl SimulatedStore {
         let whose = batch.operations.iter().map(|operation| match operation {
             Operation::Append(append) => self.whose_log(&append.log),
             Operation::Delete(delete) => self.whose(&delete.key),
+            Operation::DeleteLog(log) => self.whose_log(log),
             Operation::Put(put) => self.whose(&put.key),
             _ => Fates::NOBODY,
         });
@@ -95,6 +96,11 @@ impl Store for SimulatedStore {
     async fn list(&self, query: Query) -> Result<Page> {
         self.reach("store.list", Fates::NOBODY).await?;
         self.world.store.list(query).await
+    }
+
+    async fn count(&self, query: Query) -> Result<u64> {
+        self.reach("store.count", Fates::NOBODY).await?;
+        self.world.store.count(query).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {

@@ -428,15 +428,11 @@ fn agent(plan: &CallPlan, now: Timestamp) -> Agent {
     agent.greeting = plan.greets.then(|| "Good day, this is Ada at your service.".to_owned());
     agent.policy = plan.policy.clone();
     agent.voice = Some(plan.index.to_string());
-    agent.functions.push(Function {
-        secret: Secret::new("function secret"),
-        timeout: Duration::from_secs(5),
-        tool: Tool {
-            description: "Looks a number up.".to_owned(),
-            name: FUNCTION.to_owned(),
-            parameters: serde_json::json!({ "type": "object" }),
-        },
-        url: FUNCTION_URL.to_owned(),
-    });
+    let tool = Tool {
+        description: "Looks a number up.".to_owned(),
+        name: FUNCTION.to_owned(),
+        parameters: serde_json::json!({ "type": "object" }),
+    };
+    agent.functions.push(Function::new(FUNCTION_URL, tool).signed(Secret::new("function secret")));
     agent
 }

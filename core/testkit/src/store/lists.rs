@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case<Arc<dyn Store>>> {
         case!(lists_cover_one_tenant_or_all),
         case!(lists_clamp_their_limit),
         case!(lists_skip_an_offset),
+        case!(counts_are_of_what_matches),
         case!(cursors_walk_every_order_to_its_end),
         case!(cursors_walk_with_filters),
         case!(cursors_are_stable_under_inserts_and_deletes),
@@ -160,6 +161,20 @@ async fn lists_skip_an_offset(store: Arc<dyn Store>) -> Verdict {
         }
         assert_eq!(store.list(query.offset(u64::MAX)).await?, Page { records: Vec::new(), next: None });
     }
+    Ok(())
+}
+
+async fn counts_are_of_what_matches(store: Arc<dyn Store>) -> Verdict {
+    assert_eq!(store.count(all()).await?, 0);
+    put_things(&store).await?;
+    let red = || all().equal(COLOUR, "red");
+    for query in [all(), red(), red().equal(SIZE, 2), all().range(SIZE, Some(2.into()), None), red().equal(SIZE, 99)] {
+        let listed = list(&store, query.clone()).await?.len() as u64;
+        assert_eq!(store.count(query.clone()).await?, listed, "{query:?}");
+        let part = query.order(Order::IndexAscending(SIZE.to_owned())).limit(1).offset(1);
+        assert_eq!(store.count(part).await?, listed);
+    }
+    assert_eq!(refusal(store.count(Query::new(None, "nothing")).await), Some(ErrorKind::ConfigInvalid));
     Ok(())
 }
 

@@ -30,7 +30,8 @@ pub(crate) fn run(json: bool) -> Result {
         for path in sources(Path::new(root))? {
             let text = read(&path)?;
             let is_test = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
-            let tests = if is_test { Some(text.as_str()) } else { text.split_once("#[cfg(test)]").map(|(_, tests)| tests) };
+            let tests =
+                if is_test { Some(text.as_str()) } else { text.split_once("#[cfg(test)]").map(|(_, tests)| tests) };
             born.extend(tests.map(ids).unwrap_or_default());
         }
     }
@@ -118,7 +119,12 @@ impl Report {
         let missing: Vec<_> = self.missing.iter().map(|id| format!("\"{id}\"")).collect();
         let pending = self.pending.iter().map(|(id, reason)| format!("{{\"id\":\"{id}\",\"reason\":\"{reason}\"}}"));
         let pending: Vec<_> = pending.collect();
-        format!("{{\"tested\":{},\"missing\":[{}],\"pending\":[{}]}}", self.tested, missing.join(","), pending.join(","))
+        format!(
+            "{{\"tested\":{},\"missing\":[{}],\"pending\":[{}]}}",
+            self.tested,
+            missing.join(","),
+            pending.join(",")
+        )
     }
 
     fn text(&self) -> String {

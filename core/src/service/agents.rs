@@ -332,7 +332,8 @@ impl Agents {
         let put = Put::new(key, expect, body);
         Ok(put
             .index("active", agent.active.to_string())
-            .index("agent", agent.id.to_string()).index("name", agent.name.as_str()))
+            .index("agent", agent.id.to_string())
+            .index("name", agent.name.as_str()))
     }
 
     fn load(&self, mut record: Record) -> Result<Agent> {

@@ -175,9 +175,8 @@ impl CallInsights {
     /// As they were found out; by rules where nobody asked for them.
     fn of(call: &StoredCall) -> Self {
         let analysis = call.analysis.as_ref();
-        let insights: Insights = analysis
-            .and_then(|analysis| analysis.insights.clone())
-            .unwrap_or_else(|| insights_by_rules(&call.record));
+        let insights: Insights =
+            analysis.and_then(|analysis| analysis.insights.clone()).unwrap_or_else(|| insights_by_rules(&call.record));
         let data = analysis.map(|analysis| analysis.data.clone()).unwrap_or_default();
         Self {
             metadata: data.into_iter().map(|(name, value)| (name, text(value))).collect(),

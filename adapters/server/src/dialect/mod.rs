@@ -5,8 +5,10 @@ mod dialflo;
 mod dialro;
 mod voxcore;
 
+use offhook::call::policy::Screening;
 use offhook::ids::{AgentId, TenantId};
 use offhook::provider::telephony::E164;
+use offhook::service::agents::Agent;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
@@ -33,6 +35,13 @@ pub struct Mounted {
 /// All of them.
 pub fn all() -> Vec<Mounted> {
     vec![dialro::mounted(), voxcore::mounted(), dialflo::mounted()]
+}
+
+/// An agent as the vendors' APIs make it: it finds out whether a person answers whom it calls.
+fn new_agent(app: &App, name: String, system_prompt: String) -> Agent {
+    let mut agent = Agent::new(AgentId::generate(app.runtime()), name, system_prompt);
+    agent.policy.screening = Some(Screening::default());
+    agent
 }
 
 /// The number that an agent's calls show: one of its tenant's, or the server's own.

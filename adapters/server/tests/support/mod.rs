@@ -11,10 +11,12 @@ use http_body_util::BodyExt;
 use offhook::billing::Increment;
 use offhook::dialect::Dialect;
 use offhook::engine::{Engine, Providers, Settings};
-use offhook::ids::TenantId;
+use offhook::ids::{AgentId, CallId, TenantId};
 use offhook::memory::MemoryStore;
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message, ToolCall};
 use offhook::service;
+use offhook::service::agents::Agent;
+use offhook::service::calls::StoredCall;
 use offhook::service::keys::NewApiKey;
 use offhook::service::tenants::Plan;
 use offhook_server::{App, Options, router};
@@ -114,6 +116,27 @@ impl Server {
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let headers = [(name, value.as_str()), ("content-type", "application/json")];
         self.raw(method, &format!("{prefix}{path}"), &headers, body).await
+    }
+
+    /// An agent of the tenant, as the library makes it.
+    pub async fn an_agent(&self, change: impl FnOnce(&mut Agent)) -> AgentId {
+        let runtime = TokioRuntime::current().unwrap();
+        let mut agent = Agent::new(AgentId::generate(&runtime), "Maya", "You call {{crm.name}}.");
+        change(&mut agent);
+        self.engine.agents().put(self.tenant, &agent).await.unwrap();
+        agent.id
+    }
+
+    /// Waits for the end of a call.
+    pub async fn ended(&self, call: CallId) -> StoredCall {
+        for _ in 0..1_000 {
+            let call = self.engine.calls().get(self.tenant, call).await.unwrap();
+            if let Some(call) = call.filter(|call| call.ledger.is_some()) {
+                return call;
+            }
+            self.wait(10).await;
+        }
+        panic!("the call does not end");
     }
 
     pub async fn wait(&self, millis: u64) {

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::AGENT;
 use crate::app::App;
+use crate::dialect::new_agent;
 use crate::id;
 use crate::problem::{Answer, Problem};
 use crate::request::{Body, Caller, e164, given};
@@ -110,7 +111,7 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<
 /// Makes an agent.
 #[utoipa::path(post, path = "/agents", tag = "agents", request_body = New, responses((status = 201, body = Shown), (status = 400)))]
 pub(super) async fn create(State(app): State<App>, caller: Caller, Body(new): Body<New>) -> Answer<Response> {
-    let mut agent = Agent::new(AgentId::generate(app.runtime()), named(new.name)?, prompt(new.system_prompt)?);
+    let mut agent = new_agent(&app, named(new.name)?, prompt(new.system_prompt)?);
     agent.language = LANGUAGE_DEFAULT.to_owned();
     agent.policy.duration_max = minutes(MINUTES_DEFAULT)?;
     new.rest.apply(&mut agent)?;

@@ -71,7 +71,9 @@ async fn place(State(app): State<App>, caller: Caller, Body(order): Body<Dialout
     let mut fields = order.variables.or(order.connected_event).unwrap_or_default();
     let flags = Flags::take(&mut fields);
     let mut bot = bot;
-    bot.variables.extend(context::variables(&fields));
+    // FL-037
+    context::add(&mut bot, "call", &fields);
+    context::add(&mut bot, "crm", &fields);
     flags.apply(&mut bot);
     let mut handle = app.engine().dial(caller.tenant, Arc::new(bot), from, to)?;
     begun(&mut handle).await?;

@@ -35,10 +35,7 @@ fn gated() -> OpenApiRouter<App> {
 }
 
 fn open() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
-        .routes(routes!(health::health))
-        .routes(routes!(health::fleet))
-        .routes(routes!(socket::connect))
+    OpenApiRouter::new().routes(routes!(health::health)).routes(routes!(health::fleet)).routes(routes!(socket::connect))
 }
 
 fn key(headers: &HeaderMap, _: &Query) -> Option<String> {
@@ -85,7 +82,8 @@ impl Flags {
     }
 
     fn read(&mut self, name: &str, value: &Value) {
-        let is_set = matches!(value, Value::Bool(true)) || value.as_str().is_some_and(|text| text == "true" || text == "1");
+        let is_set =
+            matches!(value, Value::Bool(true)) || value.as_str().is_some_and(|text| text == "true" || text == "1");
         match name {
             "_mock_crm" => self.mock_crm = value.as_object().cloned().unwrap_or_default(),
             "_skip_post_push" => self.skips_post_push = is_set,

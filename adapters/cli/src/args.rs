@@ -408,9 +408,9 @@ where
     let text = error.render();
     match error.kind() {
         DisplayHelp | DisplayVersion => Ok(Err(text.ansi().to_string())),
-        DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::usage("say what to do: admin, call, check-config, demo, replay, serve, setup or simulate (--help says more)"))
-        }
+        DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::usage(
+            "say what to do: admin, call, check-config, demo, replay, serve, setup or simulate (--help says more)",
+        )),
         _ => Err(Failure::usage(first_paragraph(&text.to_string()))),
     }
 }

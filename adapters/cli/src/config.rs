@@ -183,7 +183,8 @@ impl File {
         let model = match self.model {
             None => ModelArgs::default(),
             Some(ModelFile { key_env, name, url }) => {
-                let llm: LlmName = name.parse().map_err(|error| Failure::usage(format_args!("model.name is {error}")))?;
+                let llm: LlmName =
+                    name.parse().map_err(|error| Failure::usage(format_args!("model.name is {error}")))?;
                 ModelArgs { llm: Some(llm), llm_key_env: key_env, llm_url: url }
             }
         };
@@ -226,7 +227,8 @@ mod tests {
         let shown: File = toml::from_str(SAMPLE).unwrap();
         shown.check().unwrap();
         // All that is commented out is sound as well.
-        let all: String = SAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+        let all: String =
+            SAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
         let all: File = toml::from_str(&all).unwrap();
         assert!(all.tls.is_some() && all.model.is_some() && all.caller_id.is_some() && all.postgres.is_some());
         all.check().unwrap();
@@ -235,7 +237,8 @@ mod tests {
     #[test]
     fn the_environment_goes_before_the_file() {
         let mut file: File = toml::from_str("root = \"dialro\"\n[webhooks]\nallow = [\"10.0.0.0/8\"]").unwrap();
-        let variables = [("OFFHOOK_ROOT", "voxcore"), ("OFFHOOK_WEBHOOKS_ALLOW", "127.0.0.1/32, ::1"), ("OFFHOOK_X", "")];
+        let variables =
+            [("OFFHOOK_ROOT", "voxcore"), ("OFFHOOK_WEBHOOKS_ALLOW", "127.0.0.1/32, ::1"), ("OFFHOOK_X", "")];
         file.take(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).unwrap();
         assert_eq!(file.webhooks.allow, ["127.0.0.1/32", "::1"]);
         let config = file.check().unwrap();

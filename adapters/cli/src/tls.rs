@@ -12,7 +12,8 @@ use crate::failure::{Failure, Outcome};
 
 /// What a port with TLS needs, from files in PEM.
 pub fn server(certificate: &Path, key: &Path) -> Outcome<Arc<ServerConfig>> {
-    let unusable = |path: &Path, error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", path.display()));
+    let unusable =
+        |path: &Path, error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", path.display()));
     let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain: Vec<_> = chain.map_err(|error| unusable(certificate, &error))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;

@@ -55,7 +55,8 @@ async fn tenant(desk: &Desk, task: TenantTask) -> Outcome<Value> {
     match task {
         TenantTask::Create { name, plan, minutes } => {
             let known = serde_json::from_value(Value::String(plan.clone()));
-            let plan = known.map_err(|_| Failure::usage(format_args!("{plan} is no plan: starter, business, enterprise")))?;
+            let plan =
+                known.map_err(|_| Failure::usage(format_args!("{plan} is no plan: starter, business, enterprise")))?;
             let tenant = desk.tenants.create(&name, plan).await?;
             if minutes > 0 {
                 desk.credits.purchase(tenant.id, Duration::from_secs(u64::from(minutes) * 60), "tenant.create").await?;
@@ -93,7 +94,8 @@ async fn key(desk: &Desk, task: KeyTask) -> Outcome<Value> {
             let mut new = NewApiKey::new(dialect(&name)?, label);
             if !bots.is_empty() {
                 let bots = bots.iter().map(|bot| bot.strip_prefix("agent_").unwrap_or(bot).parse());
-                new.agents = Some(bots.collect::<Result<_, _>>().map_err(|_| Failure::usage("--bots takes agents' ids"))?);
+                new.agents =
+                    Some(bots.collect::<Result<_, _>>().map_err(|_| Failure::usage("--bots takes agents' ids"))?);
             }
             let (key, text) = desk.keys.create(known(desk, &tenant).await?, new).await?;
             let mut told = show_key(&key);
@@ -132,7 +134,8 @@ async fn number(desk: &Desk, task: NumberTask) -> Outcome<Value> {
     match task {
         NumberTask::Add { number, tenant, label, agent } => {
             let number = number.parse()?;
-            let agent = agent.as_deref().map(|agent| agent.strip_prefix("agent_").unwrap_or(agent).parse()).transpose()?;
+            let agent =
+                agent.as_deref().map(|agent| agent.strip_prefix("agent_").unwrap_or(agent).parse()).transpose()?;
             let added = desk.numbers.add(known(desk, &tenant).await?, number, &label, agent).await?;
             Ok(show_number(&added))
         }

@@ -37,7 +37,8 @@ pub async fn run(args: ServeArgs) -> Outcome<()> {
     let config = Config::of_server(&args)?;
     let tls = config.tls.as_ref().map(|(certificate, key)| crate::tls::server(certificate, key)).transpose()?;
     let listener = TcpListener::bind(config.listen).await;
-    let listener = listener.map_err(|error| Failure::new(format_args!("cannot listen on {}: {error}", config.listen)))?;
+    let listener =
+        listener.map_err(|error| Failure::new(format_args!("cannot listen on {}: {error}", config.listen)))?;
     let addr = listener.local_addr().map_err(Failure::new)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(addr));
@@ -46,7 +47,9 @@ pub async fn run(args: ServeArgs) -> Outcome<()> {
     let serving = tokio::spawn(serve(listener, router(app), tls, offhook_server::Limits::default(), async {
         let _ = stopped.await;
     }));
-    terminal::print(format_args!("offhook listens on {url} (APIs below /dialro, /voxstack, /voxcore and /dialflo, all described at /docs)"));
+    terminal::print(format_args!(
+        "offhook listens on {url} (APIs below /dialro, /voxstack, /voxcore and /dialflo, all described at /docs)"
+    ));
     told_to_stop().await?;
     terminal::print("stopping: no more calls begin, those that go on may end");
     let left = tokio::select! {
@@ -70,8 +73,7 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
     };
     let house = House::open(config, runtime.clone()).await?;
     let wires = Wires::new()?;
-    let (speech, llm) =
-        tokio::try_join!(Speech::load_for_all(), brain::chosen(&config.model, wires.http.clone()))?;
+    let (speech, llm) = tokio::try_join!(Speech::load_for_all(), brain::chosen(&config.model, wires.http.clone()))?;
     let sandbox: Arc<dyn Telephony> = Arc::new(Sandbox::new(
         runtime.clone(),
         speech.tts.clone(),

@@ -8,6 +8,8 @@ use offhook::engine::Engine;
 use offhook::provider::telephony::E164;
 use offhook::runtime::Runtime;
 use offhook::signing::Secret;
+use offhook::wrap::{CarrierName, Carriers};
+use offhook_streams::MediaStreams;
 
 use crate::gate::RateLimits;
 
@@ -45,22 +47,34 @@ pub struct App {
     shared: Arc<Shared>,
 }
 
+/// The carrier of media streams, for the sockets that diallers open.
+#[derive(Clone)]
+pub struct Streams {
+    /// All carriers of the engine.
+    pub carriers: Arc<Carriers>,
+    /// The streams themselves.
+    pub media: Arc<MediaStreams>,
+    /// Their name among the carriers.
+    pub name: CarrierName,
+}
+
 struct Shared {
     engine: Engine,
     limits: RateLimits,
     options: Options,
     runtime: Arc<dyn Runtime>,
+    streams: Option<Streams>,
     /// Signs what this process alone has to know again: tokens of live streams.
     token_secret: Secret,
 }
 
 impl App {
     /// A server around `engine`.
-    pub fn new(engine: Engine, runtime: Arc<dyn Runtime>, options: Options) -> Self {
+    pub fn new(engine: Engine, runtime: Arc<dyn Runtime>, options: Options, streams: Option<Streams>) -> Self {
         let mut key = [0; 32];
         runtime.fill_random(&mut key);
         let (limits, token_secret) = (RateLimits::default(), Secret::new(key));
-        Self { shared: Arc::new(Shared { engine, limits, options, runtime, token_secret }) }
+        Self { shared: Arc::new(Shared { engine, limits, options, runtime, streams, token_secret }) }
     }
 
     /// The engine.
@@ -76,6 +90,10 @@ impl App {
     /// Clocks and randomness.
     pub fn runtime(&self) -> &dyn Runtime {
         &*self.shared.runtime
+    }
+
+    pub(crate) fn streams(&self) -> Option<&Streams> {
+        self.shared.streams.as_ref()
     }
 
     pub(crate) fn limits(&self) -> &RateLimits {

@@ -25,6 +25,6 @@ mod describe;
 mod id;
 mod mount;
 
-pub use app::{App, Options};
+pub use app::{App, Options, Streams};
 pub use mount::router;
 pub use serve::{Limits, serve};

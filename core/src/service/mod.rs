@@ -36,7 +36,7 @@ pub fn schema() -> Schema {
     Schema {
         kinds: vec![
             kind(after_call::AFTER_CALL, &[]),
-            kind(agents::AGENT, &[("active", Text), ("name", Text)]),
+            kind(agents::AGENT, &[("active", Text), ("agent", Text), ("name", Text)]),
             kind(keys::API_KEY, &[("hash", Text)]),
             kind(
                 calls::CALL,

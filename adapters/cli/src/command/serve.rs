@@ -13,7 +13,8 @@ use offhook::service::capacity::Limits;
 use offhook::wrap::{CarrierName, Carriers, Route, Scaled};
 use offhook_blob::ObjectBlob;
 use offhook_sandbox::{Sandbox, SandboxOptions};
-use offhook_server::{App, Options, router, serve};
+use offhook_server::{App, Options, Streams, router, serve};
+use offhook_streams::MediaStreams;
 use offhook_tokio::TokioRuntime;
 use tokio::net::TcpListener;
 use tokio::signal;
@@ -28,6 +29,9 @@ use crate::{brain, terminal};
 
 /// The sandbox's name among the carriers.
 const SANDBOX: &str = "sandbox";
+
+/// The name of the carrier that diallers connect to.
+const STREAMS: &str = "streams";
 
 /// Shown to those whom the sandbox stands for when nothing else is configured: reserved, as all of its numbers.
 const CALLER_ID: &str = "+15550100000";
@@ -81,7 +85,12 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
         SandboxOptions::default(),
     )?);
     let name: CarrierName = SANDBOX.parse()?;
-    let carriers = Carriers::new(BTreeMap::from([(name.clone(), sandbox)]), vec![Route::all(name)])?;
+    let media = Arc::new(MediaStreams::new(runtime.clone()));
+    let streams: CarrierName = STREAMS.parse()?;
+    let all: BTreeMap<_, Arc<dyn Telephony>> =
+        BTreeMap::from([(name.clone(), sandbox), (streams.clone(), media.clone() as Arc<dyn Telephony>)]);
+    let carriers = Arc::new(Carriers::new(all, vec![Route::all(name)])?);
+    let streams = Streams { carriers: carriers.clone(), media, name: streams };
     let public_url = config.public_url.clone().unwrap_or_else(|| url.to_owned());
     let mut settings = Settings::default();
     settings.calls_max = config.calls_max;
@@ -99,7 +108,7 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
         runtime: runtime.clone(),
         store: house.store,
         stt: speech.stt,
-        telephony: Arc::new(carriers),
+        telephony: carriers,
         tts: speech.tts,
     };
     let engine = Engine::with_settings(providers, settings);
@@ -110,7 +119,7 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
     options.cors = config.cors.clone();
     options.public_url = Some(public_url);
     options.root = config.root;
-    Ok((engine.clone(), App::new(engine, runtime, options)))
+    Ok((engine.clone(), App::new(engine, runtime, options, Some(streams))))
 }
 
 /// Where programs on this machine find it.

@@ -1,12 +1,18 @@
 //! The vendors' public APIs, a folder a vendor. A dialect only translates: the engine's services do the work.
 
+mod context;
+mod dialflo;
 mod dialro;
+mod voxcore;
 
+use offhook::ids::{AgentId, TenantId};
+use offhook::provider::telephony::E164;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::gate::Gate;
 use crate::mount::Shape;
+use crate::problem::{Answer, Problem};
 
 /// A dialect as the server mounts it.
 pub struct Mounted {
@@ -25,6 +31,14 @@ pub struct Mounted {
 }
 
 /// All of them.
-pub fn all() -> [Mounted; 1] {
-    [dialro::mounted()]
+pub fn all() -> Vec<Mounted> {
+    vec![dialro::mounted(), voxcore::mounted(), dialflo::mounted()]
+}
+
+/// The number that an agent's calls show: one of its tenant's, or the server's own.
+async fn caller_id(app: &App, tenant: TenantId, agent: AgentId) -> Answer<E164> {
+    let own = app.engine().numbers().caller_id(tenant, agent).await?;
+    own.or_else(|| app.options().caller_id.clone()).ok_or_else(|| {
+        Problem::invalid("from_number", "is required: neither the agent nor the server has a number to show")
+    })
 }

@@ -1,8 +1,8 @@
 //! What is nobody's: health, recordings by link, the events of a call, and our own form of refusals.
 
 mod calls;
-mod health;
-mod recordings;
+pub(crate) mod health;
+pub(crate) mod recordings;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

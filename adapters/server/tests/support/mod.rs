@@ -70,7 +70,7 @@ impl Server {
         let mut options = options;
         options.calls_max = settings.calls_max;
         let engine = Engine::with_settings(providers, settings);
-        let app = App::new(engine.clone(), runtime, options);
+        let app = App::new(engine.clone(), runtime, options, None);
         let router = router(app.clone());
         let (tenant, keys) = tenant(&engine, Plan::Enterprise).await;
         Self { app, carrier, engine, http, router, tenant, keys }

@@ -13,9 +13,9 @@ pub const SNIFFED_MAX: usize = 4;
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// Exotel's streams: <https://support.exotel.com/support/solutions/articles/3000108630>.
+    /// Exotel's streams: <https://developer.exotel.com/docs/agentstream/websocket-protocol>.
     Exotel,
-    /// Plivo's audio streams: <https://www.plivo.com/docs/voice/xml/stream>.
+    /// Plivo's audio streams: <https://plivo.com/docs/voice/audio-streaming/audio-streaming>.
     Plivo,
     /// Telnyx's media streaming: <https://developers.telnyx.com/docs/voice/programmable-voice/media-streaming>.
     Telnyx,

@@ -419,16 +419,16 @@ fn fl_084_one_door_serves_every_protocol() {
 }
 
 #[test]
-fn exotel_is_sent_pieces_of_100_ms_and_what_is_left_before_a_mark() {
+fn exotel_is_sent_large_pieces_and_what_is_left_in_time() {
     run(|world| async move {
         let start = r#"{"event":"start","stream_sid":"S1","start":{"stream_sid":"S1"}}"#;
         let (streams, accepted, mut peer) = accept(&world, &[r#"{"event":"connected"}"#, start]).await;
         let media = streams.open_media(accepted.unwrap().call.leg).await.unwrap();
-        for _ in 0..7 {
+        for _ in 0..13 {
             media.commands.send(MediaCommand::Audio(Bytes::from(vec![7; 320]))).await.unwrap();
         }
         media.commands.send(MediaCommand::Mark(1)).await.unwrap();
-        for (event, bytes) in [("media", 1_600), ("media", 640), ("mark", 0)] {
+        for (event, bytes) in [("media", 3_200), ("media", 960), ("mark", 0)] {
             let message: Value = serde_json::from_str(&peer.next().await.unwrap()).unwrap();
             let payload = message["media"]["payload"].as_str().unwrap_or_default();
             assert_eq!((message["event"].as_str(), STANDARD.decode(payload).unwrap().len()), (Some(event), bytes));

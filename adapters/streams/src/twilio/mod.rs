@@ -14,6 +14,7 @@ pub mod message;
 pub mod session;
 pub mod writer;
 
+mod pieces;
 pub(crate) mod wire;
 
 use std::time::Duration;

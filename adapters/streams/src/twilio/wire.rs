@@ -2,27 +2,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use offhook::audio::codec;
 use offhook::provider::telephony::{E164, HangupCause, MediaCommand, MediaEvent, MediaFormat};
 use offhook::time::Instant;
 use offhook::{Error, Result};
 
 use super::message::Start;
+use super::pieces::{Piece, Pieces};
 use super::session::{self, Session, command_message};
 use super::writer::AppWriter;
 use crate::end::close_code;
 use crate::protocol::Protocol;
 use crate::wire::{Output, Started, Wire};
 
-/// Exotel wants audio in pieces of 100 ms: so many frames.
-const EXOTEL_FRAMES: usize = 5;
-
 pub(crate) struct TwilioWire {
     format: MediaFormat,
-    /// Audio that waits for the rest of its piece.
-    held: Vec<u8>,
     is_over: bool,
     outputs: VecDeque<Output>,
+    /// Of a carrier that wants its audio in larger pieces.
+    pieces: Option<Pieces>,
     protocol: Protocol,
     session: Session,
     writer: Option<AppWriter>,
@@ -32,9 +29,9 @@ impl TwilioWire {
     pub(crate) fn new(protocol: Protocol) -> Self {
         Self {
             format: super::MEDIA_FORMAT,
-            held: Vec::new(),
             is_over: false,
             outputs: VecDeque::new(),
+            pieces: None,
             protocol,
             session: Session::new(protocol),
             writer: None,
@@ -47,6 +44,7 @@ impl TwilioWire {
         let named = self.protocol.media_format(format.as_ref()).or_else(|| self.protocol.media_format(None));
         self.format = named.unwrap_or(self.format);
         self.writer = Some(AppWriter::of(self.protocol, &stream_sid, self.format));
+        self.pieces = (self.protocol == Protocol::Exotel).then(|| Pieces::new(self.format));
         let (from, to) = (number(&parameters, ["from", "From"]), number(&parameters, ["to", "To"]));
         if !call_sid.is_empty() {
             parameters.insert("call_sid".to_owned(), call_sid);
@@ -54,16 +52,15 @@ impl TwilioWire {
         Started { format: self.format, from, leg: Some(stream_sid), parameters, reserved: BTreeMap::new(), to }
     }
 
-    /// Sends what is held in whole pieces, and all of it before a mark.
-    fn send_held(&mut self, writer: &AppWriter, has_all: bool) {
-        let frame = codec::bytes_per_frame(self.format);
-        let piece = frame * EXOTEL_FRAMES;
-        while self.held.len() >= piece || (has_all && !self.held.is_empty()) {
-            let rest = self.held.split_off(self.held.len().min(piece));
-            let mut audio = std::mem::replace(&mut self.held, rest);
-            // A piece is whole frames; silence is zero in PCM.
-            audio.resize(audio.len().next_multiple_of(frame.max(1)), 0);
-            self.outputs.push_back(Output::Send(writer.media(&audio)));
+    /// Sends the pieces that are complete.
+    fn send_pieces(&mut self) {
+        let (Some(pieces), Some(writer)) = (&mut self.pieces, &self.writer) else { return };
+        while let Some(piece) = pieces.next_piece() {
+            let message = match piece {
+                Piece::Audio(audio) => Some(writer.media(&audio)),
+                Piece::Mark(mark) => command_message(writer, &MediaCommand::Mark(mark)),
+            };
+            self.outputs.extend(message.map(Output::Send));
         }
     }
 }
@@ -81,28 +78,28 @@ impl Wire for TwilioWire {
         self.session.handle_close();
     }
 
-    fn handle_command(&mut self, _now: Instant, command: MediaCommand) {
-        let Some(writer) = self.writer.take() else { return };
+    fn handle_command(&mut self, now: Instant, command: MediaCommand) {
+        let Some(writer) = &self.writer else { return };
         self.session.handle_command(&command);
-        match &command {
-            MediaCommand::Audio(audio) if self.protocol == Protocol::Exotel => {
-                self.held.extend_from_slice(audio);
-                self.send_held(&writer, false);
+        match (&mut self.pieces, &command) {
+            (Some(pieces), MediaCommand::Audio(audio)) => pieces.push_audio(now, audio),
+            (Some(pieces), MediaCommand::Mark(mark)) => pieces.push_mark(*mark),
+            (pieces, command) => {
+                let cleared = pieces.iter_mut().flat_map(Pieces::clear);
+                self.outputs.extend(cleared.map(|mark| Output::Event(MediaEvent::Marked(mark))));
+                self.outputs.extend(command_message(writer, command).map(Output::Send));
             }
-            MediaCommand::Clear => self.held.clear(),
-            MediaCommand::Mark(_) => self.send_held(&writer, true),
-            _ => {}
         }
-        let is_held = self.protocol == Protocol::Exotel && matches!(command, MediaCommand::Audio(_));
-        let message = if is_held { None } else { command_message(&writer, &command) };
-        self.outputs.extend(message.map(Output::Send));
-        self.writer = Some(writer);
+        self.send_pieces();
     }
 
-    fn handle_timeout(&mut self, _now: Instant) {}
+    fn handle_timeout(&mut self, now: Instant) {
+        self.pieces.iter_mut().for_each(|pieces| pieces.handle_timeout(now));
+        self.send_pieces();
+    }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.pieces.as_ref()?.poll_timeout()
     }
 
     fn takes_commands(&self) -> bool {

@@ -1,6 +1,7 @@
 //! The vendors' public APIs, a folder a vendor. A dialect only translates: the engine's services do the work.
 
 mod dialro;
+mod voxstack;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -25,6 +26,6 @@ pub struct Mounted {
 }
 
 /// All of them.
-pub fn all() -> [Mounted; 1] {
-    [dialro::mounted()]
+pub fn all() -> [Mounted; 2] {
+    [dialro::mounted(), voxstack::mounted()]
 }

@@ -2,7 +2,7 @@
 
 mod calls;
 mod health;
-mod recordings;
+pub(crate) mod recordings;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};

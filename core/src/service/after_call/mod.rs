@@ -5,6 +5,7 @@
 //! fast as ever, and nothing is told twice or forgotten.
 
 mod dialflo;
+mod on_request;
 mod result;
 mod voxstack;
 mod worker;

@@ -165,7 +165,7 @@ impl AfterCalls {
     }
 
     /// What the model says of a call, or rules where there is nothing to ask it.
-    async fn analyse(&self, plan: &AnalysisPlan, call: &CallRecord) -> Result<Analysis> {
+    pub(super) async fn analyse(&self, plan: &AnalysisPlan, call: &CallRecord) -> Result<Analysis> {
         let Some(request) = analysis::request(plan, call) else { return Ok(analysis::by_rules(plan, call)) };
         let answer = self.ask(request);
         let answer = runtime::timeout(&*self.runtime, ANSWER_TIMEOUT, "analysis.ask", answer).await?;

@@ -108,7 +108,8 @@ fn dialro_reason(reason: EndReason, record: &CallRecord) -> &'static str {
         | EndReason::ProviderFailure
         | EndReason::SetUpTimeout
         | EndReason::Stalled
-        | EndReason::StoreFailure => "error",
+        | EndReason::StoreFailure
+        | EndReason::UnknownNumber => "error",
         EndReason::CreditsExhausted | EndReason::InsufficientCredits => "credits_exhausted",
         EndReason::MachineAnswered | EndReason::MessageLeft => "voicemail",
         EndReason::MaxDuration => "max_duration",
@@ -148,7 +149,8 @@ fn voxcore(record: &CallRecord) -> &'static str {
         | EndReason::ProviderFailure
         | EndReason::SetUpTimeout
         | EndReason::Stalled
-        | EndReason::StoreFailure => "error",
+        | EndReason::StoreFailure
+        | EndReason::UnknownNumber => "error",
         EndReason::CreditsExhausted | EndReason::MaxDuration | EndReason::Silence => "timeout",
         EndReason::MachineAnswered | EndReason::MessageLeft => "voicemail",
         EndReason::NoAnswer => "no_answer",
@@ -395,6 +397,13 @@ mod tests {
                 Party::System,
                 false,
                 ["Failed", "FAILED", "failed error system", "error", "failed"],
+            ),
+            (
+                Status::Failed,
+                Reason::UnknownNumber,
+                Party::Caller,
+                false,
+                ["Failed", "FAILED", "failed error caller", "error", "failed"],
             ),
             (
                 Status::Completed,

@@ -96,6 +96,7 @@ struct State {
 /// How to take back one operation.
 enum Undo {
     Counter(CounterKey, i64),
+    Log(LogKey, Vec<Bytes>),
     LogLength(LogKey, usize),
     Record(RecordKey, Option<Record>),
 }
@@ -123,6 +124,10 @@ impl State {
             Operation::Add(add) => return self.add(add, committed, undo),
             Operation::Append(append) => undo.push(self.append(append)?),
             Operation::Delete(delete) => undo.push(self.delete(delete)?),
+            Operation::DeleteLog(log) => {
+                let entries = self.logs.remove(&log).unwrap_or_default();
+                undo.push(Undo::Log(log, entries));
+            }
             Operation::Put(put) => undo.push(self.put(put)?),
         }
         Ok(())
@@ -132,6 +137,9 @@ impl State {
         match step {
             Undo::Counter(counter, value) => {
                 self.counters.insert(counter, value);
+            }
+            Undo::Log(log, entries) => {
+                self.logs.insert(log, entries);
             }
             Undo::LogLength(log, length) => self.logs.entry(log).or_default().truncate(length),
             Undo::Record(_, Some(record)) => self.table(&record.key.kind.clone()).insert(record),

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::provider::store::{Add, Append, Batch, Committed, CounterKey, Expect, Operation, Put, RecordKey};
+use offhook::provider::store::{Add, Append, Batch, Committed, CounterKey, Expect, LogKey, Operation, Put, RecordKey};
 use offhook::{Error, ErrorKind, Result};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::error::SqlState;
@@ -12,7 +12,7 @@ use tokio_postgres::error::SqlState;
 use crate::Shared;
 use crate::error::Failure;
 use crate::pool::{CommitFailure, Pool, Query, Value};
-use crate::state::{State, key_arrays};
+use crate::state::{Looks, State, key_arrays};
 use crate::table::{NewRow, Table, Tables};
 
 /// How often a batch is begun: again after another one made what this one was about to, and after a lost connection
@@ -37,6 +37,7 @@ pub(crate) enum Step {
         key: RecordKey,
         expect: Expect,
     },
+    DeleteLog(LogKey),
     Put(Write),
 }
 
@@ -65,6 +66,7 @@ impl Step {
                 let table = tables.get("store.commit", &delete.key.kind)?;
                 Ok(Self::Delete { table, key: delete.key, expect: delete.expect })
             }
+            Operation::DeleteLog(log) => Ok(Self::DeleteLog(log)),
             Operation::Put(put) => Ok(Self::Put(Write::new(tables, put)?)),
             _ => Err(Error::new(ErrorKind::Unsupported, "store.commit", "this operation is not supported")),
         }
@@ -84,14 +86,17 @@ pub(crate) async fn commit(shared: &Shared, operation: &'static str, steps: &[St
     if let Some(counters) = only_read(steps) {
         return read_counters(shared, operation, counters).await;
     }
+    let mut looks = Looks::WhereNeeded;
     let mut attempt = 1;
     loop {
-        match try_commit(shared, operation, steps).await {
+        match try_commit(shared, operation, steps, looks).await {
             Ok(committed) => return Ok(committed),
+            Err(Attempt::Assumed) => {}
             Err(Attempt::Again(failure)) if attempt == ATTEMPTS_MAX => return Err(failure.into_error(operation)),
             Err(Attempt::Again(_)) => attempt += 1,
             Err(Attempt::Over(error)) => return Err(error),
         }
+        looks = Looks::Everywhere;
     }
 }
 
@@ -99,6 +104,8 @@ pub(crate) async fn commit(shared: &Shared, operation: &'static str, steps: &[St
 enum Attempt {
     /// Another one may succeed.
     Again(Failure),
+    /// It would be refused if all was as assumed, and who looks everywhere may find another reason.
+    Assumed,
     Over(Error),
 }
 
@@ -108,9 +115,14 @@ impl From<Error> for Attempt {
     }
 }
 
-async fn try_commit(shared: &Shared, operation: &'static str, steps: &[Step]) -> Result<Committed, Attempt> {
+async fn try_commit(
+    shared: &Shared,
+    operation: &'static str,
+    steps: &[Step],
+    looks: Looks,
+) -> Result<Committed, Attempt> {
     let connection = shared.pool.get(operation).await?;
-    let mut state = State::new(&shared.tables, steps);
+    let mut state = State::new(&shared.tables, steps, looks);
     let begun = connection.begin(BEGIN, &state.locks()).await;
     let found = begun.and_then(|(names, rows)| Ok((Transaction::new(names)?, state.find(rows)?)));
     let transaction = match found {
@@ -119,10 +131,14 @@ async fn try_commit(shared: &Shared, operation: &'static str, steps: &[Step]) ->
         Err(failure) => return Err(over(operation, connection.abandon(failure))),
     };
     let committed = match state.apply(steps) {
+        Ok(_) if state.assumes_blindly() => {
+            connection.roll_back().await;
+            return Err(Attempt::Assumed);
+        }
         Ok(committed) => committed,
         Err(error) => {
             connection.roll_back().await;
-            return Err(error.into());
+            return Err(if state.assumes() { Attempt::Assumed } else { error.into() });
         }
     };
     let writes = state.writes();

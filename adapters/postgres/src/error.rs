@@ -105,9 +105,10 @@ pub(crate) fn map(operation: &'static str, error: tokio_postgres::Error) -> Erro
     mapped.with_context("postgres", server.message())
 }
 
-/// Whether the server says it while it closes the connection.
+/// Whether the server says it while it closes the connection: it is told to, or a session or a transaction was idle for too
+/// long.
 fn is_last_words(code: &SqlState) -> bool {
-    code.code().starts_with("57P")
+    code.code().starts_with("57P") || matches!(code.code(), "25P03" | "25P04")
 }
 
 /// Whether it was the connection that failed, and not what was said over it. TLS wraps its refusals as invalid data.
@@ -122,6 +123,9 @@ fn meaning(code: &str) -> (ErrorKind, &'static str) {
     match code {
         "22021" | "22P05" => (ErrorKind::ConfigInvalid, "the database cannot hold a character"),
         "25006" => (ErrorKind::Unavailable, "the database may only be read now"),
+        "25P03" | "25P04" => {
+            (ErrorKind::Unavailable, "the database gave up on a connection that was idle for too long")
+        }
         "42501" => (ErrorKind::PermissionDenied, "the database does not permit it"),
         "53100" => (ErrorKind::Unavailable, "the disk is full"),
         "53300" => (ErrorKind::Unavailable, "the database takes no more connections"),
@@ -150,6 +154,7 @@ mod tests {
             ("08006", ErrorKind::Unavailable),
             ("22021", ErrorKind::ConfigInvalid),
             ("23505", ErrorKind::Unexpected),
+            ("25P03", ErrorKind::Unavailable),
             ("28P01", ErrorKind::Unauthenticated),
             ("3D000", ErrorKind::ConfigInvalid),
             ("40P01", ErrorKind::Unavailable),
@@ -165,6 +170,13 @@ mod tests {
         ];
         for (code, kind) in cases {
             assert_eq!(meaning(code).0, kind, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_closes_the_connection_has_lost_it() {
+        for (code, is_loss) in [("57P01", true), ("25P03", true), ("25P04", true), ("57014", false), ("25006", false)] {
+            assert_eq!(is_last_words(&SqlState::from_code(code)), is_loss, "{code}");
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct LogTables {
     pub(crate) append: String,
     /// To a log that there is not: its tenant, its name, the entries.
     pub(crate) create: String,
+    /// By its id.
+    pub(crate) delete: String,
     pub(crate) lock: String,
     read: String,
 }
@@ -36,6 +38,10 @@ impl LogTables {
                      RETURNING log_id\
                  ) \
                  INSERT INTO {entries} (log_id, seq, bytes) SELECT log_id, number - 1, bytes FROM log, {numbered}"
+            ),
+            delete: format!(
+                "WITH log AS (DELETE FROM {logs} WHERE log_id = $1 RETURNING log_id) \
+                 DELETE FROM {entries} AS entry USING log WHERE entry.log_id = log.log_id"
             ),
             lock: lock_each(&logs, ["tenant", "name"], "tenant, name, log_id, length"),
             read: format!(

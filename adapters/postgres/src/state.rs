@@ -2,7 +2,7 @@
 //!
 //! Counters, records and logs are locked, and new ones inserted, in the order of their keys; so no two batches wait for
 //! each other. What does not exist yet cannot be locked: when another batch makes it meanwhile, the insert fails and
-//! the batch is begun again.
+//! the batch is begun again. So a record that must not exist yet is not even looked for, at first: its insert will tell.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,9 +37,20 @@ struct Records<'a> {
     slots: BTreeMap<(TenantId, &'a str), Slot<'a>>,
 }
 
+/// How a batch is begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Looks {
+    /// All that it touches is looked for.
+    Everywhere,
+    /// All but the records that must not exist yet are looked for. The batch can be committed then and cannot be refused.
+    WhereNeeded,
+}
+
 /// A record, or the place where there is none.
 #[derive(Default)]
 struct Slot<'a> {
+    /// Nobody looks for it, because it must not exist yet.
+    is_taken_for_new: bool,
     found: Option<u64>,
     /// As the batch leaves it; `None` for no record.
     revision: Option<u64>,
@@ -50,26 +61,45 @@ struct Slot<'a> {
 #[derive(Default)]
 struct Log<'a> {
     found: Option<(i64, i64)>,
+    /// What was found goes; the entries make a new one.
+    is_deleted: bool,
     entries: Vec<&'a Bytes>,
 }
 
 impl<'a> State<'a> {
     /// All that `steps` may touch, as if nothing of it existed.
-    pub(crate) fn new(tables: &'a Tables, steps: &'a [Step]) -> Self {
+    pub(crate) fn new(tables: &'a Tables, steps: &'a [Step], looks: Looks) -> Self {
         let mut state = Self { tables, counters: BTreeMap::new(), records: BTreeMap::new(), logs: BTreeMap::new() };
+        let is_new = |expect: &Expect| looks == Looks::WhereNeeded && *expect == Expect::Absent;
         for step in steps {
             match step {
                 Step::Add(add, writes) => {
                     state.counters.entry(&add.counter).or_default();
-                    writes.iter().for_each(|write| state.touch(&write.table, &write.key));
+                    // They may never be written, and then nothing tells whether they were there.
+                    writes.iter().for_each(|write| state.touch(&write.table, &write.key, false));
                 }
-                Step::Append(append) => {
-                    state.logs.entry(&append.log).or_default();
+                Step::Append(Append { log, .. }) | Step::DeleteLog(log) => {
+                    state.logs.entry(log).or_default();
                 }
-                Step::Delete { table, key, .. } | Step::Put(Write { table, key, .. }) => state.touch(table, key),
+                Step::Delete { table, key, .. } => state.touch(table, key, false),
+                Step::Put(Write { table, key, expect, .. }) => state.touch(table, key, is_new(expect)),
             }
         }
         state
+    }
+
+    /// Whether something was not looked for.
+    pub(crate) fn assumes(&self) -> bool {
+        self.slots().any(|slot| slot.is_taken_for_new)
+    }
+
+    /// Whether something was not looked for that no insert will find.
+    pub(crate) fn assumes_blindly(&self) -> bool {
+        self.slots().any(|slot| slot.is_taken_for_new && slot.revision.is_none())
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot<'a>> {
+        self.records.values().flat_map(|records| records.slots.values())
     }
 
     /// What locks and reads all of it; the rows go to [`State::find`].
@@ -79,8 +109,9 @@ impl<'a> State<'a> {
             let keys = self.counters.keys().map(|key| (key.tenant, key.name.as_str()));
             locks.push(Query { sql: &self.tables.counters.lock, values: key_arrays(keys) });
         }
-        for records in self.records.values() {
-            locks.push(Query { sql: &records.table.lock, values: key_arrays(records.slots.keys().copied()) });
+        for records in self.records.values().filter(|records| records.is_looked_for()) {
+            let sought = records.slots.iter().filter(|(_, slot)| !slot.is_taken_for_new);
+            locks.push(Query { sql: &records.table.lock, values: key_arrays(sought.map(|(key, _)| *key)) });
         }
         if !self.logs.is_empty() {
             let keys = self.logs.keys().map(|key| (key.tenant, key.name.as_str()));
@@ -101,7 +132,7 @@ impl<'a> State<'a> {
                 }
             }
         }
-        for records in self.records.values_mut() {
+        for records in self.records.values_mut().filter(|records| records.is_looked_for()) {
             let mut revisions = BTreeMap::new();
             for row in rows.next().unwrap_or_default() {
                 let key: (_, String) = (TenantId::from_uuid(row.try_get(0)?), row.try_get(1)?);
@@ -131,6 +162,11 @@ impl<'a> State<'a> {
                 Step::Add(add, writes) => self.add(add, writes, &mut committed)?,
                 Step::Append(append) => self.append(append)?,
                 Step::Delete { key, expect, .. } => self.delete(key, *expect)?,
+                Step::DeleteLog(log) => {
+                    let log = self.logs.entry(log).or_default();
+                    log.is_deleted = true;
+                    log.entries.clear();
+                }
                 Step::Put(write) => self.put(write)?,
             }
         }
@@ -150,9 +186,11 @@ impl<'a> State<'a> {
         writes
     }
 
-    fn touch(&mut self, table: &'a Arc<Table>, key: &'a RecordKey) {
+    fn touch(&mut self, table: &'a Arc<Table>, key: &'a RecordKey, is_new: bool) {
         let records = || Records { table, slots: BTreeMap::new() };
-        self.records.entry(table.kind).or_insert_with(records).slots.entry((key.tenant, &key.id)).or_default();
+        let slots = &mut self.records.entry(table.kind).or_insert_with(records).slots;
+        // What else the batch does with it does not change what it must be first.
+        slots.entry((key.tenant, &key.id)).or_insert_with(|| Slot { is_taken_for_new: is_new, ..Slot::default() });
     }
 
     fn add(&mut self, add: &'a Add, writes: &'a [Write], committed: &mut Committed) -> Result<()> {
@@ -222,6 +260,10 @@ impl<'a> State<'a> {
 }
 
 impl<'a> Records<'a> {
+    fn is_looked_for(&self) -> bool {
+        self.slots.values().any(|slot| !slot.is_taken_for_new)
+    }
+
     fn write(&self, writes: &mut Vec<Query<'a>>) {
         let gone = self.slots.iter().filter(|(_, slot)| slot.found.is_some() && slot.revision.is_none());
         let gone: Vec<_> = gone.map(|(key, _)| *key).collect();
@@ -258,16 +300,21 @@ impl<'a> Records<'a> {
 
 impl<'a> Log<'a> {
     fn length(&self) -> u64 {
-        let found = self.found.map_or(0, |(_, length)| length);
+        let found = self.found.filter(|_| !self.is_deleted).map_or(0, |(_, length)| length);
         u64::try_from(found).unwrap_or(u64::MAX).saturating_add(self.entries.len() as u64)
     }
 
     fn write(&self, tables: &'a Tables, key: &'a LogKey, writes: &mut Vec<Query<'a>>) {
+        let mut found = self.found;
+        if let (true, Some((log_id, _))) = (self.is_deleted, found) {
+            writes.push(Query { sql: &tables.logs.delete, values: vec![Box::new(log_id)] });
+            found = None;
+        }
         if self.entries.is_empty() {
             return;
         }
         let entries: Value<'a> = Box::new(self.entries.iter().map(|entry| &entry[..]).collect::<Vec<_>>());
-        writes.push(match self.found {
+        writes.push(match found {
             Some((log_id, length)) => {
                 Query { sql: &tables.logs.append, values: vec![Box::new(log_id), Box::new(length), entries] }
             }

@@ -386,7 +386,8 @@ async fn dr_071_072_077_078_079_events_of_a_call_come_in_order_and_can_be_sent_a
     let hook = json!({ "url": "http://customer.example/hook", "events": events, "secret": "s" });
     let hook = server.post("/webhooks", hook).await.is(201)["id"].as_str().unwrap().to_owned();
     let agent = server.agent().await;
-    let call = server.call(&agent, Duration::from_millis(100)).await;
+    server.patch(&format!("/agents/{agent}"), json!({ "greetingText": "Halo." })).await.is(200);
+    let call = server.call(&agent, Duration::from_millis(1_000)).await;
     let told = async || {
         let requests = server.http.requests();
         let bodies = requests.iter().map(|request| serde_json::from_slice::<Value>(&request.body).unwrap());

@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use offhook::Result;
-use offhook::provider::store::{Add, Append, Batch, Committed, Delete, Operation, Put};
+use offhook::provider::store::{Add, Append, Batch, Committed, Delete, LogKey, Operation, Put};
 use offhook::{Error, ErrorKind};
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -22,6 +22,7 @@ pub(crate) enum Step {
     Add(Add, Vec<NewRow>),
     Append(Append),
     Delete(Arc<Table>, Delete),
+    DeleteLog(LogKey),
     Put(NewRow),
 }
 
@@ -39,6 +40,7 @@ impl Step {
             }
             Operation::Append(append) => Ok(Self::Append(append)),
             Operation::Delete(delete) => Ok(Self::Delete(tables.get("store.commit", &delete.key.kind)?, delete)),
+            Operation::DeleteLog(log) => Ok(Self::DeleteLog(log)),
             Operation::Put(put) => Ok(Self::Put(new_row(tables, put)?)),
             _ => Err(Error::new(ErrorKind::Unsupported, "store.commit", "this operation is not supported")),
         }
@@ -53,6 +55,7 @@ pub(crate) fn apply(connection: &Connection, steps: &[Step]) -> Result<Committed
             Step::Add(add, rows) => move_counter(connection, add, rows, &mut committed)?,
             Step::Append(Append { log, seq, entries }) => log::append(connection, "store.commit", log, *seq, entries)?,
             Step::Delete(table, delete) => table.delete(connection, delete)?,
+            Step::DeleteLog(log) => log::delete(connection, log)?,
             Step::Put(row) => row.write(connection)?,
         }
     }

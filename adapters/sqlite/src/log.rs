@@ -14,6 +14,10 @@ const APPEND: &str = "INSERT INTO log_entries (log_id, seq, bytes) VALUES (?1, ?
 const READ: &str = "SELECT bytes FROM log_entries \
     WHERE log_id = (SELECT log_id FROM logs WHERE tenant = ?1 AND name = ?2) AND seq >= ?3 ORDER BY seq LIMIT ?4";
 
+const DELETE_ENTRIES: &str = "DELETE FROM log_entries \
+    WHERE log_id = (SELECT log_id FROM logs WHERE tenant = ?1 AND name = ?2)";
+const DELETE: &str = "DELETE FROM logs WHERE tenant = ?1 AND name = ?2";
+
 pub(crate) fn append(
     connection: &Connection,
     operation: &'static str,
@@ -38,6 +42,13 @@ pub(crate) fn append(
     let mut append = connection.prepare_cached(APPEND)?;
     for (number, entry) in (length..).zip(entries) {
         append.execute((log_id, number, &entry[..]))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn delete(connection: &Connection, log: &LogKey) -> Result<(), Failure> {
+    for sql in [DELETE_ENTRIES, DELETE] {
+        connection.prepare_cached(sql)?.execute((log.tenant.to_string(), &log.name))?;
     }
     Ok(())
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::ledger::EntryKind;
 use crate::error::Error;
 use crate::ids::TenantId;
 use crate::money::{Currency, Money};
 use crate::provider::store::CounterKey;
-use crate::time::millis;
+use crate::time::{Timestamp, millis};
 
 /// What a set of accounts counts. Written `ms` or as the currency's code.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -110,6 +111,45 @@ impl Account {
 /// has to happen when a tenant runs low hangs on it.
 pub fn balance_counter(tenant: TenantId, unit: Unit) -> CounterKey {
     CounterKey::new(tenant, format!("ledger_{unit}_balance"))
+}
+
+/// A day of UTC, counted from 1970.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Day(i64);
+
+impl Day {
+    const MICROS: i64 = 24 * 3_600 * 1_000_000;
+
+    /// The day of a moment.
+    pub fn of(moment: Timestamp) -> Self {
+        Self(moment.as_unix_micros().div_euclid(Self::MICROS))
+    }
+
+    /// Its first moment, as far as 64 bits tell moments.
+    pub fn start(self) -> Timestamp {
+        Timestamp::from_unix_micros(self.0.saturating_mul(Self::MICROS))
+    }
+
+    /// The day after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// How many days later `other` is; zero when it is not.
+    pub fn until(self, other: Self) -> u64 {
+        other.0.checked_sub(self.0).and_then(|days| u64::try_from(days).ok()).unwrap_or(0)
+    }
+}
+
+/// The counter of what the entries of one kind did to the balance on a day, so that a statement need not read them all.
+pub fn day_counter(tenant: TenantId, unit: Unit, day: Day, kind: EntryKind) -> CounterKey {
+    CounterKey::new(tenant, format!("ledger_{unit}_{}_{}", day.0, kind.as_str()))
+}
+
+/// The counter of the entries that moved the balance on a day.
+pub fn day_entries_counter(tenant: TenantId, unit: Unit, day: Day) -> CounterKey {
+    CounterKey::new(tenant, format!("ledger_{unit}_{}_entries", day.0))
 }
 
 /// The counter of a tenant's entries of all units: who reads the same twice has seen one state of the ledger in between.

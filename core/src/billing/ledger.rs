@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Amount, Unit, balance_counter, entries_counter};
+use super::account::{Account, Amount, Day, Unit, balance_counter, day_counter, day_entries_counter, entries_counter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, TenantId};
 use crate::provider::store::{Add, Batch, Crossing, Expect, Put, RecordKey};
@@ -36,6 +36,9 @@ impl EntryKind {
     pub const ALL: [Self; 7] =
         [Self::Adjustment, Self::Grant, Self::Hold, Self::Purchase, Self::Refund, Self::Release, Self::Settle];
 
+    /// Those that change what was purchased less what was used: what a tenant sees on its statement.
+    pub const MOVING: [Self; 5] = [Self::Adjustment, Self::Grant, Self::Purchase, Self::Refund, Self::Settle];
+
     /// From where to where the amount moves; a negative one moves back.
     pub fn accounts(self) -> (Account, Account) {
         match self {
@@ -47,9 +50,9 @@ impl EntryKind {
         }
     }
 
-    /// Whether it changes what was purchased less what was used: what a tenant sees on its statement.
+    /// Whether it is one of [`EntryKind::MOVING`].
     pub fn moves_balance(self) -> bool {
-        !matches!(self, Self::Hold | Self::Release)
+        Self::MOVING.contains(&self)
     }
 
     /// Its name in snake case.
@@ -174,28 +177,32 @@ impl Posting {
     ///
     /// `ConfigInvalid` for an amount that the kind does not admit.
     pub fn post(&self, batch: &mut Batch, rules: &Rules) -> Result<()> {
-        let Entry { amount, kind, unit, .. } = self.entry;
+        let Entry { amount, at, kind, unit, .. } = self.entry;
         if !kind.admits(amount) {
             let error = Error::new(ErrorKind::ConfigInvalid, "ledger.post", "an entry of this kind has no such amount");
             return Err(error.with_context("kind", kind.as_str()));
         }
-        batch.put(self.put()?);
+        batch.put(self.put(Expect::Absent)?);
         for (account, delta) in self.entry.account_deltas() {
             batch.add(Add { floor: floor(account, rules), ..Add::new(account.counter(self.tenant, unit), delta) });
         }
         if kind.moves_balance() {
             let balance = Add::new(balance_counter(self.tenant, unit), self.entry.balance_delta());
             batch.add(Add { crossing: rules.low.clone(), ..balance });
+            let day = Day::of(at);
+            batch.add(Add::new(day_counter(self.tenant, unit, day, kind), self.entry.balance_delta()));
+            batch.add(Add::new(day_entries_counter(self.tenant, unit, day), 1));
         }
         batch.add(Add::new(entries_counter(self.tenant), 1));
         Ok(())
     }
 
-    fn put(&self) -> Result<Put> {
+    /// The record of the entry by itself.
+    pub(crate) fn put(&self, expect: Expect) -> Result<Put> {
         let body = serde_json::to_value(&self.entry).map_err(|error| {
             Error::new(ErrorKind::Unexpected, "ledger.post", "an entry cannot be written").with_source(error)
         })?;
-        let mut put = Put::new(self.record_key(), Expect::Absent, body).index("at", self.entry.at.as_unix_micros());
+        let mut put = Put::new(self.record_key(), expect, body).index("at", self.entry.at.as_unix_micros());
         if let Some(call) = self.entry.call {
             put = put.index("call", call.to_string());
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::provider::ProviderInfo;
+use crate::provider::llm::LlmEvent;
 
 /// Something that a provider counts.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
@@ -46,6 +47,15 @@ impl Usage {
     pub fn add(&mut self, provider: &ProviderInfo, resource: Resource, quantity: u64) {
         let item = Item { provider: provider.name.to_owned(), model: provider.detail.clone(), resource };
         self.add_item(item, quantity);
+    }
+
+    /// Adds what a model reports of an answer.
+    pub fn add_generated(&mut self, model: &ProviderInfo, event: &LlmEvent) {
+        if let LlmEvent::Usage { cached_tokens, input_tokens, output_tokens } = event {
+            self.add(model, Resource::CachedTokens, *cached_tokens);
+            self.add(model, Resource::InputTokens, input_tokens.saturating_sub(*cached_tokens));
+            self.add(model, Resource::OutputTokens, *output_tokens);
+        }
     }
 
     /// Adds all of `other`.

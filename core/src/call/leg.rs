@@ -194,6 +194,7 @@ impl Call {
                     HangupCause::USER_BUSY => EndReason::Busy,
                     HangupCause::NO_ANSWER | HangupCause::NO_USER_RESPONDING => EndReason::NoAnswer,
                     HangupCause::CALL_REJECTED => EndReason::Rejected,
+                    HangupCause::UNALLOCATED_NUMBER => EndReason::UnknownNumber,
                     _ => EndReason::CarrierFailure,
                 };
                 self.finish(cause, HangupParty::Caller, reason);

@@ -263,7 +263,8 @@ impl Call {
             | EndReason::ProviderFailure
             | EndReason::SetUpTimeout
             | EndReason::Stalled
-            | EndReason::StoreFailure => CallStatus::Failed,
+            | EndReason::StoreFailure
+            | EndReason::UnknownNumber => CallStatus::Failed,
             EndReason::AgentInactive
             | EndReason::InsufficientCredits
             | EndReason::OutsideHours

@@ -221,6 +221,8 @@ pub enum EndReason {
     StoreFailure,
     /// A human has taken the call, or has ended it after taking it.
     Transferred,
+    /// The number that was called is nobody's.
+    UnknownNumber,
 }
 
 impl fmt::Display for EndReason {
@@ -250,6 +252,7 @@ impl fmt::Display for EndReason {
             Self::Stalled => "stalled",
             Self::StoreFailure => "store_failure",
             Self::Transferred => "transferred",
+            Self::UnknownNumber => "unknown_number",
         })
     }
 }

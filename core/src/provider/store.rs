@@ -299,6 +299,12 @@ impl Batch {
         self.operations.push(Operation::Delete(Delete { key, expect }));
         self
     }
+
+    /// Removes a log.
+    pub fn delete_log(&mut self, log: LogKey) -> &mut Self {
+        self.operations.push(Operation::DeleteLog(log));
+        self
+    }
 }
 
 /// One operation of a [`Batch`].
@@ -311,6 +317,8 @@ pub enum Operation {
     Append(Append),
     /// Removes a record.
     Delete(Delete),
+    /// Removes a log with all its entries. Removing none is no error.
+    DeleteLog(LogKey),
     /// Writes a record.
     Put(Put),
 }

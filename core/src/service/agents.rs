@@ -21,6 +21,7 @@ use crate::provider::Store;
 use crate::provider::llm::Tool;
 use crate::provider::reach::Reach;
 use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
+use crate::provider::transport::check_header_value;
 use crate::signing::Secret;
 use crate::template;
 use crate::time::Timestamp;
@@ -266,8 +267,8 @@ impl Agents {
 
     /// Keeps an agent, in place of the one with its id. Calls that have begun go on as they are.
     ///
-    /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, or an
-    /// [`AfterCall`] that cannot be done.
+    /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, a token that no
+    /// header can hold, or an [`AfterCall`] that cannot be done.
     pub async fn put(&self, tenant: TenantId, agent: &Agent) -> Result<()> {
         let mut batch = Batch::default();
         batch.put(self.save(tenant, agent, Expect::Any)?);
@@ -312,6 +313,8 @@ impl Agents {
         agent.after_call.check(&self.reach)?;
         let urls = agent.functions.iter().map(|function| &function.url);
         urls.chain(agent.prefetch.as_ref().map(|prefetch| &prefetch.url)).try_for_each(|url| self.reach.check(url))?;
+        let token = agent.prefetch.as_ref().and_then(|prefetch| prefetch.token.as_ref());
+        token.map_or(Ok(()), |token| check_header_value(token.expose()))?;
         let key = RecordKey::new(tenant, AGENT, agent.id);
         let mut body = to_value(agent)?;
         for secret in stored_secrets(&mut body) {

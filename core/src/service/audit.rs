@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::calls::{CALL, StoredCall, hold_key};
 use super::credits::Credits;
 use super::webhooks::from_value;
+use crate::billing::account::{Day, day_counter};
 use crate::billing::ledger::ENTRY;
 use crate::billing::{Account, Entry, EntryKind, Unit};
 use crate::error::{Error, ErrorKind, Result, Retry};
 use crate::ids::{CallId, TenantId};
-use crate::provider::store::{Order, Query, RecordKey};
+use crate::provider::store::{Add, Batch, LIMIT_MAX, Order, Query, RecordKey};
+use crate::time::Timestamp;
 
 /// How often an audit begins anew because somebody wrote to the ledger.
 const SNAPSHOTS_MAX: u32 = 5;
@@ -61,6 +63,19 @@ pub enum Finding {
         call: CallId,
         /// In which way.
         fault: CallFault,
+    },
+    /// A day's entries do not add up to what its counters say.
+    Day {
+        /// Of what.
+        unit: Unit,
+        /// The first moment of the day, which is one of UTC.
+        day: Timestamp,
+        /// Of which kind.
+        kind: EntryKind,
+        /// What the counter says.
+        counted: i64,
+        /// What the entries did to the balance.
+        entries: i64,
     },
     /// There are not as many entries as were written.
     Entries {
@@ -113,15 +128,17 @@ impl Credits {
         Err(error.with_retry(Retry::Later))
     }
 
-    /// Audits the ledger of each tenant that has one.
+    /// Audits the ledger of each tenant that has entries or calls.
     pub async fn audit_all(&self) -> Result<Vec<Audit>> {
         let mut tenants = BTreeSet::new();
-        let mut query = Query::new(None, ENTRY).order(Order::IdAscending);
-        loop {
-            let page = self.store.list(query.clone()).await?;
-            tenants.extend(page.records.iter().map(|record| record.key.tenant));
-            let Some(next) = page.next else { break };
-            query = query.after(next);
+        for kind in [CALL, ENTRY] {
+            let mut query = Query::new(None, kind).order(Order::IdAscending);
+            loop {
+                let page = self.store.list(query.clone()).await?;
+                tenants.extend(page.records.iter().map(|record| record.key.tenant));
+                let Some(next) = page.next else { break };
+                query = query.after(next);
+            }
         }
         let mut audits = Vec::with_capacity(tenants.len());
         for tenant in tenants {
@@ -133,6 +150,7 @@ impl Credits {
     async fn try_audit(&self, tenant: TenantId, counted: i64) -> Result<Audit> {
         let mut audit = Audit { tenant, calls: 0, entries: 0, findings: Vec::new() };
         let mut sums: BTreeMap<(Unit, Account), i64> = BTreeMap::new();
+        let mut days: BTreeMap<(Unit, Day, EntryKind), i64> = BTreeMap::new();
         let mut of_call: Option<OfCall> = None;
         let mut query = Query::new(Some(tenant), ENTRY).order(Order::IndexAscending("call".to_owned()));
         loop {
@@ -143,6 +161,10 @@ impl Credits {
                 for (account, delta) in entry.account_deltas() {
                     let sum = sums.entry((entry.unit, account)).or_default();
                     *sum = sum.saturating_add(delta);
+                }
+                if entry.kind.moves_balance() {
+                    let sum = days.entry((entry.unit, Day::of(entry.at), entry.kind)).or_default();
+                    *sum = sum.saturating_add(entry.balance_delta());
                 }
                 if let Some(done) = of_call.take_if(|of_call| Some(of_call.call) != entry.call) {
                     self.audit_call(&mut audit, &done).await?;
@@ -161,6 +183,7 @@ impl Credits {
             audit.find(Finding::Entries { counted, found: audit.entries });
         }
         self.audit_accounts(&mut audit, &sums).await?;
+        self.audit_days(&mut audit, days).await?;
         self.audit_records(&mut audit).await?;
         Ok(audit)
     }
@@ -191,6 +214,27 @@ impl Credits {
             let owned = balance.purchased.saturating_sub(balance.used);
             if standing.counted != owned || owned != balance.balance() {
                 audit.find(Finding::Balance { unit, counted: standing.counted, owned });
+            }
+        }
+        Ok(())
+    }
+
+    async fn audit_days(&self, audit: &mut Audit, days: BTreeMap<(Unit, Day, EntryKind), i64>) -> Result<()> {
+        let days: Vec<_> = days.into_iter().collect();
+        for days in days.chunks(LIMIT_MAX as usize) {
+            let tenant = audit.tenant;
+            let counter = |unit, day, kind| day_counter(tenant, unit, day, kind);
+            let mut batch = Batch::default();
+            for ((unit, day, kind), _) in days {
+                batch.add(Add::read(counter(*unit, *day, *kind)));
+            }
+            let counters = self.store.commit(batch).await?.counters;
+            for ((unit, day, kind), entries) in days {
+                let counted = counters.get(&counter(*unit, *day, *kind)).copied().unwrap_or(0);
+                if counted != *entries {
+                    let day = day.start();
+                    audit.find(Finding::Day { unit: *unit, day, kind: *kind, counted, entries: *entries });
+                }
             }
         }
         Ok(())

@@ -65,6 +65,16 @@ pub(crate) struct Prices {
     pub(crate) rates: Option<RateCard>,
 }
 
+impl Prices {
+    /// What the providers took. Prices that do not work out must not keep a call from its settlement.
+    pub(crate) fn costs(&self, usage: &Usage) -> Vec<Cost> {
+        self.providers.costs(usage).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the cost of a call could not be found out");
+            Vec::new()
+        })
+    }
+}
+
 /// A call as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredCall {
@@ -280,7 +290,7 @@ impl Calls {
             };
             self.capacity.take(&mut batch, tenant, limits);
             self.webhooks.tell(&mut batch, &mut stored).await?;
-            self.after_calls.tell_begun(&mut batch, &stored);
+            self.after_calls.tell_begun(&mut batch, &stored)?;
             batch.put(self.put(Expect::Absent, &stored, now)?);
             self.hold_more(&mut batch, &stored, held, &terms)?;
             match self.store.commit(batch).await {
@@ -367,14 +377,20 @@ impl Calls {
     }
 
     /// Commits the end of the call: its record, the settlement and its events. A second time changes nothing and
-    /// returns the first settlement.
-    pub(crate) async fn settle(&self, record: CallRecord, usage: Usage) -> Result<LedgerSummary> {
+    /// returns the first settlement. `after` is what is to be done then for a call that was never begun; the row of any
+    /// other has it.
+    pub(crate) async fn settle(
+        &self,
+        record: CallRecord,
+        usage: Usage,
+        after: Option<Pending>,
+    ) -> Result<LedgerSummary> {
         for _ in 0..CONFLICTS_MAX {
             let loaded = self.load(&record).await?;
             if let Some(ledger) = loaded.as_ref().and_then(|(_, stored)| stored.ledger) {
                 return Ok(ledger);
             }
-            match self.commit_end(&record, &usage, loaded).await {
+            match self.commit_end(&record, &usage, &after, loaded).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 result => return result,
             }
@@ -414,6 +430,7 @@ impl Calls {
         &self,
         record: &CallRecord,
         usage: &Usage,
+        after: &Option<Pending>,
         loaded: Option<(Record, StoredCall)>,
     ) -> Result<LedgerSummary> {
         let (expect, mut stored) = match loaded {
@@ -427,7 +444,7 @@ impl Calls {
         stored.record = record.clone();
         stored.usage = usage.clone();
         stored.usage.add(&self.telephony, Resource::Milliseconds, record.talk_time_ms);
-        stored.costs = self.costs(&stored.usage);
+        stored.costs = self.prices.costs(&stored.usage);
         let mut batch = Batch::default();
         // A call that was never begun has no lease, and no slot.
         let was_begun = stored.lease.take().is_some();
@@ -449,8 +466,10 @@ impl Calls {
         let task = self.tasks.end(&mut batch, record, now).await?;
         // Nobody waits to hear of a call that never began because its task was called off.
         if was_begun || record.task.is_none() || task.is_some() {
-            if !was_begun && record.end_reason != Some(EndReason::OverCapacity) {
-                stored.after = Pending::of(None, task);
+            // A task for which there was no slot waits for its turn, and was not worked on yet.
+            let is_put_back = record.task.is_some() && record.end_reason == Some(EndReason::OverCapacity);
+            if !was_begun && !is_put_back {
+                stored.after = Pending::of(after.clone(), task);
             }
             self.webhooks.tell(&mut batch, &mut stored).await?;
         }
@@ -487,14 +506,6 @@ impl Calls {
         }
         let after = self.available(record.tenant, unit).await?.saturating_add(held - settled);
         Ok(LedgerSummary { unit, before, held, settled, after })
-    }
-
-    /// What the providers took. Prices that do not work out must not keep a call from its settlement.
-    fn costs(&self, usage: &Usage) -> Vec<Cost> {
-        self.prices.providers.costs(usage).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the cost of a call could not be found out");
-            Vec::new()
-        })
     }
 
     /// How a call is billed that begins now.
@@ -563,6 +574,20 @@ impl StoredCall {
     /// What its providers took, in the currency of that code; `None` when that was not worked out.
     pub fn cost(&self, currency: &str) -> Option<Cost> {
         self.costs.iter().find(|cost| cost.money.currency().as_str() == currency).copied()
+    }
+
+    /// Forgets what was said, by whom and to whom; what stays is when it was and what it cost.
+    pub(super) fn forget(&mut self) {
+        (self.after, self.analysis) = (None, None);
+        self.legs.clear();
+        let record = &mut self.record;
+        (record.from, record.to, record.recording) = (None, None, None);
+        record.transcript.clear();
+        record.turns.clear();
+        record.barge_ins.clear();
+        record.functions.clear();
+        record.transfers.clear();
+        record.variables.clear();
     }
 
     /// A call that ended before anything was held for it.

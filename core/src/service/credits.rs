@@ -159,7 +159,8 @@ impl Credits {
     async fn runs_low(&self, tenant: TenantId, delta: Amount, threshold: i64) -> Result<Vec<Put>> {
         let Some(webhooks) = &self.webhooks else { return Ok(Vec::new()) };
         let Amount { unit, value } = delta;
-        let balance = self.standing(tenant, unit).await?.counted.saturating_add(value);
+        // Others may move the balance until this is committed; whoever is told has no more than the threshold all the same.
+        let balance = self.standing(tenant, unit).await?.counted.saturating_add(value).min(threshold);
         let key = EntryId::generate(&*self.runtime).to_string();
         webhooks.puts(&Event::CreditsLow(&CreditsLow { balance, key, tenant, threshold, unit })).await
     }

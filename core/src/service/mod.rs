@@ -8,6 +8,8 @@ pub mod calls;
 pub mod capacity;
 mod clock;
 pub mod credits;
+pub mod desk;
+mod erasure;
 pub mod functions;
 pub mod hours;
 pub mod keys;
@@ -16,10 +18,13 @@ pub mod outbox;
 pub mod prefetch;
 pub mod recordings;
 pub(crate) mod recovery;
+pub mod retention;
 mod rows;
+pub mod sessions;
 pub mod statements;
 pub mod tasks;
 pub mod tenants;
+pub mod users;
 pub mod vault;
 pub mod webhooks;
 
@@ -53,7 +58,7 @@ pub fn schema() -> Schema {
             kind(numbers::NUMBER, &[("agent", Text)]),
             kind(numbers::NUMBER_OWNER, &[]),
             kind(recordings::RECORDING, &[("created_at", Integer)]),
-            kind(recordings::RETENTION, &[]),
+            kind(retention::RETENTION, &[]),
             kind(
                 tasks::TASK,
                 &[("agent", Text), ("due", Integer), ("rank", Integer), ("status", Text), ("voxstack", Text)],
@@ -64,6 +69,9 @@ pub fn schema() -> Schema {
             kind(outbox::BELL, &[]),
             kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
             kind(outbox::QUEUE, &[]),
+            kind(sessions::SESSION, &[]),
+            kind(users::MEMBER, &[("user", Text)]),
+            kind(users::USER, &[]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
+use super::retention::rules_of;
 use super::vault::Vault;
 use super::webhooks::{from_value, to_value};
 use crate::call::CallRecord;
@@ -24,17 +25,11 @@ use crate::time::Timestamp;
 /// The record kind of recordings.
 pub const RECORDING: &str = "recording";
 
-/// The record kind of a tenant's rules for what it keeps.
-pub const RETENTION: &str = "retention";
-
 /// What recordings are: two channels of 16-bit samples.
 pub const CONTENT_TYPE: &str = "audio/wav";
 
 /// Longest life of a link; S3 signs for no longer.
 pub const LINK_LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// Longest retention, in days.
-pub const RETENTION_DAYS_MAX: u32 = 3_650;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -68,14 +63,6 @@ pub struct Recording {
     pub is_uncertain: bool,
     /// The object's key.
     pub key: String,
-}
-
-/// A tenant's rules for what it keeps.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Retention {
-    /// Days after which recordings are deleted, 1 to [`RETENTION_DAYS_MAX`]; `None` keeps them.
-    pub recording_days: Option<u32>,
 }
 
 /// A link to a recording.
@@ -172,26 +159,6 @@ impl Recordings {
         }
     }
 
-    /// The tenant's rules.
-    pub async fn retention(&self, tenant: TenantId) -> Result<Retention> {
-        let row = self.store.get(RecordKey::new(tenant, RETENTION, tenant)).await?;
-        row.map_or(Ok(Retention::default()), |row| from_value(&row.body))
-    }
-
-    /// Changes the tenant's rules, also for what it keeps already.
-    ///
-    /// `ConfigInvalid` for zero days or more than [`RETENTION_DAYS_MAX`].
-    pub async fn set_retention(&self, tenant: TenantId, retention: Retention) -> Result<()> {
-        if retention.recording_days.is_some_and(|days| days == 0 || days > RETENTION_DAYS_MAX) {
-            let message = "recordings are kept for 1 to 3650 days, or without an end";
-            return Err(Error::new(ErrorKind::ConfigInvalid, "recordings.set_retention", message));
-        }
-        let mut batch = Batch::default();
-        batch.put(Put::new(RecordKey::new(tenant, RETENTION, tenant), Expect::Any, to_value(&retention)?));
-        self.store.commit(batch).await?;
-        self.reconsider(tenant).await
-    }
-
     /// The row of a call's recording, to be written with the call's end. The end does not wait for a slow object store, and
     /// a crash may have taken the news of an object: then the sweeper looks for it.
     pub(super) fn row_of(call: &CallRecord, is_recorded: bool, now: Timestamp) -> Result<Option<Put>> {
@@ -257,7 +224,7 @@ impl Recordings {
                 }
             }
         }
-        let days = self.retention(tenant).await?.recording_days;
+        let days = rules_of(&*self.store, tenant).await?.recording_days;
         let delete_at = days.map(|days| recording.created_at + DAY * days);
         if delete_at.is_some_and(|delete_at| delete_at <= self.runtime.wall_clock()) {
             return self.remove(row.key, expect, recording).await;
@@ -269,7 +236,7 @@ impl Recordings {
     }
 
     /// Lets the sweeper look at all of the tenant's rows again.
-    async fn reconsider(&self, tenant: TenantId) -> Result<()> {
+    pub(super) async fn reconsider(&self, tenant: TenantId) -> Result<()> {
         let mut query = Query::new(Some(tenant), RECORDING).limit(SWEEP_MAX);
         loop {
             let page = self.store.list(query.clone()).await?;

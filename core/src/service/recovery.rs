@@ -132,7 +132,7 @@ impl Recovery {
         }
         self.hang_up(legs).await;
         let reason = record.end_reason;
-        self.calls.settle(record, usage).await?;
+        self.calls.settle(record, usage, None).await?;
         tracing::info!(call = %id, ?reason, "an orphaned call was ended");
         Ok(())
     }

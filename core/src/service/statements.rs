@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 
 use super::credits::Credits;
 use super::webhooks::from_value;
+use crate::billing::account::{Day, day_counter, day_entries_counter};
 use crate::billing::ledger::ENTRY;
 use crate::billing::{Entry, EntryKind, Unit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TenantId;
-use crate::provider::store::{IndexValue, LIMIT_MAX, Order, Page, Query};
+use crate::provider::store::{Add, Batch, IndexValue, LIMIT_MAX, Order, Page, Query};
 use crate::time::Timestamp;
 
-/// How often a ledger is read again that others write to meanwhile. Then a statement is added up from its first entry.
+/// How often a ledger is read again that others write to meanwhile. Then a statement is added up from its first day.
 const SNAPSHOTS_MAX: u32 = 3;
+
+/// Days whose counters are read at once, and those of a statement at most; a longer one is added up entry by entry.
+const DAYS_AT_ONCE: u64 = 1_000;
+const DAYS_MAX: u64 = 50_000;
 
 /// Between a balance and a store's cursor.
 const SEPARATOR: char = '~';
@@ -37,7 +42,7 @@ pub struct Statement {
     pub closing: i64,
     /// How many entries moved it.
     pub entries: u64,
-    /// By how much, for each kind that there was.
+    /// By how much, for each kind that did.
     pub totals: BTreeMap<EntryKind, i64>,
 }
 
@@ -71,7 +76,7 @@ pub enum LineOrder {
 }
 
 impl Credits {
-    /// The statement of a period. Reads its entries and all later ones, page by page.
+    /// The statement of a period. Of the entries, it reads those of the days on which the period begins and ends.
     pub async fn statement(&self, tenant: TenantId, period: Period) -> Result<Statement> {
         let Period { unit, from, to } = period;
         for _ in 0..SNAPSHOTS_MAX {
@@ -94,8 +99,7 @@ impl Credits {
         Ok(self.sum(tenant, period).await?.opened_at(earlier))
     }
 
-    /// At most `limit` lines of a statement, after the page that gave `after`. The first page costs as much as
-    /// [`Credits::statement`], the others only themselves.
+    /// At most `limit` lines of a statement, after the page that gave `after`.
     ///
     /// `ConfigInvalid` for an `after` that is not of this list.
     pub async fn statement_lines(
@@ -132,37 +136,108 @@ impl Credits {
 
     /// The balance that the first line goes on from.
     async fn start(&self, tenant: TenantId, period: Period, order: LineOrder) -> Result<i64> {
-        match (order, period) {
-            (LineOrder::NewestFirst, Period { to: None, unit, .. }) => Ok(self.standing(tenant, unit).await?.counted),
-            (LineOrder::OldestFirst, Period { from: None, .. }) => Ok(0),
-            (LineOrder::NewestFirst, _) => Ok(self.statement(tenant, period).await?.closing),
-            (LineOrder::OldestFirst, _) => Ok(self.statement(tenant, period).await?.opening),
-        }
+        let Period { unit, from, to } = period;
+        let moment = match order {
+            LineOrder::NewestFirst => to,
+            LineOrder::OldestFirst if from.is_none() => return Ok(0),
+            LineOrder::OldestFirst => from,
+        };
+        let counted = self.standing(tenant, unit).await?.counted;
+        let Some(moment) = moment else { return Ok(counted) };
+        let later = self.sum(tenant, Period { unit, from: Some(moment), to: None }).await?.closing;
+        Ok(counted.saturating_sub(later))
     }
 
-    /// Adds up a period as if it opened with nothing.
+    /// Adds up a period as if it opened with nothing: its whole days by their counters, and what is left entry by entry.
     async fn sum(&self, tenant: TenantId, period: Period) -> Result<Statement> {
         let mut statement = Statement::default();
+        match self.whole_days(tenant, period).await? {
+            Some((first, end)) => {
+                self.add_days(&mut statement, tenant, period.unit, first, end).await?;
+                let (start, end) = (Some(first.start()), Some(end.start()));
+                if period.from.is_some() && period.from < start {
+                    self.add_entries(&mut statement, tenant, Period { to: start, ..period }).await?;
+                }
+                if period.to > end {
+                    self.add_entries(&mut statement, tenant, Period { from: end, ..period }).await?;
+                }
+            }
+            None => self.add_entries(&mut statement, tenant, period).await?,
+        }
+        statement.totals.retain(|_, total| *total != 0);
+        Ok(statement)
+    }
+
+    /// The first of the days that lie in a period as a whole and the one after the last, as far as there are entries.
+    async fn whole_days(&self, tenant: TenantId, period: Period) -> Result<Option<(Day, Day)>> {
+        let mut bounds = Vec::with_capacity(2);
+        for order in [LineOrder::OldestFirst, LineOrder::NewestFirst] {
+            let page = self.store.list(entries(tenant, period, order).limit(1)).await?;
+            let Some(record) = page.records.first() else { return Ok(None) };
+            bounds.push(Day::of(from_value::<Entry>(&record.body)?.at));
+        }
+        let is_cut = |moment: &Timestamp| Day::of(*moment).start() != *moment;
+        let (earliest, latest) = (bounds[0], bounds[1].next());
+        let first = period.from.map(|from| if is_cut(&from) { Day::of(from).next() } else { Day::of(from) });
+        let first = first.map_or(earliest, |first| first.max(earliest));
+        let end = period.to.map_or(latest, |to| Day::of(to).min(latest));
+        Ok((1..=DAYS_MAX).contains(&first.until(end)).then_some((first, end)))
+    }
+
+    async fn add_days(
+        &self,
+        statement: &mut Statement,
+        tenant: TenantId,
+        unit: Unit,
+        mut day: Day,
+        end: Day,
+    ) -> Result<()> {
+        while day < end {
+            let mut batch = Batch::default();
+            let first = day;
+            while day < end && first.until(day) < DAYS_AT_ONCE {
+                for kind in EntryKind::MOVING {
+                    batch.add(Add::read(day_counter(tenant, unit, day, kind)));
+                }
+                batch.add(Add::read(day_entries_counter(tenant, unit, day)));
+                day = day.next();
+            }
+            let counters = self.store.commit(batch).await?.counters;
+            let value = |counter| counters.get(&counter).copied().unwrap_or(0);
+            let mut read = first;
+            while read < day {
+                for kind in EntryKind::MOVING {
+                    statement.add(kind, value(day_counter(tenant, unit, read, kind)));
+                }
+                let entries = u64::try_from(value(day_entries_counter(tenant, unit, read))).unwrap_or(0);
+                statement.entries = statement.entries.saturating_add(entries);
+                read = read.next();
+            }
+        }
+        Ok(())
+    }
+
+    async fn add_entries(&self, statement: &mut Statement, tenant: TenantId, period: Period) -> Result<()> {
         let mut query = entries(tenant, period, LineOrder::OldestFirst);
         loop {
             let page = self.store.list(query.clone()).await?;
             for record in &page.records {
-                statement.add(&from_value(&record.body)?);
+                let entry: Entry = from_value(&record.body)?;
+                statement.add(entry.kind, entry.balance_delta());
+                statement.entries += 1;
             }
-            let Some(next) = page.next else { return Ok(statement) };
+            let Some(next) = page.next else { return Ok(()) };
             query = query.after(next);
         }
     }
 }
 
 impl Statement {
-    fn add(&mut self, entry: &Entry) {
-        let delta = entry.balance_delta();
-        let total = self.totals.entry(entry.kind).or_default();
+    fn add(&mut self, kind: EntryKind, delta: i64) {
+        let total = self.totals.entry(kind).or_default();
         // The store's counters are 64 bits wide, too, and took all of it.
         *total = total.saturating_add(delta);
         self.closing = self.closing.saturating_add(delta);
-        self.entries += 1;
     }
 
     fn opened_at(self, opening: i64) -> Self {

@@ -5,7 +5,7 @@ mod model;
 use std::sync::Arc;
 use std::time::Duration;
 
-use offhook::billing::account::{balance_counter, entries_counter};
+use offhook::billing::account::{Day, balance_counter, entries_counter};
 use offhook::billing::{Account, Amount, Entry, EntryKind, Increment, Posting, Rules, Tariff, Terms, Unit};
 use offhook::call::record::CallRecord;
 use offhook::call::{Call, LedgerSummary};
@@ -41,6 +41,9 @@ const LIVE_MAX: usize = 12;
 
 /// The first moment of a history.
 const START: Timestamp = Timestamp::from_unix_micros(1_800_000_000_000_000);
+
+/// In how long a time its payments are made: some days.
+const SPAN_MS: u64 = 6 * 24 * 3_600 * 1_000;
 
 /// What a history consisted of.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -165,7 +168,8 @@ impl History {
     fn new(store: Arc<dyn Store>, seed: u64) -> Self {
         let dice = Dice::new(seed);
         let mut random = [0; 10];
-        random[..8].copy_from_slice(&seed.to_le_bytes());
+        // The bits that tell small seeds apart come last: an identifier keeps the first of some bytes to itself.
+        random[2..].copy_from_slice(&seed.to_be_bytes());
         let tenant = TenantId::new(START, random);
         let config = machine::config(offhook::call::Policy::default());
         let mut template = Call::new(config, machine::inbound(), Instant::default()).record();
@@ -352,7 +356,7 @@ impl History {
 
     fn posting(&self, kind: EntryKind, value: i64, dice: Dice) -> Posting {
         let amount = Amount { unit: self.unit(dice), value };
-        let at = START + Duration::from_millis(dice.below(11, 50_000));
+        let at = START + dice.millis(11, 0, SPAN_MS);
         Posting::new(self.tenant, kind, amount, format!("{:016x}", dice.number()), at)
     }
 
@@ -406,7 +410,12 @@ impl History {
     }
 
     async fn check_statement(&self, dice: Dice) -> Result<()> {
-        let bound = |branch| dice.chance(branch, 700).then(|| START + dice.millis(branch + 1, 0, 50_000));
+        let bound = |branch| {
+            let moment = START + dice.millis(branch + 1, 0, SPAN_MS);
+            // Whole days are added up in another way.
+            let moment = if dice.chance(branch + 20, 500) { Day::of(moment).start() } else { moment };
+            dice.chance(branch, 700).then_some(moment)
+        };
         let (from, to) = (bound(1), bound(3));
         let to = to.filter(|to| from.is_none_or(|from| from < *to));
         let period = Period { unit: self.unit(dice), from, to };

@@ -19,6 +19,8 @@ mod recovery;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod runtimes;
 #[cfg(test)]
 mod secrets;
@@ -30,5 +32,7 @@ mod tenants;
 mod transfers;
 #[cfg(test)]
 mod turns;
+#[cfg(test)]
+mod users;
 #[cfg(test)]
 mod world;

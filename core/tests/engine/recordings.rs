@@ -13,7 +13,8 @@ use offhook::provider::blob::{BlobCapabilities, BlobPart};
 use offhook::provider::telephony::HangupCause;
 use offhook::provider::{Blob, BoxStream, ProviderInfo};
 use offhook::runtime::Runtime;
-use offhook::service::recordings::{LINK_LIFETIME_MAX, Retention, object_key};
+use offhook::service::recordings::{LINK_LIFETIME_MAX, object_key};
+use offhook::service::retention::Retention;
 use offhook_testkit::runtime::VirtualRuntime;
 
 use crate::world::World;
@@ -68,7 +69,7 @@ fn a_recording_goes_when_its_day_has_come_and_not_before() {
     let runtime = VirtualRuntime::new(2);
     runtime.clone().block_on(async {
         let (world, call) = recorded(&runtime).await;
-        let keep_for = |days| Retention { recording_days: Some(days) };
+        let keep_for = |days| Retention { recording_days: Some(days), ..Retention::default() };
         // Nobody runs while days pass, or they would pass slowly.
         let World { blob, engine, providers, runtime, tenant, .. } = world;
         drop(engine);
@@ -85,13 +86,13 @@ fn a_recording_goes_when_its_day_has_come_and_not_before() {
         };
         let (is_there, engine) = is_there_after(30).await;
         assert!(is_there, "nobody asked for it to go");
-        engine.recordings().set_retention(tenant, keep_for(60)).await.unwrap();
+        engine.retention().set(tenant, keep_for(60)).await.unwrap();
         drop(engine);
         let (is_there, engine) = is_there_after(29).await;
         assert!(is_there, "its day has not come");
         // A shorter time counts for what is kept already.
-        engine.recordings().set_retention(tenant, keep_for(100)).await.unwrap();
-        engine.recordings().set_retention(tenant, keep_for(70)).await.unwrap();
+        engine.retention().set(tenant, keep_for(100)).await.unwrap();
+        engine.retention().set(tenant, keep_for(70)).await.unwrap();
         drop(engine);
         let (is_there, engine) = is_there_after(10).await;
         assert!(is_there, "its day has not come");
@@ -100,7 +101,7 @@ fn a_recording_goes_when_its_day_has_come_and_not_before() {
         assert!(!is_there, "its day has come");
         assert_eq!(engine.recordings().length(tenant, call).await.unwrap_err().kind(), ErrorKind::NotFound);
         for days in [0, 4_000] {
-            let refused = engine.recordings().set_retention(tenant, keep_for(days)).await.unwrap_err();
+            let refused = engine.retention().set(tenant, keep_for(days)).await.unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::ConfigInvalid);
         }
     });

@@ -5,5 +5,6 @@
 mod delivering;
 mod endpoints;
 mod engines;
+mod faults;
 mod isolation;
 mod world;

@@ -41,6 +41,8 @@ pub(crate) enum Reply {
     Hangs,
     /// Cannot be reached.
     IsAway,
+    /// Breaks the transport.
+    Panics,
     /// Answers after a while.
     Says { after: Duration, body: String, headers: Vec<(String, String)>, status: u16 },
 }
@@ -127,6 +129,7 @@ impl HttpTransport for Customer {
                 Err(Error::new(ErrorKind::TimedOut, "http.send", "no answer in time"))
             }
             Reply::IsAway => Err(Error::new(ErrorKind::Unavailable, "http.send", "the peer refuses connections")),
+            Reply::Panics => panic!("the transport is broken"),
             Reply::Says { after, body, headers, status } => {
                 self.runtime.sleep(after).await;
                 let body = stream::iter([Ok(Bytes::from(body))]).boxed();

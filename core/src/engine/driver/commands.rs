@@ -86,8 +86,8 @@ impl Driver {
                 self.jobs.start(id, Kind::Prompt, job::once(id, send));
             }
             Command::Settle(record) => {
-                let (calls, usage) = (self.engine.calls().clone(), self.meter.usage());
-                let settle = async move { calls.settle(*record, usage).await.map(Outcome::Settled) };
+                let (calls, usage, after) = (self.engine.calls().clone(), self.meter.usage(), self.after.clone());
+                let settle = async move { calls.settle(*record, usage, after).await.map(Outcome::Settled) };
                 self.jobs.start(id, Kind::Prompt, job::once(id, settle));
             }
             Command::Speak { language, text } => self.speak(id, language, text)?,
@@ -101,7 +101,7 @@ impl Driver {
     }
 
     pub(super) fn reserve(&mut self, id: CommandId, wanted: Duration) {
-        let (calls, live, after) = (self.engine.calls().clone(), self.snapshot(), self.after.take());
+        let (calls, live, after) = (self.engine.calls().clone(), self.snapshot(), self.after.clone());
         let (queued, progress) = async_channel::bounded(1);
         let reserve = async move {
             // There is room for the one thing that is said.

@@ -78,11 +78,7 @@ impl Meter {
     }
 
     pub(super) fn generated(&mut self, event: &LlmEvent) {
-        if let LlmEvent::Usage { cached_tokens, input_tokens, output_tokens } = event {
-            self.counted.add(&self.llm, Resource::CachedTokens, *cached_tokens);
-            self.counted.add(&self.llm, Resource::InputTokens, input_tokens.saturating_sub(*cached_tokens));
-            self.counted.add(&self.llm, Resource::OutputTokens, *output_tokens);
-        }
+        self.counted.add_generated(&self.llm, event);
     }
 
     pub(super) fn transcribed(&mut self, id: CommandId, event: &SttEvent) {

@@ -35,7 +35,7 @@ use crate::time::Instant;
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub(super) struct Driver {
-    /// What is done when the call is over, until the store has it.
+    /// What is done when the call is over.
     after: Option<Pending>,
     agent: Arc<Agent>,
     call: Call,
@@ -297,7 +297,6 @@ impl Driver {
                 .inspect_err(|error| tracing::warn!(%error, "the call is not recorded"))
                 .ok()
         });
-        let marks = providers.telephony.capabilities().marks;
-        self.media = Some(MediaSession::new(now, media, marks, recording));
+        self.media = Some(MediaSession::new(now, media, recording));
     }
 }

@@ -93,6 +93,7 @@ impl Catalog {
             }
             Operation::Append(append) => self.check_log(operation, &append.log),
             Operation::Delete(delete) => self.check_key(operation, &delete.key),
+            Operation::DeleteLog(log) => self.check_log(operation, log),
             Operation::Put(put) => self.check_put(operation, put),
         })
     }
@@ -147,7 +148,7 @@ impl Catalog {
 fn crossing(operation: &Operation) -> Option<&Crossing> {
     match operation {
         Operation::Add(add) => add.crossing.as_ref(),
-        Operation::Append(_) | Operation::Delete(_) | Operation::Put(_) => None,
+        Operation::Append(_) | Operation::Delete(_) | Operation::DeleteLog(_) | Operation::Put(_) => None,
     }
 }
 

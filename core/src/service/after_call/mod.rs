@@ -5,7 +5,9 @@
 //! fast as ever, and nothing is told twice or forgotten.
 
 mod dialflo;
+pub mod mapper;
 mod on_request;
+mod push;
 mod result;
 mod voxstack;
 mod worker;
@@ -16,12 +18,14 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use push::{Push, PushForm, PushMethod, url_telling};
 pub(crate) use worker::AfterCalls;
 pub use worker::{ANSWER_TIMEOUT, ATTEMPTS_MAX};
 
+use self::push::PendingPush;
 use super::analysis::{self, Analysis, AnalysisPlan, Insights};
 use super::clock::{self, zone};
-use super::outbox::{Inline, Outbox};
+use super::outbox::Outbox;
 use super::tasks::Task;
 use super::webhooks::to_value;
 use crate::call::CallRecord;
@@ -29,9 +33,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TenantId;
 use crate::provider::reach::Reach;
 use crate::provider::store::{Expect, Put, RecordKey};
-use crate::provider::transport::HttpMethod;
-use crate::signing::Secret;
-use crate::template::Template;
 use crate::time::Timestamp;
 
 /// The record kind of what is to be done for a call that is over.
@@ -40,11 +41,12 @@ pub const AFTER_CALL: &str = "after_call";
 /// Pushes that an agent may have.
 pub const PUSHES_MAX: usize = 8;
 
-/// Keys that a key mapper may have.
-pub const KEYS_MAX: usize = 200;
-
 /// Longest wait for the answer to a push; VoxStack's contract gives its webhooks as long (VS-072).
 pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The header of a push and of a task's webhook that holds its [signature](crate::signing::body) by the secret of the tenant
+/// (VS-073): of the body, or with GET of the query.
+pub const SIGNATURE_HEADER: &str = "x-offhook-signature";
 
 /// What is done when an agent's call is over.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -57,48 +59,6 @@ pub struct AfterCall {
     pub pushes: Vec<Push>,
     /// The IANA time zone of the moments that are told; `None` is UTC.
     pub zone: Option<String>,
-}
-
-/// A system that is told of each call when it is over, again and again until it takes it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Push {
-    /// In which form.
-    pub form: PushForm,
-    /// Unique in the agent: 1 to 64 lower-case letters, digits, `_` and `-`.
-    pub id: String,
-    /// How. With GET, what is told stands in the query.
-    pub method: PushMethod,
-    /// The `Authorization` header, word for word (FL-050).
-    #[serde(default, with = "crate::signing::serial::optional")]
-    pub token: Option<Secret>,
-    /// `https`.
-    pub url: String,
-}
-
-/// What is told.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum PushForm {
-    /// VoxCore's whole result of a call (FL-043).
-    CallResult,
-    /// Dialflo's post-call webhook (DF-020).
-    Dialflo,
-    /// An object of these keys, each value a template over `{{call.*}}`, `{{crm.*}}`, `{{result.*}}`, `{{analysis.*}}` and
-    /// `{{system.*}}` (FL-040).
-    KeyMapper(Map<String, Value>),
-}
-
-/// The method of a push.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[expect(missing_docs, reason = "HTTP's own names")]
-pub enum PushMethod {
-    Get,
-    Patch,
-    #[default]
-    Post,
-    Put,
 }
 
 /// Where the owner of a task hears of its calls (VS-070 to VS-074).
@@ -167,34 +127,14 @@ impl AfterCall {
         if self.analysis.is_none() && self.pushes.is_empty() {
             return Ok(None);
         }
-        let seal = |push: &Push| {
-            let token = push.token.as_ref().map(|token| outbox.seal(tenant, token.expose())).transpose()?;
-            let (form, id, method, url) = (push.form.clone(), push.id.clone(), push.method, push.url.clone());
-            Ok(PendingPush { form, id, method, sealed_token: token, url })
-        };
         Ok(Some(Pending {
             agent_name: agent_name.to_owned(),
             analysis: self.analysis.clone(),
-            pushes: self.pushes.iter().map(seal).collect::<Result<_>>()?,
+            pushes: self.pushes.iter().map(|push| push.pending(outbox, tenant)).collect::<Result<_>>()?,
             task_webhook: None,
             values: values.clone(),
             zone: self.zone.clone(),
         }))
-    }
-}
-
-impl Push {
-    fn check(&self, reach: &Reach) -> Result<()> {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
-        if self.id.is_empty() || self.id.len() > 64 || !self.id.bytes().all(is_plain) {
-            return Err(invalid("a push's id is made of lower-case letters, digits, _ and -"));
-        }
-        reach.check(&self.url)?;
-        let PushForm::KeyMapper(keys) = &self.form else { return Ok(()) };
-        if keys.is_empty() || keys.len() > KEYS_MAX {
-            return Err(invalid("a key mapper has 1 to 200 keys"));
-        }
-        keys.values().filter_map(Value::as_str).try_for_each(|text| Template::parse(text).map(drop))
     }
 }
 
@@ -207,15 +147,6 @@ pub struct Pending {
     task_webhook: Option<TaskWebhook>,
     values: Map<String, Value>,
     zone: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct PendingPush {
-    form: PushForm,
-    id: String,
-    method: PushMethod,
-    sealed_token: Option<String>,
-    url: String,
 }
 
 impl Pending {
@@ -264,38 +195,6 @@ impl Facts<'_> {
 
     fn insights_by_rules(&self) -> Insights {
         analysis::insights_by_rules(self.call)
-    }
-}
-
-impl PendingPush {
-    /// Where it goes; with GET, with what is told in its query.
-    fn target(&self, told: &Value) -> Inline {
-        let mut inline = Inline::new(self.url.clone(), PUSH_TIMEOUT);
-        inline.method = match self.method {
-            PushMethod::Get => HttpMethod::Get,
-            PushMethod::Patch => HttpMethod::Patch,
-            PushMethod::Post => HttpMethod::Post,
-            PushMethod::Put => HttpMethod::Put,
-        };
-        let token = self.sealed_token.clone();
-        inline.sealed_headers = token.into_iter().map(|token| ("authorization".to_owned(), token)).collect();
-        if self.method == PushMethod::Get
-            && let Ok(mut url) = url::Url::parse(&self.url)
-            && let Value::Object(told) = told
-        {
-            url.query_pairs_mut().extend_pairs(told.iter().map(|(name, value)| (name, text(value))));
-            inline.url = url.into();
-        }
-        inline
-    }
-}
-
-/// A value as text (FL-036).
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
     }
 }
 

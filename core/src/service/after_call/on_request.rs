@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::billing::Usage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{CallId, TenantId};
 use crate::provider::store::{Batch, Expect, Put, RecordKey};
@@ -34,12 +35,14 @@ impl Calls {
             if stored.lease.is_some() {
                 return Err(Error::new(ErrorKind::Conflict, "calls.analyse", "the call is not over"));
             }
-            let analysis = match found {
-                Some(analysis) => analysis,
+            let (analysis, usage) = match found {
+                Some(found) => found,
                 None => self.ask_or_rule(plan, &stored).await,
             };
-            found = Some(analysis.clone());
+            found = Some((analysis.clone(), usage.clone()));
             stored.analysis = Some(analysis.clone());
+            stored.usage.merge(&usage);
+            stored.costs = self.prices.costs(&stored.usage);
             let mut batch = Batch::default();
             batch.put(Put {
                 key: row.key,
@@ -56,14 +59,14 @@ impl Calls {
         Err(Error::new(ErrorKind::Conflict, "calls.analyse", "the call was changed by others too often"))
     }
 
-    async fn ask_or_rule(&self, plan: &AnalysisPlan, stored: &StoredCall) -> Analysis {
-        let analysis = self.after_calls.analyse(plan, &stored.record);
-        match runtime::timeout(&*self.runtime, MODEL_TIMEOUT, "calls.analyse", analysis).await {
-            Ok(analysis) => analysis,
-            Err(error) => {
-                tracing::warn!(%error, call = %stored.record.id, "a call is analysed by rules");
-                analysis::by_rules(plan, &stored.record)
-            }
-        }
+    async fn ask_or_rule(&self, plan: &AnalysisPlan, stored: &StoredCall) -> (Analysis, Usage) {
+        let mut usage = Usage::default();
+        let analysis = self.after_calls.analyse(plan, &stored.record, &mut usage);
+        let analysis = runtime::timeout(&*self.runtime, MODEL_TIMEOUT, "calls.analyse", analysis).await;
+        let analysis = analysis.unwrap_or_else(|error| {
+            tracing::warn!(%error, call = %stored.record.id, "a call is analysed by rules");
+            analysis::by_rules(plan, &stored.record)
+        });
+        (analysis, usage)
     }
 }

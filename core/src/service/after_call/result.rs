@@ -8,7 +8,6 @@ use crate::call::{CallRecord, Speaker};
 use crate::dialect::Dialect;
 use crate::service::analysis::Analysis;
 use crate::service::clock;
-use crate::template::Template;
 use crate::time::Timestamp;
 
 /// The whole result (FL-043, FL-048).
@@ -25,24 +24,9 @@ pub(super) fn result(facts: &Facts<'_>) -> Value {
     })
 }
 
-/// What a key mapper makes of a call: each value of it a template over [`values`] (FL-040, FL-041).
-///
-/// Names that nothing stands behind become empty text (FL-034), and so does a value that is no template.
-pub(super) fn mapped(facts: &Facts<'_>, key_mapper: &Map<String, Value>) -> Value {
-    let values = values(facts);
-    let fill = |value: &Value| match value {
-        Value::String(text) => {
-            let text = Template::parse(text).and_then(|template| template.render(&values));
-            Value::String(text.unwrap_or_default())
-        }
-        other => other.clone(),
-    };
-    Value::Object(key_mapper.iter().map(|(key, value)| (key.clone(), fill(value))).collect())
-}
-
-/// The namespaces `call`, `crm`, `system`, `result` and `analysis` (FL-034, FL-035), and beside them every name of
-/// `system`, `crm` and `call`, in that order of precedence.
-fn values(facts: &Facts<'_>) -> Value {
+/// What a key mapper can name: the namespaces `call`, `crm`, `system`, `result`, `analysis` and `qc` (FL-034, FL-035), and
+/// beside them every name of `system`, `crm` and `call`, in that order of precedence.
+pub(super) fn values(facts: &Facts<'_>) -> Value {
     let namespace = |name: &str| facts.values.get(name).and_then(Value::as_object).cloned().unwrap_or_default();
     let analysis = analysis(facts.analysis);
     let result = results(facts, &analysis);
@@ -57,8 +41,9 @@ fn values(facts: &Facts<'_>) -> Value {
     for names in [&call, &crm, &system] {
         all.extend(names.clone());
     }
-    let namespaces: [(&str, Map<String, Value>); 5] =
-        [("analysis", analysis), ("call", call), ("crm", crm), ("result", result), ("system", system)];
+    let qc = quality(facts.analysis);
+    let namespaces: [(&str, Map<String, Value>); 6] =
+        [("analysis", analysis), ("call", call), ("crm", crm), ("qc", qc), ("result", result), ("system", system)];
     all.extend(namespaces.map(|(name, values)| (name.to_owned(), Value::Object(values))));
     // A namespace of the owner's own stands beside them.
     for (name, values) in facts.values {
@@ -116,6 +101,15 @@ fn analysis(analysis: &Analysis) -> Map<String, Value> {
         all.insert("CALLING_REMARKS".to_owned(), json!(label.remarks));
     }
     all
+}
+
+/// How well the agent did, where that was judged (FL-034).
+fn quality(analysis: &Analysis) -> Map<String, Value> {
+    let quality = analysis.quality.as_ref().and_then(|quality| serde_json::to_value(quality).ok());
+    match quality {
+        Some(Value::Object(quality)) => quality,
+        _ => Map::new(),
+    }
 }
 
 /// FL-046

@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{AFTER_CALL, Facts, Pending, PushForm, PushMethod, TaskEvent, dialflo, result, voxstack, zone};
+use super::{AFTER_CALL, Facts, Pending, PushForm, TaskEvent, dialflo, mapper, result, voxstack, zone};
+use crate::billing::{Resource, Usage};
 use crate::call::CallRecord;
 use crate::call::record::CallStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,8 +19,8 @@ use crate::provider::store::{Batch, Expect, Put, Record, RecordKey};
 use crate::provider::{Llm, Store};
 use crate::runtime::{self, Runtime};
 use crate::service::analysis::{self, ANSWER_BYTES_MAX, Analysis, AnalysisPlan};
-use crate::service::calls::{CALL, StoredCall};
-use crate::service::outbox::{Attempts, Inline, Message, Outbox, Target};
+use crate::service::calls::{CALL, Prices, StoredCall};
+use crate::service::outbox::{Attempts, Inline, Message, Outbox, Scheme, Target};
 use crate::service::recordings::{LINK_LIFETIME_MAX, Recordings};
 use crate::service::webhooks::{self, Webhooks, from_value, to_value};
 
@@ -45,10 +47,13 @@ const RETRY_DELAY: Duration = Duration::from_secs(5);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(1_800);
 
 /// What is noted of a job.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Job {
     /// How often it failed.
     attempts: u32,
+    /// What that took of the model.
+    #[serde(default)]
+    usage: Usage,
 }
 
 /// The worker.
@@ -56,6 +61,7 @@ pub(super) struct Job {
 pub(crate) struct AfterCalls {
     llm: Arc<dyn Llm>,
     outbox: Outbox,
+    prices: Arc<Prices>,
     recordings: Recordings,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
@@ -72,9 +78,10 @@ impl AfterCalls {
         outbox: Outbox,
         webhooks: Webhooks,
         recordings: Recordings,
+        prices: Arc<Prices>,
     ) -> Self {
         let (wake, woken) = async_channel::bounded(1);
-        Self { llm, outbox, recordings, runtime, store, wake, webhooks, woken }
+        Self { llm, outbox, prices, recordings, runtime, store, wake, webhooks, woken }
     }
 
     /// Says that a job was written.
@@ -105,10 +112,10 @@ impl AfterCalls {
     }
 
     /// Adds the news that a task's call was begun to the commit that begins it.
-    pub(crate) fn tell_begun(&self, batch: &mut Batch, stored: &StoredCall) {
-        if let (Some(task), Some(pending)) = (stored.record.task, &stored.after) {
-            self.enqueue(batch, task_message(pending, TaskEvent::CallStarted, task, &stored.record, None));
-        }
+    pub(crate) fn tell_begun(&self, batch: &mut Batch, stored: &StoredCall) -> Result<()> {
+        let (Some(task), Some(pending)) = (stored.record.task, &stored.after) else { return Ok(()) };
+        let message = task_message(pending, TaskEvent::CallStarted, task, &stored.record, None);
+        message.map_or(Ok(()), |message| self.outbox.enqueue(batch, message))
     }
 
     async fn claim(&self, room: usize) -> Result<Vec<Record>> {
@@ -116,70 +123,78 @@ impl AfterCalls {
         self.store.claim(AFTER_CALL.to_owned(), self.runtime.wall_clock(), LEASE, limit).await
     }
 
-    async fn work(&self, job: Record) {
-        let (id, attempts) = (job.key.id.clone(), from_value::<Job>(&job.body).unwrap_or_default().attempts);
-        let Err(error) = self.finish(job.clone(), attempts).await else { return };
-        if attempts >= FAILURES_MAX {
+    async fn work(&self, row: Record) {
+        let (id, mut job) = (row.key.id.clone(), from_value::<Job>(&row.body).unwrap_or_default());
+        let Err(error) = self.finish(row.clone(), &mut job).await else { return };
+        if job.attempts >= FAILURES_MAX {
             tracing::error!(%error, call = id, "what is to be done for a call that is over is given up");
             // Else it is due again when its lease is over, and given up then.
-            let _ = self.drop_job(job).await;
+            let _ = self.drop_job(row).await;
             return;
         }
         tracing::warn!(%error, call = id, "what is to be done for a call that is over is put off");
-        let _ = self.postpone(job, attempts + 1).await;
+        job.attempts += 1;
+        let _ = self.postpone(row, &job).await;
     }
 
-    async fn finish(&self, job: Record, attempts: u32) -> Result<()> {
-        let call = RecordKey::new(job.key.tenant, CALL, &job.key.id);
-        let Some(row) = self.store.get(call).await? else { return self.drop_job(job).await };
-        let mut stored: StoredCall = from_value(&row.body)?;
-        let Some(pending) = stored.after.take() else { return self.drop_job(job).await };
+    async fn finish(&self, row: Record, job: &mut Job) -> Result<()> {
+        let call = RecordKey::new(row.key.tenant, CALL, &row.key.id);
+        let Some(stored_row) = self.store.get(call).await? else { return self.drop_job(row).await };
+        let mut stored: StoredCall = from_value(&stored_row.body)?;
+        let Some(pending) = stored.after.take() else { return self.drop_job(row).await };
         if let Some(plan) = &pending.analysis
             && stored.analysis.is_none()
         {
-            match self.analyse(plan, &stored.record).await {
-                Ok(analysis) => stored.analysis = Some(analysis),
-                Err(error) if attempts + 1 < ATTEMPTS_MAX => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, call = %stored.record.id, "a call is analysed by rules");
-                    stored.analysis = Some(analysis::by_rules(plan, &stored.record));
-                }
-            }
+            stored.analysis = Some(self.analyse_or_retry(plan, &stored.record, job).await?);
+            stored.usage.merge(&job.usage);
+            stored.costs = self.prices.costs(&stored.usage);
         }
         let mut batch = Batch::default();
         self.webhooks.tell(&mut batch, &mut stored).await?;
-        for message in self.messages(&pending, &stored).await? {
-            self.enqueue(&mut batch, Some(message));
-        }
+        self.tell(&mut batch, &pending, &stored).await?;
         batch.put(Put {
-            key: row.key,
-            expect: Expect::Revision(row.revision),
-            indexes: row.indexes,
-            due_at: row.due_at,
+            key: stored_row.key,
+            expect: Expect::Revision(stored_row.revision),
+            indexes: stored_row.indexes,
+            due_at: stored_row.due_at,
             body: to_value(&stored)?,
         });
-        batch.delete(job.key, Expect::Revision(job.revision));
+        batch.delete(row.key, Expect::Revision(row.revision));
         self.store.commit(batch).await?;
         self.outbox.wake();
         Ok(())
     }
 
+    /// What the model says of a call; an error as long as it may be asked again, and then what rules say.
+    async fn analyse_or_retry(&self, plan: &AnalysisPlan, call: &CallRecord, job: &mut Job) -> Result<Analysis> {
+        match self.analyse(plan, call, &mut job.usage).await {
+            Err(error) if job.attempts + 1 < ATTEMPTS_MAX => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, call = %call.id, "a call is analysed by rules");
+                Ok(analysis::by_rules(plan, call))
+            }
+            analysis => analysis,
+        }
+    }
+
     /// What the model says of a call, or rules where there is nothing to ask it.
-    pub(super) async fn analyse(&self, plan: &AnalysisPlan, call: &CallRecord) -> Result<Analysis> {
+    pub(super) async fn analyse(&self, plan: &AnalysisPlan, call: &CallRecord, usage: &mut Usage) -> Result<Analysis> {
         let Some(request) = analysis::request(plan, call) else { return Ok(analysis::by_rules(plan, call)) };
-        let answer = self.ask(request);
+        let answer = self.ask(request, usage);
         let answer = runtime::timeout(&*self.runtime, ANSWER_TIMEOUT, "analysis.ask", answer).await?;
         analysis::parse(plan, call, &answer)
     }
 
-    async fn ask(&self, request: LlmRequest) -> Result<String> {
+    async fn ask(&self, request: LlmRequest, usage: &mut Usage) -> Result<String> {
+        let model = self.llm.info();
+        usage.add(&model, Resource::Requests, 1);
         let mut events = self.llm.generate(request).await?;
         let mut answer = String::new();
         while let Some(event) = events.next().await {
             match event? {
                 LlmEvent::Text(text) => answer.push_str(&text),
                 LlmEvent::Finished { .. } => break,
-                _ => {}
+                event => usage.add_generated(&model, &event),
             }
             if answer.len() > ANSWER_BYTES_MAX {
                 let message = "the model's answer is too long";
@@ -189,8 +204,8 @@ impl AfterCalls {
         Ok(answer)
     }
 
-    /// All that is to be told of the call.
-    async fn messages(&self, pending: &Pending, stored: &StoredCall) -> Result<Vec<Message>> {
+    /// Adds all that is to be told of the call. What cannot be sent is dead at once, and keeps nothing else from being told.
+    async fn tell(&self, batch: &mut Batch, pending: &Pending, stored: &StoredCall) -> Result<()> {
         let call = &stored.record;
         let by_rules;
         let analysis = match &stored.analysis {
@@ -210,35 +225,20 @@ impl AfterCalls {
             // It was looked at when it was configured.
             zone: zone(pending.zone.as_deref()).unwrap_or(jiff::tz::TimeZone::UTC),
         };
-        let mut messages: Vec<_> = (0..)
-            .zip(&pending.pushes)
-            .map(|(index, push)| {
-                let told = match &push.form {
-                    PushForm::CallResult => result::result(&facts),
-                    PushForm::Dialflo => dialflo::body(&facts),
-                    PushForm::KeyMapper(keys) => result::mapped(&facts, keys),
-                };
-                let target = push.target(&told);
-                // What a GET tells stands in its query.
-                let body = if push.method == PushMethod::Get { String::new() } else { told.to_string() };
-                message(
-                    call,
-                    "call.result",
-                    &format!("push-{}", push.id),
-                    webhooks::AFTER_ALL_EVENTS + index,
-                    target,
-                    body,
-                )
-            })
-            .collect();
-        if let Some(task) = call.task {
-            let event = match call.status {
-                CallStatus::Completed => TaskEvent::CallCompleted,
-                _ => TaskEvent::CallFailed,
-            };
-            messages.extend(task_message(pending, event, task, call, stored.analysis.as_ref()));
+        for (index, push) in (0..).zip(&pending.pushes) {
+            let (to, place) = (format!("push-{}", push.id), webhooks::AFTER_ALL_EVENTS + index);
+            let message = |target, body| message(call, "call.result", &to, place, target, body);
+            match told(&facts, &push.form).and_then(|told| push.target(&told)) {
+                Ok((target, body)) => self.outbox.enqueue(batch, message(target, body))?,
+                Err(error) => self.outbox.bury(batch, message(push.bare_target(), String::new()), &error)?,
+            }
         }
-        Ok(messages)
+        let event = match call.status {
+            CallStatus::Completed => TaskEvent::CallCompleted,
+            _ => TaskEvent::CallFailed,
+        };
+        let message = call.task.and_then(|task| task_message(pending, event, task, call, stored.analysis.as_ref()));
+        message.map_or(Ok(()), |message| self.outbox.enqueue(batch, message))
     }
 
     async fn recording_url(&self, call: &CallRecord) -> Option<String> {
@@ -252,27 +252,28 @@ impl AfterCalls {
         }
     }
 
-    /// A URL that was fine once and is out of reach now keeps nothing else from being told.
-    fn enqueue(&self, batch: &mut Batch, message: Option<Message>) {
-        if let Some(message) = message
-            && let Err(error) = self.outbox.enqueue(batch, message)
-        {
-            tracing::warn!(%error, "a message cannot be sent");
-        }
-    }
-
-    async fn postpone(&self, job: Record, attempts: u32) -> Result<()> {
-        let wait = RETRY_DELAY.saturating_mul(4_u32.saturating_pow(attempts.saturating_sub(1))).min(RETRY_DELAY_MAX);
-        let put = Put::new(job.key, Expect::Revision(job.revision), to_value(&Job { attempts })?);
+    async fn postpone(&self, row: Record, job: &Job) -> Result<()> {
+        let failures = job.attempts.saturating_sub(1);
+        let wait = RETRY_DELAY.saturating_mul(4_u32.saturating_pow(failures)).min(RETRY_DELAY_MAX);
+        let put = Put::new(row.key, Expect::Revision(row.revision), to_value(job)?);
         let mut batch = Batch::default();
         batch.put(put.due_at(self.runtime.wall_clock() + wait));
         self.store.commit(batch).await.map(|_| ())
     }
 
-    async fn drop_job(&self, job: Record) -> Result<()> {
+    async fn drop_job(&self, row: Record) -> Result<()> {
         let mut batch = Batch::default();
-        batch.delete(job.key, Expect::Revision(job.revision));
+        batch.delete(row.key, Expect::Revision(row.revision));
         self.store.commit(batch).await.map(|_| ())
+    }
+}
+
+/// What a push of this form tells.
+fn told(facts: &Facts<'_>, form: &PushForm) -> Result<Value> {
+    match form {
+        PushForm::CallResult => Ok(result::result(facts)),
+        PushForm::Dialflo => Ok(dialflo::body(facts)),
+        PushForm::KeyMapper(keys) => mapper::fill(keys, &result::values(facts)),
     }
 }
 
@@ -286,6 +287,7 @@ fn task_message(
 ) -> Option<Message> {
     let webhook = pending.task_webhook.as_ref().filter(|webhook| webhook.events.contains(&event))?;
     let mut target = Inline::new(webhook.url.clone(), super::PUSH_TIMEOUT);
+    target.scheme = Scheme::Tenant(super::SIGNATURE_HEADER.to_owned());
     target.attempts = if webhook.is_retried { Attempts::Retried } else { Attempts::Once };
     let place = if event == TaskEvent::CallStarted { 0 } else { webhooks::AFTER_ALL_EVENTS };
     let body = voxstack::body(event.as_str(), task, call, analysis);

@@ -21,6 +21,8 @@ pub struct AnalysisPlan {
     pub insights: bool,
     /// What to look for, in the owner's words.
     pub instructions: String,
+    /// By what to judge how well the agent did, in the owner's words (FL-092); `None` judges nothing.
+    pub quality: Option<String>,
     /// JSON Schema of the facts, an object; `None` asks for none.
     pub schema: Option<Value>,
 }
@@ -79,6 +81,9 @@ pub struct Analysis {
     pub disposition: Option<Disposition>,
     /// If the plan asks for them.
     pub insights: Option<Insights>,
+    /// If the plan asks for it and a model answered.
+    #[serde(default)]
+    pub quality: Option<Quality>,
     /// In one to three sentences; empty when nothing was said.
     pub summary: String,
 }
@@ -91,6 +96,19 @@ pub enum Analyst {
     Model,
     /// Rules, because there was nothing to ask a model, or none answered.
     Rules,
+}
+
+/// How well the agent did (FL-034). Scores are from 0 to 100.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// How closely it kept to what it was told.
+    pub compliance_score: Option<f64>,
+    /// How well it met the caller's feelings.
+    pub empathy_score: Option<f64>,
+    /// All in all.
+    pub overall_score: Option<f64>,
+    /// In one to three sentences.
+    pub remarks: String,
 }
 
 /// A judgement of the other side.

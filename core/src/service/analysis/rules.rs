@@ -50,6 +50,7 @@ pub fn outcome(call: &CallRecord) -> Outcome {
                 | EndReason::SetUpTimeout
                 | EndReason::Stalled
                 | EndReason::StoreFailure
+                | EndReason::UnknownNumber
         )
     );
     if is_machine {
@@ -83,6 +84,7 @@ pub fn by_rules(plan: &AnalysisPlan, call: &CallRecord) -> Analysis {
         data: defaults(plan.schema.as_ref()),
         disposition: disposition(plan, outcome),
         insights: plan.insights.then(|| insights(outcome)),
+        quality: None,
         summary: quotes(call),
     }
 }

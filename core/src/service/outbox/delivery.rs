@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::TenantId;
-use crate::provider::store::{Expect, Put, RecordKey};
+use crate::provider::store::{Expect, IndexValue, Put, Record, RecordKey};
 use crate::provider::transport::HttpMethod;
 use crate::service::webhooks::to_value;
 use crate::time::Timestamp;
@@ -16,6 +16,9 @@ pub const DELIVERY: &str = "delivery";
 
 /// How long after its event a delivery is given up.
 pub const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// How soon a delivery is looked at again that could not be tried because of a fault on our side.
+pub const HINDRANCE_DELAY: Duration = Duration::from_secs(300);
 
 /// How long a delivery is kept that is over.
 pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -145,6 +148,10 @@ pub enum Scheme {
     None,
     /// [`signing::standard`](crate::signing::standard).
     Standard,
+    /// [`signing::body`](crate::signing::body) by the tenant's own [secret](crate::service::tenants::Tenants::signing_secret),
+    /// in the header of this name: over the body, or over the query where there is none. A tenant that has no secret is
+    /// sent no signature.
+    Tenant(String),
 }
 
 /// A message on its way.
@@ -164,6 +171,10 @@ pub struct Delivery {
     pub event_id: String,
     /// When it is given up.
     pub expires_at: Timestamp,
+    /// Why it could not even be tried when its time came last, if it could not: a fault on our side, such as a key that is
+    /// not configured. It counts as no attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrance: Option<String>,
     /// Unique in the tenant.
     pub id: String,
     /// What it is sent in order with.
@@ -216,6 +227,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// An attempt that came to its end before anything left.
+    pub(super) fn unsendable(error: &Error, at: Timestamp) -> Self {
+        Self { answer: error.message().to_owned(), at, error: Some(error.kind()), latency_ms: 0, status: None }
+    }
+
     /// Whether it was acknowledged.
     pub fn is_success(&self) -> bool {
         self.status.is_some_and(|status| (200..300).contains(&status))
@@ -232,6 +248,7 @@ impl Delivery {
             event: message.event,
             event_id: message.event_id,
             expires_at: now + PATIENCE,
+            hindrance: None,
             id: message.id,
             lane: message.lane,
             next_at: now,
@@ -248,10 +265,20 @@ impl Delivery {
         self.state = DeliveryState::Pending;
     }
 
+    /// It cannot be tried, and that is not its receiver's fault: it waits, or is given up when its time is over.
+    pub(super) fn hinder(&mut self, error: &Error, now: Timestamp) {
+        self.hindrance = Some(error.message().to_owned());
+        self.next_at = now + HINDRANCE_DELAY;
+        if self.next_at >= self.expires_at {
+            self.state = DeliveryState::Dead;
+        }
+    }
+
     pub(super) fn note(&mut self, attempt: Attempt) {
         if self.attempts.len() >= ATTEMPTS_KEPT {
             self.attempts.remove(0);
         }
+        self.hindrance = None;
         self.attempts.push(attempt);
         self.attempts_made = self.attempts_made.saturating_add(1);
     }
@@ -261,13 +288,34 @@ impl Delivery {
         let queue = self.target.queue();
         let put = Put::new(RecordKey::new(tenant, DELIVERY, &self.id), expect, to_value(self)?)
             .index("lane", self.lane.as_str())
-            .index("standing", standing(&queue, self.state));
+            .index(STANDING, standing(&queue, self.state));
         Ok(match self.state {
-            DeliveryState::Pending => put.index("turn", turn(tenant, &queue, self.next_at)),
+            DeliveryState::Pending => put.index(TURN, turn(tenant, &queue, self.next_at)),
             DeliveryState::Dead | DeliveryState::Delivered => put.due_at(now + RETENTION),
         })
     }
 }
+
+/// The row of a pending delivery that cannot be read, as it is but for its state: dead, so that its queue goes on.
+pub(super) fn bury_unread(record: Record, now: Timestamp) -> Put {
+    let Record { key, revision, mut indexes, mut body, .. } = record;
+    indexes.remove(TURN);
+    if let Some(IndexValue::Text(standing)) = indexes.get_mut(STANDING)
+        && let Some(queue) = standing.strip_suffix(DeliveryState::Pending.as_str())
+    {
+        *standing = format!("{queue}{}", DeliveryState::Dead.as_str());
+    }
+    if let Some(state) = body.get_mut("state") {
+        *state = DeliveryState::Dead.as_str().into();
+    }
+    Put { key, expect: Expect::Revision(revision), indexes, due_at: Some(now + RETENTION), body }
+}
+
+/// The name of the index of deliveries of a queue in one state.
+pub(super) const STANDING: &str = "standing";
+
+/// The name of the index of pending deliveries.
+pub(super) const TURN: &str = "turn";
 
 /// The index of deliveries of a queue in one state.
 pub(super) fn standing(queue: &str, state: DeliveryState) -> String {

@@ -23,11 +23,11 @@ use std::sync::Arc;
 
 pub use breaker::{FAILURES_MAX, OPEN_MAX, OPEN_MIN};
 pub use delivery::{
-    ATTEMPTS_KEPT, Attempt, Attempts, DELIVERY, Delivery, DeliveryState, Inline, Message, PATIENCE, RETENTION, Scheme,
-    Target,
+    ATTEMPTS_KEPT, Attempt, Attempts, DELIVERY, Delivery, DeliveryState, HINDRANCE_DELAY, Inline, Message, PATIENCE,
+    RETENTION, Scheme, Target,
 };
 pub use queue::{BELL, QUEUE};
-pub use schedule::{BACKOFF_MAX, BACKOFF_MIN, RETRY_AFTER_MAX};
+pub use schedule::{BACKOFF_MAX, BACKOFF_MIN, RETRY_AFTER_MAX, retry_after};
 pub use send::{ANSWER_BYTES_KEPT, SEND_TIMEOUT};
 pub use session::CONCURRENT_PER_QUEUE_MAX;
 pub use worker::{CONCURRENT_MAX, QUEUES_HELD_MAX};
@@ -40,6 +40,7 @@ use crate::provider::reach::Reach;
 use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
 use crate::provider::{HttpTransport, Store};
 use crate::runtime::Runtime;
+use crate::service::tenants::Tenants;
 use crate::service::vault::Vault;
 use crate::service::webhooks::from_value;
 
@@ -59,6 +60,7 @@ struct Shared {
     reach: Reach,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
+    tenants: Tenants,
     vault: Vault,
     wake: async_channel::Sender<()>,
     woken: async_channel::Receiver<()>,
@@ -75,20 +77,23 @@ impl Outbox {
         let (wake, woken) = async_channel::bounded(1);
         let engine = EngineId::generate(&*runtime);
         let permits = Permits::new(CONCURRENT_MAX);
-        Self { shared: Arc::new(Shared { engine, http, permits, reach, runtime, store, vault, wake, woken }) }
+        let tenants = Tenants::new(runtime.clone(), store.clone(), vault.clone());
+        Self { shared: Arc::new(Shared { engine, http, permits, reach, runtime, store, tenants, vault, wake, woken }) }
     }
 
     /// What must be in the commit that causes `message`. Once it has happened, [`Outbox::wake`] spares a short wait.
     ///
-    /// `ConfigInvalid` for an inline URL that is out of reach.
-    pub fn puts(&self, message: Message) -> Result<[Put; 2]> {
-        if let Target::Inline(inline) = &message.target {
-            self.shared.reach.check(&inline.url)?;
+    /// A message whose inline URL is out of reach is dead at once: whoever looks for it finds why.
+    pub fn puts(&self, message: Message) -> Result<Vec<Put>> {
+        if let Target::Inline(inline) = &message.target
+            && let Err(error) = self.shared.reach.check(&inline.url)
+        {
+            return Ok(vec![self.dead(message, &error)?]);
         }
         let now = self.shared.runtime.wall_clock();
         let (tenant, queue) = (message.tenant, message.target.queue());
         let delivery = Delivery::new(message, now).put(tenant, Expect::Absent, now)?;
-        Ok([delivery, queue::ring(tenant, &queue, now)])
+        Ok(vec![delivery, queue::ring(tenant, &queue, now)])
     }
 
     /// Adds `message` to the commit that causes it; see [`Outbox::puts`].
@@ -96,6 +101,12 @@ impl Outbox {
         for put in self.puts(message)? {
             batch.put(put);
         }
+        Ok(())
+    }
+
+    /// Adds `message` to the commit that causes it, dead because of `error`: nobody can send it, and it must not be lost.
+    pub fn bury(&self, batch: &mut Batch, message: Message, error: &Error) -> Result<()> {
+        batch.put(self.dead(message, error)?);
         Ok(())
     }
 
@@ -129,17 +140,31 @@ impl Outbox {
         self.list(Query::new(Some(tenant), DELIVERY).equal("standing", standing(queue, state))).await
     }
 
-    /// Sends a delivery that is over once more, with the same bytes.
+    /// Sends a delivery that is over once more, with the same bytes; one that waits for another attempt, at once, and with
+    /// it whatever goes before it in its lane.
     ///
     /// `NotFound` when there is none, `Conflict` when it is on its way already.
     pub async fn redeliver(&self, tenant: TenantId, id: &str) -> Result<()> {
         let record = self.shared.store.get(RecordKey::new(tenant, DELIVERY, id)).await?;
         let missing = || Error::new(ErrorKind::NotFound, "outbox.redeliver", "there is no such delivery");
         let record = record.ok_or_else(missing)?;
-        if from_value::<Delivery>(&record.body)?.state == DeliveryState::Pending {
+        let delivery: Delivery = from_value(&record.body)?;
+        if delivery.state != DeliveryState::Pending {
+            return self.revive(tenant, vec![record]).await;
+        }
+        if delivery.next_at <= self.shared.runtime.wall_clock() {
             return Err(Error::new(ErrorKind::Conflict, "outbox.redeliver", "the delivery is on its way"));
         }
-        self.revive(tenant, vec![record]).await
+        let page = self.shared.store.list(Query::new(Some(tenant), DELIVERY).equal("lane", &*delivery.lane)).await?;
+        let goes_with = |record: &Record| {
+            let other = from_value::<Delivery>(&record.body).ok();
+            other.is_some_and(|other| {
+                other.state == DeliveryState::Pending
+                    && other.target.queue() == delivery.target.queue()
+                    && (other.place, &other.id) <= (delivery.place, &delivery.id)
+            })
+        };
+        self.revive(tenant, page.records.into_iter().filter(goes_with).collect()).await
     }
 
     /// Sends all dead deliveries of a queue once more. Returns how many there are.
@@ -166,7 +191,8 @@ impl Outbox {
         let mut batch = Batch::default();
         let mut queues = BTreeSet::new();
         for record in records {
-            let mut delivery: Delivery = from_value(&record.body)?;
+            // One that cannot be read cannot be sent either.
+            let Ok(mut delivery) = from_value::<Delivery>(&record.body) else { continue };
             delivery.revive(now);
             batch.put(delivery.put(tenant, Expect::Revision(record.revision), now)?);
             queues.insert(delivery.target.queue());
@@ -179,8 +205,17 @@ impl Outbox {
         Ok(())
     }
 
+    fn dead(&self, message: Message, error: &Error) -> Result<Put> {
+        let (now, tenant) = (self.shared.runtime.wall_clock(), message.tenant);
+        let mut delivery = Delivery::new(message, now);
+        delivery.note(Attempt::unsendable(error, now));
+        delivery.state = DeliveryState::Dead;
+        delivery.put(tenant, Expect::Absent, now)
+    }
+
+    /// Those that can be read.
     async fn list(&self, query: Query) -> Result<Vec<Delivery>> {
         let page = self.shared.store.list(query).await?;
-        page.records.iter().map(|record| from_value(&record.body)).collect()
+        Ok(page.records.iter().filter_map(|record| from_value(&record.body).ok()).collect())
     }
 }

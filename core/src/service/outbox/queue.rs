@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::Shared;
 use super::breaker::{Breaker, Passage};
-use super::delivery::{DELIVERY, turn, turns};
+use super::delivery::{DELIVERY, TURN, turn, turns};
 use crate::error::{ErrorKind, Result};
 use crate::ids::{EngineId, TenantId};
 use crate::provider::store::{Batch, Expect, Order, Put, Query, Record, RecordKey};
@@ -156,8 +156,8 @@ pub(super) async fn list(
         // The first text behind all that begin like `from`.
         None => format!("{}!", turns(name.tenant, &name.queue)),
     };
-    let query = Query::new(Some(name.tenant), DELIVERY).range("turn", Some(from.into()), Some(to.into()));
-    let page = shared.store.list(query.order(Order::IndexAscending("turn".to_owned())).limit(limit)).await?;
+    let query = Query::new(Some(name.tenant), DELIVERY).range(TURN, Some(from.into()), Some(to.into()));
+    let page = shared.store.list(query.order(Order::IndexAscending(TURN.to_owned())).limit(limit)).await?;
     Ok(page.records)
 }
 

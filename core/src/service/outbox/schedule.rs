@@ -22,7 +22,7 @@ pub(super) fn backoff(attempts: u32, jitter: u8) -> Duration {
 }
 
 /// What a `Retry-After` header asks for: seconds or an HTTP date (RFC 9110, 10.2.3), clamped to [`RETRY_AFTER_MAX`].
-pub(super) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
+pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     let wait = if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits that are no number of this size ask for more than is given.

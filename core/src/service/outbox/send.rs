@@ -48,14 +48,15 @@ pub(super) struct Tried {
 impl Tried {
     /// An attempt that came to its end before it left.
     pub(super) fn unsendable(error: &Error, now: Timestamp) -> Self {
-        let answer = error.message().to_owned();
-        let attempt = Attempt { answer, at: now, error: Some(error.kind()), latency_ms: 0, status: None };
-        Self { attempt, rest: None }
+        Self { attempt: Attempt::unsendable(error, now), rest: None }
     }
 
-    /// Whether the receiver is not there, or not able: not whether it refuses this one message.
+    /// Whether the receiver is not there, or not able: not whether it refuses this one message, or it cannot be sent.
     pub(super) fn is_outage(&self) -> bool {
-        self.attempt.status.is_none_or(|status| matches!(status, 408 | 429 | 500..=599))
+        match self.attempt.status {
+            Some(status) => matches!(status, 408 | 429 | 500..=599),
+            None => !matches!(self.attempt.error, Some(ErrorKind::ConfigInvalid | ErrorKind::Unexpected)),
+        }
     }
 
     /// Whether the receiver wants nothing more.
@@ -80,11 +81,11 @@ impl Destination {
                     url,
                 }))
             }
-            Target::Inline(inline) => Self::inline(shared, tenant, inline).map(Some),
+            Target::Inline(inline) => Self::inline(shared, tenant, inline).await.map(Some),
         }
     }
 
-    fn inline(shared: &Shared, tenant: TenantId, inline: &Inline) -> Result<Self> {
+    async fn inline(shared: &Shared, tenant: TenantId, inline: &Inline) -> Result<Self> {
         let context = context(tenant);
         let open = |sealed: &String| shared.vault.open(&context, sealed);
         let mut headers = inline.headers.clone();
@@ -93,11 +94,20 @@ impl Destination {
                 .map_err(|_| Error::new(ErrorKind::Unexpected, "outbox.open", "a sealed header is not text"))?;
             headers.push((name.clone(), value));
         }
+        let secrets = match inline.scheme {
+            Scheme::Tenant(_) => match shared.tenants.signing_secret(tenant).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+                secret => vec![secret?],
+            },
+            Scheme::Body(_) | Scheme::None | Scheme::Standard => {
+                inline.sealed_secrets.iter().map(open).collect::<Result<_>>()?
+            }
+        };
         Ok(Self {
             headers,
             method: inline.method,
             scheme: inline.scheme.clone(),
-            secrets: inline.sealed_secrets.iter().map(open).collect::<Result<_>>()?,
+            secrets,
             timeout: inline.timeout,
             url: inline.url.clone(),
         })
@@ -149,8 +159,10 @@ impl Destination {
                 .header("webhook-signature", headers.signature)
                 .body(payload);
         }
-        if let (Scheme::Body(header), Some(newest)) = (&self.scheme, self.secrets.first()) {
-            request = request.header(header, body::sign(newest, &payload));
+        if let (Scheme::Body(header) | Scheme::Tenant(header), Some(newest)) = (&self.scheme, self.secrets.first()) {
+            let query = self.url.split_once('?').map_or("", |(_, query)| query);
+            let signed = if payload.is_empty() { query.as_bytes() } else { &payload };
+            request = request.header(header, body::sign(newest, signed));
             // One signature is all that the header holds; who still has the old secret finds its own beside it.
             if let Some(old) = self.secrets.get(1) {
                 request = request.header(format!("{header}-previous"), body::sign(old, &payload));

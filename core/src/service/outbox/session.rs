@@ -14,10 +14,10 @@ use futures_util::stream::FuturesUnordered;
 use super::breaker::Passage;
 use super::delivery::{Attempt, DeliveryState};
 use super::queue::{Held, LEASE, QueueName};
-use super::step::{Known, Outcome, Queued, Step, Work};
+use super::step::{Known, Outcome, Queued, Step, Work, readable};
 use super::{Shared, queue};
 use crate::error::{ErrorKind, Result};
-use crate::provider::store::{Batch, Expect, LIMIT_MAX, Put, Record};
+use crate::provider::store::{Batch, Expect, LIMIT_MAX, Put};
 use crate::runtime::random_id_bytes;
 use crate::time::Timestamp;
 
@@ -85,7 +85,7 @@ struct Session {
     /// The target is no more, or wants nothing more.
     is_gone: bool,
     is_stopping: bool,
-    listing: Option<BoxFuture<'static, Result<Vec<Record>>>>,
+    listing: Option<BoxFuture<'static, Result<Found>>>,
     /// Something may have been written since the queue was last looked through.
     may_find: bool,
     /// Lanes that were done while the queue was looked through.
@@ -108,9 +108,15 @@ struct Committed {
     renewed_at: Option<Timestamp>,
 }
 
+/// What was found in the queue.
+struct Found {
+    is_all: bool,
+    queued: Vec<Queued>,
+}
+
 enum Wake {
     Committed(Result<Committed>),
-    Listed(Result<Vec<Record>>),
+    Listed(Result<Found>),
     Renew,
     Rung,
     Stepped(Result<Step>),
@@ -139,9 +145,9 @@ impl Session {
                     }
                     self.committed(committed);
                 }
-                Wake::Listed(records) => {
+                Wake::Listed(found) => {
                     self.listing = None;
-                    self.listed(records?)?;
+                    self.listed(found?);
                 }
                 Wake::Renew => {
                     if self.shared.runtime.wall_clock() > self.held.until {
@@ -188,22 +194,18 @@ impl Session {
         let (shared, name) = (self.shared.clone(), self.held.name.clone());
         self.listing = Some(Box::pin(async move {
             let now = shared.runtime.wall_clock();
-            queue::list(&shared, &name, Some(now), FOUND_MAX).await
+            let records = queue::list(&shared, &name, Some(now), FOUND_MAX).await?;
+            let is_all = records.len() < FOUND_MAX as usize;
+            Ok(Found { is_all, queued: readable(&shared, records).await? })
         }));
     }
 
-    fn listed(&mut self, records: Vec<Record>) -> Result<()> {
+    fn listed(&mut self, found: Found) {
         // There is more, or there are only lanes that are worked on: those say so when they are done.
-        self.may_find |= records.len() >= FOUND_MAX as usize && self.busy.len() < self.window;
+        self.may_find |= !found.is_all && self.busy.len() < self.window;
         let outdated = std::mem::take(&mut self.outdated);
-        for record in records {
-            let queued = Queued::read(&record)?;
-            let lane = &queued.delivery.lane;
-            if !self.busy.contains(lane) && !outdated.contains(lane) {
-                self.found.push_back(queued);
-            }
-        }
-        Ok(())
+        let is_free = |lane: &String| !self.busy.contains(lane) && !outdated.contains(lane);
+        self.found.extend(found.queued.into_iter().filter(|queued| is_free(&queued.delivery.lane)));
     }
 
     fn begin(&mut self, lane: String, known: VecDeque<Queued>) {
@@ -293,8 +295,7 @@ impl Session {
             let records = self.held.list(&self.shared, expired_at, LIMIT_MAX / 2).await?;
             let now = self.shared.runtime.wall_clock();
             let mut batch = Batch::default();
-            for record in &records {
-                let Queued { mut delivery, revision } = Queued::read(record)?;
+            for Queued { mut delivery, revision } in readable(&self.shared, records).await? {
                 if expired_at.is_none_or(|at| delivery.expires_at <= at) {
                     delivery.state = DeliveryState::Dead;
                     let (answer, status) = (String::new(), None);

@@ -1,16 +1,19 @@
 //! One look at a lane: its head is tried, if its time has come.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::Shared;
-use super::delivery::{DELIVERY, Delivery, DeliveryState, Target};
+use super::delivery::{DELIVERY, Delivery, DeliveryState, TURN, Target, bury_unread};
 use super::queue::QueueName;
 use super::schedule::backoff;
 use super::send::{Destination, Tried};
-use crate::error::{Result, Retry};
-use crate::provider::store::{Query, Record};
+use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::provider::store::{Batch, Query, Record};
 use crate::runtime::random_id_bytes;
 use crate::service::webhooks::{endpoint, from_value};
 use crate::time::{Instant, Timestamp};
@@ -48,10 +51,29 @@ pub(super) enum Outcome {
     },
 }
 
-impl Queued {
-    pub(super) fn read(record: &Record) -> Result<Self> {
-        Ok(Self { delivery: from_value(&record.body)?, revision: record.revision })
+/// What can be read of `records`. A pending delivery that cannot be is dead, or else it would stop its queue for ever.
+pub(super) async fn readable(shared: &Shared, records: Vec<Record>) -> Result<Vec<Queued>> {
+    let mut read = Vec::with_capacity(records.len());
+    for record in records {
+        let error = match from_value(&record.body) {
+            Ok(delivery) => {
+                read.push(Queued { delivery, revision: record.revision });
+                continue;
+            }
+            Err(error) => error,
+        };
+        if !record.indexes.contains_key(TURN) {
+            continue;
+        }
+        tracing::error!(%error, tenant = %record.key.tenant, id = record.key.id, "a delivery cannot be read and is dead");
+        let mut batch = Batch::default();
+        batch.put(bury_unread(record, shared.runtime.wall_clock()));
+        match shared.store.commit(batch).await {
+            Err(error) if error.kind() == ErrorKind::Conflict => {}
+            result => drop(result?),
+        }
     }
+    Ok(read)
 }
 
 /// What a step needs.
@@ -73,18 +95,22 @@ impl Work {
         if head.delivery.next_at > now {
             return Ok(nothing(put_off(known, head.delivery.next_at)));
         }
-        let (tried, is_outage) = match self.destination(&head.delivery.target).await {
-            Ok(Some(destination)) => {
-                let tried = destination.send(&self.shared, &head.delivery).await;
-                let is_outage = tried.is_outage();
-                (tried, is_outage)
-            }
+        let tried = match self.destination(&head.delivery.target).await {
+            Ok(Some(destination)) => self.send(&destination, &head.delivery).await,
             Ok(None) => return Ok(Step { outcome: Outcome::Gone, ..nothing(Vec::new()) }),
             Err(error) if error.retry() == Retry::Later => return Err(error),
-            // A secret that does not open, say: it is this message's affair, and not its receiver's.
-            Err(error) => (Tried::unsendable(&error, now), false),
+            // The key that opens its secret is gone from the configuration, say, and may come back.
+            Err(error) if error.kind() == ErrorKind::ConfigInvalid => {
+                head.delivery.hinder(&error, now);
+                let mut changed = put_off(known, head.delivery.next_at);
+                changed.push(head);
+                return Ok(nothing(changed));
+            }
+            // A secret that is damaged, say: it is this message's affair, and not its receiver's.
+            Err(error) => Tried::unsendable(&error, now),
         };
-        let (is_success, is_gone, rest) = (tried.attempt.is_success(), tried.is_gone(), tried.rest);
+        let (is_outage, rest) = (tried.is_outage(), tried.rest);
+        let (is_success, is_gone) = (tried.attempt.is_success(), tried.is_gone());
         let is_tried_once = head.delivery.target.is_tried_once();
         self.judge(&mut head.delivery, tried, is_tried_once);
         let next_at = head.delivery.next_at;
@@ -99,6 +125,15 @@ impl Work {
             return Ok(Step { changed, lane, outcome: Outcome::Gone, rest: VecDeque::new() });
         }
         Ok(Step { changed, lane, outcome: Outcome::Tried { is_outage, is_success, rest }, rest: known })
+    }
+
+    /// A panic on the way is a failed attempt like any other: it is noted, and comes to an end.
+    async fn send(&self, destination: &Destination, delivery: &Delivery) -> Tried {
+        let sent = AssertUnwindSafe(destination.send(&self.shared, delivery)).catch_unwind().await;
+        sent.unwrap_or_else(|_| {
+            let error = Error::new(ErrorKind::Unexpected, "outbox.send", "the attempt panicked");
+            Tried::unsendable(&error, self.shared.runtime.wall_clock())
+        })
     }
 
     /// Notes an attempt, and what follows from it.
@@ -124,14 +159,12 @@ impl Work {
         let mut query = Query::new(Some(self.name.tenant), DELIVERY).equal("lane", lane);
         loop {
             let page = self.shared.store.list(query.clone()).await?;
-            for record in &page.records {
-                let queued = Queued::read(record)?;
+            let next = page.next;
+            found.extend(readable(&self.shared, page.records).await?.into_iter().filter(|queued| {
                 let is_pending = queued.delivery.state == DeliveryState::Pending;
-                if is_pending && queued.delivery.target.queue() == self.name.queue {
-                    found.push(queued);
-                }
-            }
-            let Some(next) = page.next else { break };
+                is_pending && queued.delivery.target.queue() == self.name.queue
+            }));
+            let Some(next) = next else { break };
             query = query.after(next);
         }
         found.sort_by(|a, b| (a.delivery.place, &a.delivery.id).cmp(&(b.delivery.place, &b.delivery.id)));

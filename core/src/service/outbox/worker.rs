@@ -1,6 +1,7 @@
 //! Who hears the bells: a session for each queue that this engine holds.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,20 +36,18 @@ const PURGE_LEASE: Duration = Duration::from_secs(60);
 type Rung = (async_channel::Sender<()>, async_channel::Receiver<()>);
 
 impl Outbox {
-    /// Delivers until `stop` is closed, and until what is on its way then is over.
+    /// Delivers until `stop` is closed, and until what is on its way then is over. Beside that, removes what is old.
     pub(crate) async fn run(self, stop: async_channel::Receiver<()>) {
+        let purge = purge(self.shared.clone(), stop.clone());
+        futures_util::join!(self.deliver(stop), purge);
+    }
+
+    async fn deliver(self, stop: async_channel::Receiver<()>) {
         let (end, ended) = async_channel::bounded(QUEUES_HELD_MAX);
         let mut worker = Worker { end, held: BTreeMap::new(), shared: self.shared, stop };
-        let mut next_purge = worker.shared.runtime.now() + PURGE_INTERVAL;
         while !worker.stop.is_closed() {
             if let Err(error) = worker.listen().await {
                 tracing::warn!(%error, "deliveries could not be claimed");
-            }
-            if worker.shared.runtime.now() >= next_purge {
-                next_purge = worker.shared.runtime.now() + PURGE_INTERVAL;
-                if let Err(error) = purge(&worker.shared).await {
-                    tracing::warn!(%error, "old deliveries could not be removed");
-                }
             }
             worker.rest(&ended).await;
         }
@@ -97,8 +96,12 @@ impl Worker {
         self.held.insert(name.clone(), (ring, rung.clone()));
         let (shared, stop, end) = (self.shared.clone(), self.stop.clone(), self.end.clone());
         let session = async move {
-            if let Err(error) = session::serve(shared, name.clone(), rung, stop).await {
-                tracing::warn!(%error, "the work on a queue of deliveries broke off");
+            let served = AssertUnwindSafe(session::serve(shared, name.clone(), rung, stop)).catch_unwind().await;
+            match served {
+                Ok(Ok(())) => {}
+                // Its bell rings again when the claim on it is over.
+                Ok(Err(error)) => tracing::warn!(%error, "the work on a queue of deliveries broke off"),
+                Err(_) => tracing::error!(tenant = %name.tenant, "the work on a queue of deliveries panicked"),
             }
             // There is room for every queue that is held.
             let _ = end.try_send(name);
@@ -128,18 +131,37 @@ impl Worker {
     }
 }
 
-/// Removes deliveries that have been kept for long enough.
-async fn purge(shared: &Shared) -> Result<()> {
-    loop {
-        let now = shared.runtime.wall_clock();
-        let old = shared.store.claim(DELIVERY.to_owned(), now, PURGE_LEASE, PURGED_MAX).await?;
-        if old.is_empty() {
-            return Ok(());
+/// Removes deliveries that have been kept for long enough, until `stop` is closed.
+async fn purge(shared: Arc<Shared>, stop: async_channel::Receiver<()>) {
+    while !stop.is_closed() {
+        let nap = shared.runtime.sleep_until(shared.runtime.now() + PURGE_INTERVAL);
+        futures_util::select_biased! {
+            _ = std::pin::pin!(stop.recv().fuse()) => return,
+            () = nap.fuse() => {}
         }
-        let mut batch = Batch::default();
-        for record in &old {
-            batch.delete(record.key.clone(), Expect::Revision(record.revision));
+        while !stop.is_closed() {
+            match purge_some(&shared).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "old deliveries could not be removed");
+                    break;
+                }
+            }
         }
+    }
+}
+
+/// Whether there were any.
+async fn purge_some(shared: &Shared) -> Result<bool> {
+    let now = shared.runtime.wall_clock();
+    let old = shared.store.claim(DELIVERY.to_owned(), now, PURGE_LEASE, PURGED_MAX).await?;
+    let mut batch = Batch::default();
+    for record in &old {
+        batch.delete(record.key.clone(), Expect::Revision(record.revision));
+    }
+    if !old.is_empty() {
         shared.store.commit(batch).await?;
     }
+    Ok(!old.is_empty())
 }

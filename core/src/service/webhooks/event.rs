@@ -108,7 +108,7 @@ pub enum Event<'a> {
 /// A balance that fell below its threshold.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CreditsLow {
-    /// What is left, counting no call that was settled in the same moment.
+    /// What is left, counting no call that was settled in the same moment; at most the threshold.
     pub balance: i64,
     /// Names this crossing among all of the tenant: an event of the same key is the same event.
     pub key: String,

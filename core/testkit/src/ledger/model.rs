@@ -155,6 +155,7 @@ impl Model {
             *statement.totals.entry(entry.kind).or_default() += delta;
             lines.push((id.clone(), statement.closing));
         }
+        statement.totals.retain(|_, total| *total != 0);
         (statement, lines)
     }
 

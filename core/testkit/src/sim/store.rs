@@ -73,6 +73,7 @@ impl SimulatedStore {
         let whose = batch.operations.iter().map(|operation| match operation {
             Operation::Append(append) => self.whose_log(&append.log),
             Operation::Delete(delete) => self.whose(&delete.key),
+            Operation::DeleteLog(log) => self.whose_log(log),
             Operation::Put(put) => self.whose(&put.key),
             _ => Fates::NOBODY,
         });

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use offhook::ErrorKind;
 use offhook::provider::Store;
-use offhook::provider::store::{Append, LIMIT_MAX, LogKey, Operation};
+use offhook::provider::store::{Append, Batch, LIMIT_MAX, LogKey, Operation};
 
 use super::{batch, log, refusal, tenant};
 use crate::behaviour::{Case, Verdict, on_threads};
@@ -18,6 +18,7 @@ pub(super) fn cases() -> Vec<Case<Arc<dyn Store>>> {
         case!(logs_hold_any_bytes),
         case!(logs_are_read_in_limited_pieces),
         case!(logs_belong_to_a_tenant),
+        case!(logs_that_are_removed_begin_anew),
         case!(logs_take_one_of_several_racing_writers),
     ]
 }
@@ -31,6 +32,32 @@ async fn logs_give_back_what_was_appended(store: Arc<dyn Store>) -> Verdict {
     assert!(store.read_log(log("call"), 3, 10).await?.is_empty());
     assert!(store.read_log(log("call"), u64::MAX, 10).await?.is_empty());
     assert!(store.read_log(log("other"), 0, 10).await?.is_empty());
+    Ok(())
+}
+
+async fn logs_that_are_removed_begin_anew(store: Arc<dyn Store>) -> Verdict {
+    let removed = || {
+        let mut batch = Batch::default();
+        batch.delete_log(log("call"));
+        batch
+    };
+    store.commit(removed()).await?;
+    store.append(log("call"), 0, entries(["a", "b"])).await?;
+    store.append(log("other"), 0, entries(["x"])).await?;
+    store.commit(removed()).await?;
+    assert!(store.read_log(log("call"), 0, 10).await?.is_empty());
+    assert_eq!(refusal(store.append(log("call"), 2, entries(["c"])).await), Some(ErrorKind::Conflict));
+    store.append(log("call"), 0, entries(["d"])).await?;
+    // In their order within a batch, and all of it or nothing.
+    let mut anew = removed();
+    anew.append(log("call"), 0, entries(["e", "f"]));
+    store.commit(anew).await?;
+    assert_eq!(store.read_log(log("call"), 0, 10).await?, entries(["e", "f"]));
+    let mut refused = removed();
+    refused.append(log("call"), 2, entries(["g"]));
+    assert_eq!(refusal(store.commit(refused).await.map(|_| ())), Some(ErrorKind::Conflict));
+    assert_eq!(store.read_log(log("call"), 0, 10).await?, entries(["e", "f"]));
+    assert_eq!(store.read_log(log("other"), 0, 10).await?, entries(["x"]));
     Ok(())
 }
 

@@ -135,6 +135,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             let entries = entries.into_iter().map(Bytes::from).collect();
             Operation::Append(Append { log, seq, entries })
         }),
+        1 => log().prop_map(Operation::DeleteLog),
     ]
 }
 

@@ -84,11 +84,15 @@ impl FromRequestParts<App> for Ask {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Answer<Self> {
         let Caller { tenant, .. } = Caller::from_request_parts(parts, app).await?;
-        Ok(Self { app: app.clone(), id: RequestId::from_request_parts(parts, app).await?, tenant })
+        Ok(Self::new(app.clone(), RequestId::from_request_parts(parts, app).await?, tenant))
     }
 }
 
 impl Ask {
+    pub(super) fn new(app: App, id: RequestId, tenant: TenantId) -> Self {
+        Self { app, id, tenant }
+    }
+
     pub(super) fn engine(&self) -> &Engine {
         self.app.engine()
     }
@@ -107,6 +111,13 @@ impl Ask {
 
     pub(super) fn list<T>(&self, data: Vec<T>, pagination: Pagination) -> Told<Vec<T>> {
         Ok(Json(envelope(data, self.id, Some(pagination))))
+    }
+}
+
+impl Pagination {
+    /// Of a list that is always shown whole.
+    pub(super) fn whole(length: usize) -> Self {
+        Self { limit: u32::try_from(length).unwrap_or(u32::MAX), offset: 0, total: length as u64 }
     }
 }
 

@@ -5,8 +5,10 @@ mod calls;
 mod dtmf;
 mod envelope;
 mod live;
+mod manage;
 mod recording;
 mod report;
+mod socket;
 mod tasks;
 mod transcript;
 
@@ -66,7 +68,7 @@ fn gated() -> OpenApiRouter<App> {
 }
 
 fn open() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(socket::open)).nest(API, manage::routes())
 }
 
 fn key(headers: &HeaderMap, _: &Query) -> Option<String> {

@@ -73,7 +73,7 @@ fn dialai(record: &CallRecord) -> &'static str {
 fn dialflo(record: &CallRecord) -> &'static str {
     match (record.status, record.end_reason) {
         (_, Some(EndReason::MachineAnswered | EndReason::MessageLeft)) => "VOICEMAIL",
-        (_, Some(EndReason::OperatorHangUp)) if record.answered_at.is_none() => "CANCELLED",
+        (_, Some(EndReason::Cancelled | EndReason::OperatorHangUp)) if record.answered_at.is_none() => "CANCELLED",
         (CallStatus::Busy, _) => "BUSY",
         (CallStatus::Completed | CallStatus::InProgress, _) => "ANSWERED",
         (CallStatus::Failed, _) => "FAILED",
@@ -100,7 +100,7 @@ fn dialro_reason(reason: EndReason, record: &CallRecord) -> &'static str {
         EndReason::AgentHangUp | EndReason::CallerHangUp | EndReason::OperatorHangUp if was_handed_over(record) => {
             "transferred"
         }
-        EndReason::AgentHangUp | EndReason::CallerHangUp | EndReason::OperatorHangUp => "normal",
+        EndReason::AgentHangUp | EndReason::CallerHangUp | EndReason::Cancelled | EndReason::OperatorHangUp => "normal",
         EndReason::AgentInactive => "agent_inactive",
         EndReason::Busy => "busy",
         EndReason::CarrierFailure
@@ -139,7 +139,7 @@ fn voxcore(record: &CallRecord) -> &'static str {
         && matches!(reason, EndReason::CallerHangUp | EndReason::Silence);
     match reason {
         _ if is_answered_in_vain => "RNR",
-        EndReason::AgentHangUp | EndReason::OperatorHangUp | EndReason::Transferred => "bot",
+        EndReason::AgentHangUp | EndReason::Cancelled | EndReason::OperatorHangUp | EndReason::Transferred => "bot",
         EndReason::AgentInactive | EndReason::Busy | EndReason::OverCapacity | EndReason::Rejected => "rejected",
         EndReason::CallerHangUp => "customer",
         EndReason::CarrierFailure
@@ -273,6 +273,13 @@ mod tests {
                 Party::Caller,
                 true,
                 ["Completed", "ANSWERED", "ended normal caller", "customer", "completed"],
+            ),
+            (
+                Status::Failed,
+                Reason::Cancelled,
+                Party::Operator,
+                true,
+                ["Failed", "FAILED", "dropped normal agent", "bot", "failed"],
             ),
             (
                 Status::Failed,

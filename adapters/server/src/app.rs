@@ -19,6 +19,9 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Longest wait for an answer to a request, apart from those that stream.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// VS-064
+const LIVE_IDLE_MAX: Duration = Duration::from_secs(60);
+
 /// How a server works.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -29,6 +32,8 @@ pub struct Options {
     pub cors: Vec<String>,
     /// Calls at once of all tenants, which the fleet's health tells; as the engine's own limit.
     pub calls_max: Option<u32>,
+    /// A client of a live transcript that has not pinged for so long is let go (VS-064).
+    pub live_idle_max: Duration,
     /// Where the outside reaches this server, without a slash at the end.
     pub public_url: Option<String>,
     /// The dialect that also stands at `/`.
@@ -37,7 +42,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { caller_id: None, cors: Vec::new(), calls_max: None, public_url: None, root: None }
+        Self {
+            caller_id: None,
+            cors: Vec::new(),
+            calls_max: None,
+            live_idle_max: LIVE_IDLE_MAX,
+            public_url: None,
+            root: None,
+        }
     }
 }
 

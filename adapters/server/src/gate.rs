@@ -2,6 +2,7 @@
 //! then on; requests are counted for each tenant or key.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -170,6 +171,19 @@ struct Counters {
 }
 
 impl RateLimits {
+    /// Counts a try of something that has a name; refuses it after so many in a minute.
+    pub(crate) fn attempt(&self, name: &str, per_minute: u32) -> Answer<()> {
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (salt, name).hash(&mut hasher);
+            hasher.finish()
+        };
+        match self.count(Uuid::from_u64_pair(half(0), half(1)), per_minute).retry_after {
+            Some(after) => Err(Problem::new(Kind::TooMany, "too many tries").retry_after(after)),
+            None => Ok(()),
+        }
+    }
+
     fn count(&self, whose: Uuid, per_minute: u32) -> Standing {
         let limit = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
         let limiter = self.limiter(whose, limit);

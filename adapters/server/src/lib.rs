@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`dialect`] | a folder a vendor |
 //! | [`native`] | what is nobody's: health, recordings by link, events of a call |
+//! | [`password`] | passwords and their hashes |
 //! | [`request`] | taking requests apart, with typed refusals |
 //! | [`problem`] | a refusal, before a dialect gives it its form |
 //! | [`gate`] | who may come in, and how often |
@@ -17,6 +18,7 @@ pub mod app;
 pub mod dialect;
 pub mod gate;
 pub mod native;
+pub mod password;
 pub mod problem;
 pub mod request;
 pub mod serve;

@@ -21,7 +21,7 @@ use crate::request::RequestId;
 use crate::{describe, native};
 
 /// Writes a refusal in a dialect's form.
-pub type Shape = fn(&Problem, RequestId) -> Response;
+pub(crate) type Shape = fn(&Problem, RequestId) -> Response;
 
 /// All of it.
 pub fn router(app: App) -> Router {
@@ -45,7 +45,8 @@ impl Mounted {
         let (open, _) = (self.open)().split_for_parts();
         let gated = gated.fallback(no_path).method_not_allowed_fallback(no_method).with_state(app.clone());
         let gated = gated.layer(middleware::from_fn_with_state((app.clone(), self.gate), gate::pass));
-        dressed(open.with_state(app.clone()).merge(gated), self.shape)
+        let open = open.method_not_allowed_fallback(no_method).with_state(app.clone());
+        dressed(open.merge(gated), self.shape)
     }
 }
 

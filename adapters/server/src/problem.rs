@@ -1,5 +1,6 @@
 //! A refusal, before a dialect gives it its form.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use offhook::{Error, ErrorKind};
 /// Why a request was not done. It travels in the extensions of a response; the dialect's outermost layer writes the body.
 #[derive(Clone, Debug)]
 pub struct Problem {
+    /// What else there is to say, for dialects that have a place for it.
+    pub details: BTreeMap<&'static str, String>,
     /// The field, parameter or part of the path that is wrong.
     pub field: Option<String>,
     /// What kind of refusal.
@@ -89,7 +92,7 @@ impl Kind {
 impl Problem {
     /// A refusal of that kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { field: None, kind, message: message.into(), retry_after: None }
+        Self { details: BTreeMap::new(), field: None, kind, message: message.into(), retry_after: None }
     }
 
     /// A field that is wrong.
@@ -106,6 +109,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    /// With something else to say.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.details.insert(name, value.into());
         self
     }
 

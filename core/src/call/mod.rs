@@ -256,7 +256,8 @@ impl Call {
         };
         match end.reason {
             EndReason::Busy => CallStatus::Busy,
-            EndReason::CarrierFailure
+            EndReason::Cancelled
+            | EndReason::CarrierFailure
             | EndReason::EngineLost
             | EndReason::MediaLost
             | EndReason::ProviderFailure

@@ -181,6 +181,8 @@ pub enum EndReason {
     Busy,
     /// The other side hung up.
     CallerHangUp,
+    /// Whoever holds the call called it off.
+    Cancelled,
     /// The carrier failed or could not be reached.
     CarrierFailure,
     /// The held credits were used up.
@@ -230,6 +232,7 @@ impl fmt::Display for EndReason {
             Self::AgentInactive => "agent_inactive",
             Self::Busy => "busy",
             Self::CallerHangUp => "caller_hang_up",
+            Self::Cancelled => "cancelled",
             Self::CarrierFailure => "carrier_failure",
             Self::CreditsExhausted => "credits_exhausted",
             Self::EngineLost => "engine_lost",

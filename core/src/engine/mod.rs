@@ -43,8 +43,10 @@ use crate::service::prefetch;
 use crate::service::recordings::Recordings;
 use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::retention::Retentions;
+use crate::service::sessions::Sessions;
 use crate::service::tasks::{TaskFailure, Tasks};
 use crate::service::tenants::Tenants;
+use crate::service::users::Users;
 use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
 use crate::time::Instant;
@@ -149,8 +151,10 @@ struct EngineShared {
     recordings: Recordings,
     reach: Reach,
     retention: Retentions,
+    sessions: Sessions,
     tasks: Tasks,
     tenants: Tenants,
+    users: Users,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
     _running: async_channel::Sender<()>,
@@ -238,8 +242,10 @@ impl Engine {
             recordings,
             reach,
             retention,
+            sessions: Sessions::new(runtime.clone(), store.clone()),
             tasks,
             tenants,
+            users: Users::new(runtime.clone(), store.clone()),
             webhooks,
             _running: running,
         };
@@ -369,6 +375,11 @@ impl Engine {
         &self.shared.retention
     }
 
+    /// Who is logged in.
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
     /// Recordings of calls that are over.
     pub fn recordings(&self) -> &Recordings {
         &self.shared.recordings
@@ -382,6 +393,11 @@ impl Engine {
     /// The customers of a server.
     pub fn tenants(&self) -> &Tenants {
         &self.shared.tenants
+    }
+
+    /// The people who manage tenants.
+    pub fn users(&self) -> &Users {
+        &self.shared.users
     }
 
     /// Webhooks.

@@ -7,6 +7,7 @@ use super::credits::Credits;
 use super::keys::ApiKeys;
 use super::numbers::Numbers;
 use super::tenants::Tenants;
+use super::users::Users;
 use super::vault::{Vault, VaultKey};
 use crate::provider::Store;
 use crate::provider::reach::Reach;
@@ -27,6 +28,8 @@ pub struct Desk {
     pub numbers: Numbers,
     /// The customers of a server.
     pub tenants: Tenants,
+    /// The people who manage tenants.
+    pub users: Users,
 }
 
 impl Desk {
@@ -39,7 +42,8 @@ impl Desk {
             credits: Credits::new(runtime.clone(), store.clone()),
             keys: ApiKeys::new(runtime.clone(), store.clone()),
             numbers,
-            tenants: Tenants::new(runtime, store, vault),
+            tenants: Tenants::new(runtime.clone(), store.clone(), vault),
+            users: Users::new(runtime, store),
         }
     }
 }

@@ -20,9 +20,11 @@ pub mod recordings;
 pub(crate) mod recovery;
 pub mod retention;
 mod rows;
+pub mod sessions;
 pub mod statements;
 pub mod tasks;
 pub mod tenants;
+pub mod users;
 pub mod vault;
 pub mod webhooks;
 
@@ -67,6 +69,9 @@ pub fn schema() -> Schema {
             kind(outbox::BELL, &[]),
             kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
             kind(outbox::QUEUE, &[]),
+            kind(sessions::SESSION, &[]),
+            kind(users::MEMBER, &[("user", Text)]),
+            kind(users::USER, &[]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

@@ -4,6 +4,7 @@ mod context;
 mod dialflo;
 mod dialro;
 mod voxcore;
+mod voxstack;
 
 use offhook::call::policy::Screening;
 use offhook::ids::{AgentId, TenantId};
@@ -29,12 +30,12 @@ pub struct Mounted {
     /// What needs none.
     pub open: fn() -> OpenApiRouter<App>,
     /// How it refuses.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
 }
 
 /// All of them.
 pub fn all() -> Vec<Mounted> {
-    vec![dialro::mounted(), voxcore::mounted(), dialflo::mounted()]
+    vec![dialro::mounted(), voxstack::mounted(), voxcore::mounted(), dialflo::mounted()]
 }
 
 /// An agent as the vendors' APIs make it: it finds out whether a person answers whom it calls.

@@ -49,7 +49,7 @@ pub(super) async fn connect(
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |socket| {
         let bot = find(&app, &bot, key).await;
-        let mut socket = bridge(socket);
+        let socket = bridge(socket);
         let (tenant, agent) = match bot {
             Ok(found) => found,
             Err(code) => {

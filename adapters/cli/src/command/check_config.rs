@@ -9,7 +9,7 @@ use crate::terminal;
 pub fn run(args: &CheckConfigArgs) -> Outcome<()> {
     let config = Config::of_file(&args.config)?;
     if let Some((certificate, key)) = &config.tls {
-        for path in [certificate, key].into_iter().filter(|path| !path.is_file()) {
+        if let Some(path) = [certificate, key].into_iter().find(|path| !path.is_file()) {
             return Err(Failure::new(format_args!("there is no file {}", path.display())));
         }
     }

@@ -27,31 +27,31 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 /// A server, its engine and a tenant with a key of each dialect.
-pub struct Server {
-    pub app: App,
-    pub carrier: Carrier,
-    pub engine: Engine,
-    pub http: ScriptedHttp,
-    pub router: Router,
-    pub tenant: TenantId,
-    pub keys: std::collections::BTreeMap<Dialect, String>,
+pub(crate) struct Server {
+    pub(crate) app: App,
+    pub(crate) carrier: Carrier,
+    pub(crate) engine: Engine,
+    pub(crate) http: ScriptedHttp,
+    pub(crate) router: Router,
+    pub(crate) tenant: TenantId,
+    pub(crate) keys: std::collections::BTreeMap<Dialect, String>,
 }
 
 /// An answer, whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) body: Value,
 }
 
 impl Server {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Options::default(), |_| {}).await
     }
 
-    pub async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> Self {
         let runtime = Arc::new(TokioRuntime::current().unwrap());
         let carrier = Carrier::new(runtime.clone());
         let http = ScriptedHttp::new(|_| Ok((200, "{}".to_owned())));
@@ -79,16 +79,16 @@ impl Server {
     }
 
     /// Another tenant and its keys.
-    pub async fn stranger(&self, plan: Plan) -> (TenantId, std::collections::BTreeMap<Dialect, String>) {
+    pub(crate) async fn stranger(&self, plan: Plan) -> (TenantId, std::collections::BTreeMap<Dialect, String>) {
         tenant(&self.engine, plan).await
     }
 
-    pub fn key(&self, dialect: Dialect) -> &str {
+    pub(crate) fn key(&self, dialect: Dialect) -> &str {
         &self.keys[&dialect]
     }
 
     /// Sends a request with exactly those headers.
-    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub(crate) async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -101,11 +101,11 @@ impl Server {
     }
 
     /// Sends a request with the key of a dialect, in its header.
-    pub async fn ask(&self, dialect: Dialect, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn ask(&self, dialect: Dialect, method: &str, path: &str, body: Value) -> Answer {
         self.ask_as(dialect, self.key(dialect), method, path, body).await
     }
 
-    pub async fn ask_as(&self, dialect: Dialect, key: &str, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn ask_as(&self, dialect: Dialect, key: &str, method: &str, path: &str, body: Value) -> Answer {
         let (name, prefix, value) = match dialect {
             Dialect::Dialflo => ("auth_token", "/dialflo", format!("Bearer {key}")),
             Dialect::Dialro => ("x-api-key", "/dialro/api/v1", key.to_owned()),
@@ -119,7 +119,7 @@ impl Server {
     }
 
     /// An agent of the tenant, as the library makes it.
-    pub async fn an_agent(&self, change: impl FnOnce(&mut Agent)) -> AgentId {
+    pub(crate) async fn an_agent(&self, change: impl FnOnce(&mut Agent)) -> AgentId {
         let runtime = TokioRuntime::current().unwrap();
         let mut agent = Agent::new(AgentId::generate(&runtime), "Maya", "You call {{crm.name}}.");
         change(&mut agent);
@@ -128,7 +128,7 @@ impl Server {
     }
 
     /// Waits for the end of a call.
-    pub async fn ended(&self, call: CallId) -> StoredCall {
+    pub(crate) async fn ended(&self, call: CallId) -> StoredCall {
         for _ in 0..1_000 {
             let call = self.engine.calls().get(self.tenant, call).await.unwrap();
             if let Some(call) = call.filter(|call| call.ledger.is_some()) {
@@ -139,18 +139,18 @@ impl Server {
         panic!("the call does not end");
     }
 
-    pub async fn wait(&self, millis: u64) {
+    pub(crate) async fn wait(&self, millis: u64) {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The status and the body, for a message.
-    pub fn is(&self, status: u16) -> &Value {
+    pub(crate) fn is(&self, status: u16) -> &Value {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
         &self.body
     }

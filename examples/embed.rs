@@ -9,14 +9,14 @@ use offhook::service::{self, agents::Agent};
 use offhook_blob::ObjectBlob;
 use offhook_local::{LocalSpeechToText, LocalTextToSpeech, Models, RulesBrain, SttConfig};
 use offhook_sqlite::SqliteStore;
-use offhook_streams::twilio::TwilioStreams;
+use offhook_streams::MediaStreams;
 use offhook_tokio::{ReqwestTransport, SocketListener, Tls, TokioRuntime};
 
 #[tokio::main]
 async fn main() -> offhook::Result<()> {
     let runtime = Arc::new(TokioRuntime::current()?);
     let models = Models::locate()?;
-    let streams = Arc::new(TwilioStreams::new(runtime.clone()));
+    let streams = Arc::new(MediaStreams::new(runtime.clone()));
     let engine = Engine::new(Providers {
         blob: Some(Arc::new(ObjectBlob::folder("recordings")?)),
         http: Arc::new(ReqwestTransport::new(&Tls::public()?)?),
@@ -35,6 +35,6 @@ async fn main() -> offhook::Result<()> {
     loop {
         let socket = listener.accept().await?.socket;
         let (engine, streams, agent) = (engine.clone(), streams.clone(), agent.clone());
-        tokio::spawn(async move { engine.accept(tenant, agent, streams.accept(socket).await?) });
+        tokio::spawn(async move { engine.accept(tenant, agent, streams.accept(socket).await?.call) });
     }
 }

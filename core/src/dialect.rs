@@ -73,7 +73,7 @@ fn dialai(record: &CallRecord) -> &'static str {
 fn dialflo(record: &CallRecord) -> &'static str {
     match (record.status, record.end_reason) {
         (_, Some(EndReason::MachineAnswered | EndReason::MessageLeft)) => "VOICEMAIL",
-        (_, Some(EndReason::OperatorHangUp)) if record.answered_at.is_none() => "CANCELLED",
+        (_, Some(EndReason::Cancelled | EndReason::OperatorHangUp)) if record.answered_at.is_none() => "CANCELLED",
         (CallStatus::Busy, _) => "BUSY",
         (CallStatus::Completed | CallStatus::InProgress, _) => "ANSWERED",
         (CallStatus::Failed, _) => "FAILED",
@@ -100,7 +100,7 @@ fn dialro_reason(reason: EndReason, record: &CallRecord) -> &'static str {
         EndReason::AgentHangUp | EndReason::CallerHangUp | EndReason::OperatorHangUp if was_handed_over(record) => {
             "transferred"
         }
-        EndReason::AgentHangUp | EndReason::CallerHangUp | EndReason::OperatorHangUp => "normal",
+        EndReason::AgentHangUp | EndReason::CallerHangUp | EndReason::Cancelled | EndReason::OperatorHangUp => "normal",
         EndReason::AgentInactive => "agent_inactive",
         EndReason::Busy => "busy",
         EndReason::CarrierFailure
@@ -108,7 +108,8 @@ fn dialro_reason(reason: EndReason, record: &CallRecord) -> &'static str {
         | EndReason::ProviderFailure
         | EndReason::SetUpTimeout
         | EndReason::Stalled
-        | EndReason::StoreFailure => "error",
+        | EndReason::StoreFailure
+        | EndReason::UnknownNumber => "error",
         EndReason::CreditsExhausted | EndReason::InsufficientCredits => "credits_exhausted",
         EndReason::MachineAnswered | EndReason::MessageLeft => "voicemail",
         EndReason::MaxDuration => "max_duration",
@@ -138,7 +139,7 @@ fn voxcore(record: &CallRecord) -> &'static str {
         && matches!(reason, EndReason::CallerHangUp | EndReason::Silence);
     match reason {
         _ if is_answered_in_vain => "RNR",
-        EndReason::AgentHangUp | EndReason::OperatorHangUp | EndReason::Transferred => "bot",
+        EndReason::AgentHangUp | EndReason::Cancelled | EndReason::OperatorHangUp | EndReason::Transferred => "bot",
         EndReason::AgentInactive | EndReason::Busy | EndReason::OverCapacity | EndReason::Rejected => "rejected",
         EndReason::CallerHangUp => "customer",
         EndReason::CarrierFailure
@@ -148,7 +149,8 @@ fn voxcore(record: &CallRecord) -> &'static str {
         | EndReason::ProviderFailure
         | EndReason::SetUpTimeout
         | EndReason::Stalled
-        | EndReason::StoreFailure => "error",
+        | EndReason::StoreFailure
+        | EndReason::UnknownNumber => "error",
         EndReason::CreditsExhausted | EndReason::MaxDuration | EndReason::Silence => "timeout",
         EndReason::MachineAnswered | EndReason::MessageLeft => "voicemail",
         EndReason::NoAnswer => "no_answer",
@@ -274,6 +276,13 @@ mod tests {
             ),
             (
                 Status::Failed,
+                Reason::Cancelled,
+                Party::Operator,
+                true,
+                ["Failed", "FAILED", "dropped normal agent", "bot", "failed"],
+            ),
+            (
+                Status::Failed,
                 Reason::CarrierFailure,
                 Party::System,
                 false,
@@ -388,6 +397,13 @@ mod tests {
                 Party::System,
                 false,
                 ["Failed", "FAILED", "failed error system", "error", "failed"],
+            ),
+            (
+                Status::Failed,
+                Reason::UnknownNumber,
+                Party::Caller,
+                false,
+                ["Failed", "FAILED", "failed error caller", "error", "failed"],
             ),
             (
                 Status::Completed,

@@ -36,6 +36,26 @@ pub enum ErrorKind {
     Unsupported,
 }
 
+impl ErrorKind {
+    /// Its name in snake case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigInvalid => "config_invalid",
+            Self::Conflict => "conflict",
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::NotFound => "not_found",
+            Self::PermissionDenied => "permission_denied",
+            Self::RateLimited => "rate_limited",
+            Self::Rejected => "rejected",
+            Self::TimedOut => "timed_out",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Unavailable => "unavailable",
+            Self::Unexpected => "unexpected",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
 /// Whether trying again may help.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

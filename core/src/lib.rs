@@ -3,7 +3,7 @@
 //!
 //! This crate is the engine, on no runtime in particular. A call is a value: [`call::Call`] takes inputs and the time and
 //! yields outputs. Everything else is vocabulary ([`provider`]), arithmetic ([`audio`], [`billing`], [`signing`],
-//! [`template`]) or plumbing ([`engine`], [`service`], and the adapters in crates of their own).
+//! [`template`]) or plumbing ([`engine`], [`service`], [`wrap`], and the adapters in crates of their own).
 
 pub mod audio;
 pub mod billing;
@@ -21,5 +21,6 @@ pub mod service;
 pub mod signing;
 pub mod template;
 pub mod time;
+pub mod wrap;
 
 pub use error::{Error, ErrorKind, Result, Retry};

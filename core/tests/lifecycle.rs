@@ -118,6 +118,19 @@ fn an_operator_refuses_a_call_before_it_is_answered() {
 }
 
 #[test]
+fn a_call_that_is_called_off_has_failed_whether_it_was_answered_or_not() {
+    let rings = Stage::new(machine::config(Policy::default()), machine::outbound());
+    for mut stage in [rings, Stage::connected(Policy::default())] {
+        stage.input(Input::Control(Control::Cancel));
+        assert_eq!(stage.call.phase(), Phase::Ending, "nobody says goodbye");
+        let record = stage.call.record();
+        assert_eq!((record.status, record.end_reason), (CallStatus::Failed, Some(EndReason::Cancelled)));
+        assert_eq!(record.hangup_party, Some(HangupParty::Operator));
+        stage.finish_and_check().unwrap();
+    }
+}
+
+#[test]
 fn keys_say_collect_and_end() {
     let mut stage = Stage::connected(with_keys(&[
         ("1", KeyAction::Say { text: "We are open from nine to five.".to_owned() }),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use offhook::time::Instant;
-use offhook_streams::twilio::line::{self, Line};
+use offhook_streams::line::{self, Line};
+use offhook_streams::Protocol;
 use offhook_streams::twilio::message::Message;
 use offhook_streams::twilio::session::{self, Session};
 use offhook_streams::twilio::writer::CarrierWriter;
@@ -25,7 +26,7 @@ fuzz_target!(|text: &str| {
 });
 
 fn end_of_session(messages: &[&str]) {
-    let mut session = Session::new();
+    let mut session = Session::new(Protocol::Twilio);
     for message in messages {
         session.handle_message(message);
     }
@@ -40,7 +41,7 @@ fn end_of_session(messages: &[&str]) {
 
 fn end_of_line(messages: &[&str]) {
     let mut now = Instant::from_micros(0);
-    let mut open = Line::new(now, "MZ1", CarrierWriter::new("AC1", "CA1", "MZ1"));
+    let mut open = Line::twilio(now, "MZ1", CarrierWriter::new("AC1", "CA1", "MZ1"));
     let (mut frames, mut ends) = (0, 0);
     for message in messages {
         open.handle_message(message);

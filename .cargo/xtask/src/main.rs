@@ -1,7 +1,8 @@
-//! Development tasks: `cargo xtask setup | demo | test | crash | fuzz | bench`.
+//! Development tasks: `cargo xtask setup | demo | test | contracts | crash | fuzz | bench`.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
+mod contracts;
 mod setup;
 mod shell;
 
@@ -14,6 +15,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   setup             install what the programs and the tests need, and fetch the speech models
   demo [OPTION…]    set up what the demo needs and run it (`cargo demo` is the same)
   test              set up and run every check and test
+  contracts [--json]
+                    list the items of the vendors' contracts that have no test
   crash [--kills N] [--store sqlite|postgres] [--json]
                     kill a process again and again under fifty calls, and count what was lost (100 kills, SQLite)
   fuzz [SECONDS]    run each fuzz target for a while (60 seconds unless told)
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
     let shell = Shell::default();
     let result = match arguments.as_slice() {
         ["bench", filter @ ..] => bench(&shell, filter),
+        ["contracts"] => contracts::run(false),
+        ["contracts", "--json"] => contracts::run(true),
         ["crash", options @ ..] => crash(&shell, options),
         ["demo", options @ ..] => return demo(&shell, options),
         ["fuzz"] => fuzz(&shell, "60"),

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -27,14 +27,207 @@ pub struct Cli {
 pub enum Command {
     /// Call the agent with your own recordings or words
     Call(CallArgs),
+    /// Manage tenants, keys, numbers and credits, whether the server runs or not
+    Admin(AdminArgs),
+    /// Read a configuration and say what is wrong with it
+    CheckConfig(CheckConfigArgs),
     /// Hear and read an agent hold a whole phone call on this machine
     Demo(DemoArgs),
     /// Run a call again from its journal and check that it does what it did, to the byte
     Replay(ReplayArgs),
+    /// Serve the vendors' APIs
+    Serve(ServeArgs),
     /// Fetch the speech models into your cache folder
     Setup,
     /// Simulate calls by the million, with faults, and check every invariant
     Simulate(SimulateArgs),
+}
+
+/// Where a server keeps everything, and how it is set.
+#[derive(Args, Clone, Debug, Default)]
+pub struct HouseArgs {
+    /// The folder of database, recordings and keys [default: offhook-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// The configuration, in TOML; the command line and OFFHOOK_… variables go before it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Keep records in this database and not in SQLite
+    #[arg(long, global = true, value_name = "URL")]
+    pub postgres: Option<String>,
+}
+
+/// `offhook serve`
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Where everything is.
+    #[command(flatten)]
+    pub house: HouseArgs,
+
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+
+    /// The dialect that also stands at /
+    #[arg(long, value_name = "DIALECT")]
+    pub root: Option<String>,
+
+    /// Where the outside reaches this server
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+
+    /// Let calls run so many times faster, for trials
+    #[arg(long, value_name = "N")]
+    pub time_scale: Option<NonZeroU32>,
+
+    /// What agents think with.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// `offhook check-config`
+#[derive(Args, Clone, Debug)]
+pub struct CheckConfigArgs {
+    /// The configuration
+    #[arg(value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// `offhook admin`
+#[derive(Args, Clone, Debug)]
+pub struct AdminArgs {
+    /// Where everything is.
+    #[command(flatten)]
+    pub house: HouseArgs,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub task: AdminTask,
+}
+
+/// What an administrator does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum AdminTask {
+    /// Copy the SQLite database to a new file, while the server runs
+    Backup {
+        /// The new file
+        file: PathBuf,
+    },
+    /// Prepaid minutes
+    #[command(subcommand)]
+    Credits(CreditsTask),
+    /// Keys to the APIs
+    #[command(subcommand)]
+    Key(KeyTask),
+    /// Telephone numbers
+    #[command(subcommand)]
+    Number(NumberTask),
+    /// Customers
+    #[command(subcommand)]
+    Tenant(TenantTask),
+}
+
+/// `offhook admin credits`
+#[derive(Clone, Debug, Subcommand)]
+pub enum CreditsTask {
+    /// Give a tenant minutes
+    Grant {
+        /// Whom
+        #[arg(long)]
+        tenant: String,
+        /// How many
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        minutes: u32,
+        /// Grants once, however often it is said
+        #[arg(long)]
+        key: Option<String>,
+    },
+}
+
+/// `offhook admin key`
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeyTask {
+    /// Make a key and print it, once
+    Create {
+        /// Whose
+        #[arg(long)]
+        tenant: String,
+        /// To which API
+        #[arg(long)]
+        dialect: String,
+        /// For these agents alone
+        #[arg(long, value_delimiter = ',')]
+        bots: Vec<String>,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        label: String,
+    },
+    /// List keys, without what opens the door
+    List {
+        /// Whose
+        #[arg(long)]
+        tenant: String,
+        /// To which API
+        #[arg(long)]
+        dialect: Option<String>,
+    },
+    /// Take a key away, at once
+    Revoke {
+        /// Whose
+        #[arg(long)]
+        tenant: String,
+        /// Its id, or its text
+        key: String,
+    },
+}
+
+/// `offhook admin number`
+#[derive(Clone, Debug, Subcommand)]
+pub enum NumberTask {
+    /// Give a tenant a number
+    Add {
+        /// Such as +14155550123
+        number: String,
+        /// Whom
+        #[arg(long)]
+        tenant: String,
+        /// For people
+        #[arg(long, default_value = "")]
+        label: String,
+        /// Who answers
+        #[arg(long)]
+        agent: Option<String>,
+    },
+    /// List a tenant's numbers
+    List {
+        /// Whose
+        #[arg(long)]
+        tenant: String,
+    },
+}
+
+/// `offhook admin tenant`
+#[derive(Clone, Debug, Subcommand)]
+pub enum TenantTask {
+    /// Make a tenant, with a key to each API
+    Create {
+        /// Its name
+        name: String,
+        /// What it books
+        #[arg(long, default_value = "starter")]
+        plan: String,
+        /// Prepaid minutes to begin with
+        #[arg(long, default_value_t = 0)]
+        minutes: u32,
+    },
+    /// List all tenants
+    List,
 }
 
 /// `offhook demo`
@@ -162,6 +355,14 @@ pub struct Options {
     #[arg(long, value_name = "ADDR", default_value = LISTEN_DEFAULT)]
     pub listen: SocketAddr,
 
+    /// What the agent thinks with.
+    #[command(flatten)]
+    pub model: ModelArgs,
+}
+
+/// What an agent thinks with.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ModelArgs {
     /// Think with a model behind a Chat Completions API and not with the built-in rules
     #[arg(long, value_name = "openai:MODEL")]
     pub llm: Option<LlmName>,
@@ -207,9 +408,9 @@ where
     let text = error.render();
     match error.kind() {
         DisplayHelp | DisplayVersion => Ok(Err(text.ansi().to_string())),
-        DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Failure::usage("say what to do: call, demo, replay, setup or simulate (--help says more)"))
-        }
+        DisplayHelpOnMissingArgumentOrSubcommand => Err(Failure::usage(
+            "say what to do: admin, call, check-config, demo, replay, serve, setup or simulate (--help says more)",
+        )),
         _ => Err(Failure::usage(first_paragraph(&text.to_string()))),
     }
 }
@@ -252,9 +453,9 @@ mod tests {
         assert!(options.json && options.quiet);
         assert_eq!(options.keep, Some(PathBuf::from("dir")));
         assert_eq!(options.listen.port(), 8080);
-        assert_eq!(options.llm, Some(LlmName { model: "gpt-x:latest".to_owned() }));
-        assert_eq!(options.llm_url.as_deref(), Some("http://h/v1"));
-        assert_eq!(options.llm_key_env.as_deref(), Some("KEY"));
+        assert_eq!(options.model.llm, Some(LlmName { model: "gpt-x:latest".to_owned() }));
+        assert_eq!(options.model.llm_url.as_deref(), Some("http://h/v1"));
+        assert_eq!(options.model.llm_key_env.as_deref(), Some("KEY"));
     }
 
     #[test]

@@ -13,14 +13,14 @@ use offhook::provider::{HttpTransport, Llm, ProviderInfo};
 use offhook_local::brain::RulesBrain;
 use offhook_openai::{ApiKey, OpenAi, OpenAiConfig};
 
-use crate::args::Options;
+use crate::args::ModelArgs;
 use crate::failure::{Failure, Outcome};
 
 /// Where OpenAI's own key is looked for.
 const KEY_VARIABLE: &str = "OPENAI_API_KEY";
 
 /// The brain that the options name: a model over HTTP, tried out, or the built-in rules.
-pub async fn chosen(options: &Options, http: Arc<dyn HttpTransport>) -> Outcome<Arc<dyn Llm>> {
+pub async fn chosen(options: &ModelArgs, http: Arc<dyn HttpTransport>) -> Outcome<Arc<dyn Llm>> {
     let Some(name) = &options.llm else { return rules() };
     let key = key(options)?;
     let config = match (&options.llm_url, key) {
@@ -44,7 +44,7 @@ fn rules() -> Outcome<Arc<dyn Llm>> {
     Ok(Arc::new(RulesBrain::clinic()?))
 }
 
-fn key(options: &Options) -> Outcome<Option<ApiKey>> {
+fn key(options: &ModelArgs) -> Outcome<Option<ApiKey>> {
     let variable = options.llm_key_env.as_deref();
     let set = |name| env::var(name).ok().filter(|key| !key.trim().is_empty());
     match variable {

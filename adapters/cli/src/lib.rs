@@ -10,6 +10,7 @@
 //! | [`caller`] | the caller at the other end of the line |
 //! | [`scene`] | all of them together: one call from its ring to its last webhook |
 //! | [`live`] | the call on the terminal while it runs |
+//! | [`config`], [`house`] | how a server is set, and where it keeps everything |
 //! | [`report`] | what became of it, for people and for machines |
 
 pub mod args;
@@ -18,7 +19,9 @@ pub mod brain;
 pub mod caller;
 pub mod clinic;
 pub mod command;
+pub mod config;
 pub mod failure;
+pub mod house;
 pub mod live;
 pub mod peers;
 pub mod report;
@@ -27,6 +30,7 @@ pub mod sound;
 pub mod speech;
 pub mod stage;
 pub mod terminal;
+pub mod tls;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -65,9 +69,12 @@ fn execute(cli: Cli) -> Outcome<()> {
     let runtime = runtime.map_err(|error| Failure::new(format_args!("the runtime cannot be started: {error}")))?;
     let outcome = runtime.block_on(async {
         match cli.command {
+            Command::Admin(args) => command::admin::run(args).await,
+            Command::CheckConfig(args) => command::check_config::run(&args),
             Command::Call(args) => command::call::run(args).await,
             Command::Demo(args) => command::demo::run(args).await,
             Command::Replay(args) => command::replay::run(args).await,
+            Command::Serve(args) => command::serve::run(args).await,
             Command::Setup => command::setup::run().await,
             Command::Simulate(args) => command::simulate::run(&args),
         }

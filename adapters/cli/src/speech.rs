@@ -5,6 +5,7 @@ use std::sync::Arc;
 use offhook::provider::{SpeechToText, TextToSpeech};
 use offhook_local::stt::{LocalSpeechToText, SttConfig};
 use offhook_local::tts::LocalTextToSpeech;
+use offhook_local::voice::Voice;
 use offhook_local::weights::Models;
 
 use crate::blocking;
@@ -21,12 +22,22 @@ pub struct Speech {
 impl Speech {
     /// Loads the installed models; fails with one line of advice when there are none.
     pub async fn load() -> Outcome<Self> {
-        blocking::run("no speech", || {
-            let models = Models::locate()?;
-            let stt = LocalSpeechToText::new(&models, SttConfig::default())?;
-            let tts = LocalTextToSpeech::new(&models)?;
-            Ok::<_, Failure>(Self { stt: Arc::new(stt), tts: Arc::new(tts) })
-        })
-        .await
+        let (stt, tts) = models().await?;
+        Ok(Self { stt: Arc::new(stt), tts: Arc::new(tts) })
     }
+
+    /// The same for agents of any language: what is not spoken here is spoken, and heard, as English.
+    pub async fn load_for_all() -> Outcome<Self> {
+        let (stt, tts) = models().await?;
+        Ok(Self { stt: Arc::new(stt.hearing_english()), tts: Arc::new(tts.with_stand_in(Voice::EnUs)) })
+    }
+}
+
+async fn models() -> Outcome<(LocalSpeechToText, LocalTextToSpeech)> {
+    blocking::run("no speech", || {
+        let models = Models::locate()?;
+        let stt = LocalSpeechToText::new(&models, SttConfig::default())?;
+        Ok::<_, Failure>((stt, LocalTextToSpeech::new(&models)?))
+    })
+    .await
 }

@@ -17,7 +17,7 @@ use offhook::service;
 use offhook::service::vault::VaultKey;
 use offhook_blob::ObjectBlob;
 use offhook_sqlite::SqliteStore;
-use offhook_streams::twilio::{TwilioCaller, TwilioStreams};
+use offhook_streams::{MediaStreams, StreamCaller};
 use offhook_tokio::{ReqwestTransport, SocketListener, Tls, TokioRuntime, TungsteniteTransport};
 use tokio::task::AbortHandle;
 
@@ -59,7 +59,7 @@ pub struct Stage {
     arrivals: async_channel::Receiver<Result<IncomingCall>>,
     sockets: Arc<TungsteniteTransport>,
     store: Arc<dyn Store>,
-    streams: Arc<TwilioStreams>,
+    streams: Arc<MediaStreams>,
 }
 
 /// The transports, which are needed before there is a stage.
@@ -91,7 +91,7 @@ impl Stage {
         let path = folder.join(DATABASE);
         let store = blocking::run(unusable, move || SqliteStore::open(path, service::schema())).await?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let streams = Arc::new(TwilioStreams::new(runtime.clone()));
+        let streams = Arc::new(MediaStreams::new(runtime.clone()));
         let (arrived, arrivals) = async_channel::bounded(ARRIVALS_MAX);
         let accepting = tokio::spawn(accept_all(listener, Arc::clone(&streams), arrived)).abort_handle();
         let mut settings = Settings::default();
@@ -124,8 +124,8 @@ impl Stage {
     }
 
     /// A telephone on the other end of [`Stage::url`].
-    pub fn telephone(&self) -> TwilioCaller {
-        TwilioCaller::new(self.runtime.clone(), self.sockets.clone(), self.url())
+    pub fn telephone(&self) -> StreamCaller {
+        StreamCaller::twilio(self.runtime.clone(), self.sockets.clone(), self.url())
     }
 
     /// The next call that rings, or why a carrier was turned away. To be passed to [`Engine::accept`]; a call that is left
@@ -179,13 +179,13 @@ impl Drop for Stage {
 /// Greets each socket in a task of its own, so that one that says nothing holds up nobody.
 async fn accept_all(
     listener: SocketListener,
-    streams: Arc<TwilioStreams>,
+    streams: Arc<MediaStreams>,
     arrived: async_channel::Sender<Result<IncomingCall>>,
 ) {
     while let Ok(accepted) = listener.accept().await {
         let (streams, arrived) = (Arc::clone(&streams), arrived.clone());
         tokio::spawn(async move {
-            let arrival = streams.accept(accepted.socket).await;
+            let arrival = streams.accept(accepted.socket).await.map(|accepted| accepted.call);
             // Nobody waits for calls any more when the stage is gone.
             let _ = arrived.send(arrival).await;
         });

@@ -49,6 +49,8 @@ impl Default for SttConfig {
 /// English recognition on the CPU, with speech detection of its own. Threads end with the last call and the last clone.
 #[derive(Clone, Debug)]
 pub struct LocalSpeechToText {
+    /// Whether every language is taken for English.
+    hears_english: bool,
     jobs: Sender<Job>,
     silero: Silero,
     size: Size,
@@ -72,7 +74,14 @@ impl LocalSpeechToText {
         }
         let lane = Lane::new(tasks, config.threads);
         start("offhook-ear", move || lane.run(&queue))?;
-        Ok(Self { jobs, silero, size: config.size })
+        Ok(Self { hears_english: false, jobs, silero, size: config.size })
+    }
+
+    /// Takes every language for English: it detects speech all the same, and understands what is English.
+    #[must_use]
+    pub fn hearing_english(mut self) -> Self {
+        self.hears_english = true;
+        self
     }
 }
 
@@ -93,7 +102,7 @@ impl SpeechToText for LocalSpeechToText {
 
     async fn transcribe(&self, options: SttOptions, input: BoxStream<'static, SttInput>) -> Result<SttEvents> {
         let language = options.language.split('-').next().unwrap_or_default();
-        if !language.eq_ignore_ascii_case("en") {
+        if !self.hears_english && !language.eq_ignore_ascii_case("en") {
             return Err(Error::unsupported(OPERATION, "a language other than English"));
         }
         let ear = Ear::new(&self.silero, options.rate_hz)?;

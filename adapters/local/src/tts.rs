@@ -41,6 +41,8 @@ const OPERATION: &str = "local.synthesize";
 #[derive(Clone, Debug)]
 pub struct LocalTextToSpeech {
     jobs: Sender<Job>,
+    /// Speaks what no voice is for.
+    stand_in: Option<Voice>,
 }
 
 impl LocalTextToSpeech {
@@ -55,7 +57,25 @@ impl LocalTextToSpeech {
                 Error::new(ErrorKind::Unavailable, OPERATION, "a thread cannot be started").with_source(error)
             })?;
         }
-        Ok(Self { jobs })
+        Ok(Self { jobs, stand_in: None })
+    }
+
+    /// Lets `voice` speak what there is no voice for: languages, and names of other makers' voices. It sounds foreign, and
+    /// is better than silence.
+    #[must_use]
+    pub fn with_stand_in(mut self, voice: Voice) -> Self {
+        self.stand_in = Some(voice);
+        self
+    }
+
+    fn voice(&self, options: &TtsOptions) -> Result<Voice> {
+        let spoken = || Voice::speaking(&options.language);
+        match (&options.voice, self.stand_in) {
+            (Some(name), None) => Voice::named(name),
+            (Some(name), Some(stand_in)) => Ok(Voice::named(name).or_else(|_| spoken()).unwrap_or(stand_in)),
+            (None, None) => spoken(),
+            (None, Some(stand_in)) => Ok(spoken().unwrap_or(stand_in)),
+        }
     }
 }
 
@@ -74,10 +94,7 @@ impl TextToSpeech for LocalTextToSpeech {
     }
 
     async fn synthesize(&self, options: TtsOptions, input: BoxStream<'static, TtsInput>) -> Result<TtsEvents> {
-        let voice = match &options.voice {
-            Some(name) => Voice::named(name)?,
-            None => Voice::speaking(&options.language)?,
-        };
+        let voice = self.voice(&options)?;
         if !self.capabilities().rates_hz.contains(&options.rate_hz) {
             return Err(Error::unsupported(OPERATION, "a rate other than 16000 or 8000 Hz"));
         }

@@ -7,6 +7,7 @@
 //! disk at every commit (`synchronous = FULL`). Commits that wait for each other share one flush. Several processes may
 //! use one file; a crash of any of them leaves all of a commit or nothing of it.
 
+mod backup;
 mod commit;
 mod error;
 mod list;
@@ -52,6 +53,14 @@ impl SqliteStore {
     /// of another type; `Unavailable` when it stays locked; `Unexpected` when it is damaged.
     pub fn open(path: impl AsRef<Path>, schema: Schema) -> Result<Self> {
         Self::open_within(path.as_ref(), schema, BUSY_TIMEOUT)
+    }
+
+    /// Copies the database at `from`, as it is at one moment, into the new file `to`, also while others write to it.
+    ///
+    /// Blocks for as long as the disk takes. `NotFound` when there is no database, `Conflict` when there is such a file
+    /// already, otherwise as [`SqliteStore::open`].
+    pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+        backup::run(from.as_ref(), to.as_ref(), BUSY_TIMEOUT)
     }
 
     /// An empty database that lives as long as the store.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender, TrySendError};
 use futures_util::future::{self, Either};
-use offhook::provider::telephony::{DtmfDigit, HangupCause, LegId, Media, MediaCommand, MediaEvent, MediaFormat};
+use offhook::provider::telephony::{DtmfDigit, E164, HangupCause, LegId, Media, MediaCommand, MediaEvent, MediaFormat};
 use offhook::runtime::Runtime;
 use offhook::{Error, ErrorKind, Result};
 
@@ -47,12 +47,16 @@ struct Leg {
     serial: u64,
 }
 
-/// A request to a leg's task. To hang up is to forget the leg, which closes its channel.
+/// A request to a leg's task. A leg that is forgotten is hung up, as if it had been asked to.
 pub(crate) enum Control {
     /// Press these keys.
     Dtmf(Vec<DtmfDigit>),
+    /// End the leg.
+    HangUp(HangupCause),
     /// The media has been opened.
     Opened,
+    /// Hand the leg over, and say whether that can be done.
+    Transfer(E164, Sender<Result<()>>),
 }
 
 /// A leg's task's side of the leg; dropping it forgets the leg.
@@ -67,7 +71,12 @@ pub(crate) struct Seat {
 
 impl Legs {
     /// Announces a leg. `Conflict` when there is one of that name, `RateLimited` when there are too many.
-    pub(crate) fn insert(self: &Arc<Self>, leg: LegId, format: MediaFormat, operation: &'static str) -> Result<Seat> {
+    pub(crate) fn insert(
+        self: &Arc<Self>,
+        leg: LegId,
+        (format, marks): (MediaFormat, bool),
+        operation: &'static str,
+    ) -> Result<Seat> {
         let mut state = self.lock();
         if state.legs.contains_key(&leg) {
             return Err(Error::new(ErrorKind::Conflict, operation, "there is a leg of that name"));
@@ -81,7 +90,7 @@ impl Legs {
         let (control_sender, control) = async_channel::bounded(CONTROLS_MAX);
         let (command_sender, commands) = async_channel::bounded(COMMANDS_MAX);
         let (events, event_receiver) = async_channel::bounded(EVENTS_MAX);
-        let media = Media { format, events: Box::pin(event_receiver), commands: command_sender };
+        let media = Media { format, marks, events: Box::pin(event_receiver), commands: command_sender };
         state.legs.insert(leg.clone(), Leg { control: control_sender, media: Some(media), serial });
         Ok(Seat { commands, control, events, leg, legs: Arc::downgrade(self), serial })
     }
@@ -118,11 +127,15 @@ impl Legs {
         })
     }
 
-    /// Forgets the leg, and so hangs it up.
-    pub(crate) fn remove(&self, leg: &LegId) {
+    /// Hangs the leg up and forgets it.
+    pub(crate) fn hang_up(&self, leg: &LegId, cause: HangupCause) {
         let mut state = self.lock();
         let removed = state.legs.remove(leg);
         state.note_removed(removed.as_ref());
+        if let Some(leg) = &removed {
+            // To a task that has no room for the cause, the forgetting says enough.
+            let _ = leg.control.try_send(Control::HangUp(cause));
+        }
         // Dropping a leg wakes its task, which may want the lock.
         drop(state);
     }
@@ -156,23 +169,30 @@ impl Seat {
         &self.leg
     }
 
-    /// Waits until the media is opened; false when the leg is hung up first, or `limit` passes.
-    pub(crate) async fn opened(&self, runtime: &dyn Runtime, limit: Duration) -> bool {
+    /// Waits until the media is opened; the cause when the leg is hung up first, or `limit` passes.
+    pub(crate) async fn opened(&self, runtime: &dyn Runtime, limit: Duration) -> Result<(), HangupCause> {
         let deadline = runtime.sleep_until(runtime.now() + limit);
         match future::select(pin!(self.control.recv()), deadline).await {
-            Either::Left((request, _)) => request.is_ok(),
-            Either::Right(_) => false,
+            Either::Left((Ok(Control::HangUp(cause)), _)) => Err(cause),
+            Either::Left((request, _)) => request.map(|_| ()).map_err(|_| HangupCause::NORMAL_CLEARING),
+            Either::Right(_) => Err(HangupCause::RECOVERY_ON_TIMER_EXPIRY),
         }
     }
 
     /// Waits until the leg is hung up by our side, ignoring requests.
     pub(crate) async fn hung_up(&self) {
-        while self.control.recv().await.is_ok() {}
+        while !matches!(self.control.recv().await, Ok(Control::HangUp(_)) | Err(_)) {}
     }
 
-    /// Reports the end of the leg, unless it is hung up by our side before that can be taken.
-    pub(crate) async fn end(self, cause: HangupCause) {
-        let report = self.events.send(MediaEvent::Ended { cause });
+    /// Reports the last events and the end of the leg, unless it is hung up by our side before that can be taken.
+    pub(crate) async fn end(self, last: impl IntoIterator<Item = MediaEvent> + Send, cause: HangupCause) {
+        let last: Vec<_> = last.into_iter().chain([MediaEvent::Ended { cause }]).collect();
+        let report = async {
+            for event in last {
+                // Whoever dropped the events has given the media back.
+                let _ = self.events.send(event).await;
+            }
+        };
         future::select(pin!(report), pin!(self.hung_up())).await;
     }
 }

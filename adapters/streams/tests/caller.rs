@@ -13,12 +13,11 @@ use offhook::provider::Telephony;
 use offhook::provider::telephony::{
     DialEvent, DialProgress, DtmfDigit, HangupCause, LegId, Media, MediaCommand, MediaEvent,
 };
-use offhook_streams::twilio::line::Line;
+use offhook_streams::line::{self, Line};
 use offhook_streams::twilio::message::{Event, Message};
 use offhook_streams::twilio::writer::{AppWriter, CarrierWriter};
-use offhook_streams::twilio::{
-    APP_MESSAGE_BYTES_MAX, FRAME_BYTES, OPEN_LIMIT, SILENCE, STALL_LIMIT, TwilioCaller, line,
-};
+use offhook_streams::twilio::{APP_MESSAGE_BYTES_MAX, FRAME_BYTES, SILENCE};
+use offhook_streams::{OPEN_LIMIT, Protocol, STALL_LIMIT, StreamCaller};
 use proptest::prelude::*;
 use support::{OneSocket, Wires, World, options, rest, run, wires};
 
@@ -26,7 +25,7 @@ const FRAME_MS: u64 = 20;
 
 /// A caller on an open line, and the bare application that it called.
 struct Stage {
-    caller: TwilioCaller,
+    caller: StreamCaller,
     leg: LegId,
     media: Media,
     app: Wires,
@@ -36,7 +35,7 @@ struct Stage {
 impl Stage {
     async fn new(world: &Arc<World>, messages_max: usize) -> Self {
         let (socket, mut app) = wires(messages_max);
-        let caller = TwilioCaller::new(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
+        let caller = StreamCaller::twilio(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
         let DialProgress { leg, events } = caller.dial(options()).await.unwrap();
         assert_eq!(events.collect::<Vec<_>>().await, [DialEvent::Answered]);
         app.next().await.unwrap();
@@ -67,7 +66,7 @@ fn a_dialled_call_introduces_itself_as_twilio_does() {
     run(|world| async move {
         let (socket, mut app) = wires(64);
         let transport = OneSocket::new(socket);
-        let caller = TwilioCaller::new(world.runtime(), transport.clone(), "ws://agent.test/stream")
+        let caller = StreamCaller::twilio(world.runtime(), transport.clone(), "ws://agent.test/stream")
             .with_parameter("clinic", "north");
         let progress = caller.dial(options()).await.unwrap();
         assert_eq!(transport.requests.lock().unwrap()[0].url, "ws://agent.test/stream");
@@ -80,7 +79,7 @@ fn a_dialled_call_introduces_itself_as_twilio_does() {
         assert_eq!(start.parameters["from"], "+14155550123");
         assert_eq!(start.parameters["to"], "+628123456789");
         assert_eq!(start.parameters["clinic"], "north");
-        assert!(start.format_supported);
+        assert!(Protocol::Twilio.media_format(start.format.as_ref()).is_some());
     });
 }
 
@@ -88,7 +87,7 @@ fn a_dialled_call_introduces_itself_as_twilio_does() {
 fn a_server_that_cannot_be_reached_is_an_error() {
     run(|world| async move {
         let (socket, _app) = wires(64);
-        let caller = TwilioCaller::new(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
+        let caller = StreamCaller::twilio(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
         let _first = caller.dial(options()).await.unwrap();
         assert_eq!(caller.dial(options()).await.err().unwrap().kind(), ErrorKind::Unavailable);
     });
@@ -98,7 +97,7 @@ fn a_server_that_cannot_be_reached_is_an_error() {
 fn a_dial_that_is_dropped_before_its_answer_is_abandoned() {
     run(|world| async move {
         let (socket, mut app) = wires(64);
-        let caller = TwilioCaller::new(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
+        let caller = StreamCaller::twilio(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
         let DialProgress { leg, events } = caller.dial(options()).await.unwrap();
         drop(events);
         app.next().await.unwrap();
@@ -193,7 +192,7 @@ fn the_callers_own_marks_and_clears_work() {
 fn keys_are_pressed_on_an_open_line_only() {
     run(|world| async move {
         let (socket, mut app) = wires(64);
-        let caller = TwilioCaller::new(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
+        let caller = StreamCaller::twilio(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
         let DialProgress { leg, events } = caller.dial(options()).await.unwrap();
         let _: Vec<_> = events.collect().await;
         let keys: Vec<DtmfDigit> = "1#".chars().map(|key| key.try_into().unwrap()).collect();
@@ -250,7 +249,7 @@ fn an_application_that_does_not_read_ends_the_call() {
 fn a_socket_that_takes_no_more_ends_the_call_even_if_it_never_says_so() {
     run(|world| async move {
         let mut stage = Stage::new(&world, 64).await;
-        let Wires { incoming, outgoing } = stage.app;
+        let Wires { incoming, outgoing, .. } = stage.app;
         drop(incoming);
         let last = rest(&mut stage.media).await.pop();
         assert_eq!(last, Some(MediaEvent::Ended { cause: HangupCause::NETWORK_OUT_OF_ORDER }));
@@ -277,7 +276,7 @@ fn a_listener_who_does_not_listen_misses_audio_and_the_line_goes_on() {
 fn a_line_that_is_never_opened_is_hung_up() {
     run(|world| async move {
         let (socket, mut app) = wires(64);
-        let caller = TwilioCaller::new(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
+        let caller = StreamCaller::twilio(world.runtime(), OneSocket::new(socket), "ws://agent.test/");
         let DialProgress { leg: _leg, events } = caller.dial(options()).await.unwrap();
         let _: Vec<_> = events.collect().await;
         app.next().await.unwrap();
@@ -291,7 +290,7 @@ fn a_line_that_is_never_opened_is_hung_up() {
 #[test]
 fn a_line_whose_clock_was_read_late_catches_up_within_limits() {
     let start = offhook::time::Instant::from_micros(1_000_003);
-    let mut open = Line::new(start, "MZ1", CarrierWriter::new("AC1", "CA1", "MZ1"));
+    let mut open = Line::twilio(start, "MZ1", CarrierWriter::new("AC1", "CA1", "MZ1"));
     let frames = |open: &mut Line| {
         let all: Vec<line::Output> = std::iter::from_fn(|| open.poll_output()).collect();
         all.iter().filter(|output| matches!(output, line::Output::Event(_))).count() as u64
@@ -323,7 +322,7 @@ proptest! {
     ) {
         let start = offhook::time::Instant::from_micros(0);
         let mut now = start;
-        let mut open = Line::new(start, "MZ1", CarrierWriter::new("AC1", "CA1", "MZ1"));
+        let mut open = Line::twilio(start, "MZ1", CarrierWriter::new("AC1", "CA1", "MZ1"));
         let (mut frames, mut ends) = (0, 0);
         for (text, wait_ms) in script.iter().zip(waits_ms) {
             open.handle_message(text);

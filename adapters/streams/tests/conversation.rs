@@ -9,16 +9,17 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use offhook::provider::Telephony;
 use offhook::provider::telephony::{DialProgress, HangupCause, LegId, Media, MediaCommand, MediaEvent};
-use offhook_streams::twilio::{FRAME_BYTES, SILENCE, TwilioCaller, TwilioStreams};
+use offhook_streams::twilio::{FRAME_BYTES, SILENCE};
+use offhook_streams::{MediaStreams, StreamCaller};
 use support::{OneSocket, World, hear, options, pair, rest, run, settle};
 
 /// Both sides on one socket.
-async fn call(world: &Arc<World>) -> (TwilioCaller, Media, TwilioStreams, Media, LegId) {
+async fn call(world: &Arc<World>) -> (StreamCaller, Media, MediaStreams, Media, LegId) {
     let (near, far) = pair(64);
-    let caller = TwilioCaller::new(world.runtime(), OneSocket::new(near), "ws://agent.test/");
-    let streams = TwilioStreams::new(world.runtime());
+    let caller = StreamCaller::twilio(world.runtime(), OneSocket::new(near), "ws://agent.test/");
+    let streams = MediaStreams::new(world.runtime());
     let DialProgress { leg, events } = caller.dial(options()).await.unwrap();
-    let incoming = streams.accept(far).await.unwrap();
+    let incoming = streams.accept(far).await.unwrap().call;
     assert_eq!((&incoming.leg, incoming.from, incoming.to), (&leg, Some(options().from), Some(options().to)));
     let _: Vec<_> = events.collect().await;
     let caller_media = caller.open_media(leg.clone()).await.unwrap();

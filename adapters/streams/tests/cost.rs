@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use offhook::provider::telephony::MediaCommand;
+use offhook_streams::Protocol;
 use offhook_streams::twilio::message::{Event, Message};
 use offhook_streams::twilio::session::{Output, Session, command_message};
 use offhook_streams::twilio::writer::{AppWriter, CarrierWriter};
@@ -34,7 +35,7 @@ fn a_message_of_20_ms() {
         media.decode(&mut arena).unwrap()
     });
 
-    let mut session = Session::new();
+    let mut session = Session::new(Protocol::Twilio);
     session.handle_message(r#"{"event":"connected"}"#);
     session.handle_message(&format!(r#"{{"event":"start","start":{{"streamSid":"{SID}"}}}}"#));
     session.poll_output();

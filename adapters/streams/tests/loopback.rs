@@ -13,14 +13,15 @@ use offhook::provider::telephony::{
 };
 use offhook::provider::transport::{Socket, SocketMessage, SocketRequest};
 use offhook::runtime::Runtime;
-use offhook_streams::twilio::{FRAME_BYTES, SILENCE, TwilioCaller, TwilioStreams};
+use offhook_streams::twilio::{FRAME_BYTES, SILENCE};
+use offhook_streams::{MediaStreams, StreamCaller};
 use offhook_tokio::{SocketListener, Tls, TokioRuntime, TungsteniteTransport};
 
 /// A server on loopback, and what a client needs.
 struct Stage {
     listener: SocketListener,
     runtime: Arc<dyn Runtime>,
-    streams: TwilioStreams,
+    streams: MediaStreams,
     transport: Arc<dyn SocketTransport>,
     url: String,
 }
@@ -32,19 +33,19 @@ impl Stage {
         Self {
             url: format!("ws://{}/streams/twilio", listener.local_addr()),
             listener,
-            streams: TwilioStreams::new(Arc::clone(&runtime)),
+            streams: MediaStreams::new(Arc::clone(&runtime)),
             runtime,
             transport: Arc::new(TungsteniteTransport::new(&Tls::public().unwrap())),
         }
     }
 
     async fn accept(&self) -> offhook::Result<IncomingCall> {
-        self.streams.accept(self.listener.accept().await.unwrap().socket).await
+        Ok(self.streams.accept(self.listener.accept().await.unwrap().socket).await?.call)
     }
 
     /// A call with both its media.
-    async fn call(&self) -> (TwilioCaller, Media, Media, LegId) {
-        let caller = TwilioCaller::new(Arc::clone(&self.runtime), Arc::clone(&self.transport), self.url.as_str());
+    async fn call(&self) -> (StreamCaller, Media, Media, LegId) {
+        let caller = StreamCaller::twilio(Arc::clone(&self.runtime), Arc::clone(&self.transport), self.url.as_str());
         let options = DialOptions::new(
             "+14155550123".parse().unwrap(),
             "+628123456789".parse().unwrap(),

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use offhook::provider::telephony::MediaEvent;
 use offhook::time::Instant;
-use offhook_streams::twilio::line::{self, Line};
+use offhook_streams::line::{self, Line};
 use offhook_streams::twilio::session::{Output, Session};
 use offhook_streams::twilio::writer::CarrierWriter;
-use offhook_streams::twilio::{EndReason, FRAME_BYTES, SILENCE};
+use offhook_streams::twilio::{FRAME_BYTES, SILENCE};
+use offhook_streams::{EndReason, Protocol};
 
 const TWILIO: &str = include_str!("vectors/twilio.jsonl");
 const PIPECAT: &str = include_str!("vectors/pipecat-1.14.0.jsonl");
@@ -17,12 +18,12 @@ const SID: &str = "MZ18ad3ab5a668481ce02b83e7395059f0";
 
 #[test]
 fn a_stream_as_twilio_documents_it_is_understood() {
-    let mut session = Session::new();
+    let mut session = Session::new(Protocol::Twilio);
     TWILIO.lines().for_each(|message| session.handle_message(message));
     let Some(Output::Started(start)) = session.poll_output() else { panic!("not started") };
     assert_eq!((start.stream_sid.as_str(), start.call_sid.as_str()), (SID, "CA00000000000000000000000000000002"));
     assert_eq!(start.parameters["RemoteParty"], "Bob");
-    assert!(start.format_supported);
+    assert!(Protocol::Twilio.media_format(start.format.as_ref()).is_some());
     let rest: Vec<Output> = std::iter::from_fn(|| session.poll_output()).collect();
     assert_eq!(
         rest,
@@ -38,7 +39,7 @@ fn a_stream_as_twilio_documents_it_is_understood() {
 #[test]
 fn an_application_on_pipecat_is_heard_and_its_interruption_obeyed() {
     let start = Instant::from_micros(0);
-    let mut open = Line::new(start, SID, CarrierWriter::new("AC1", "CA1", SID));
+    let mut open = Line::twilio(start, SID, CarrierWriter::new("AC1", "CA1", SID));
     let messages: Vec<&str> = PIPECAT.lines().collect();
     let (speech, rest) = messages.split_at(4);
     speech.iter().for_each(|message| open.handle_message(message));

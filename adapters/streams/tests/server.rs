@@ -14,7 +14,8 @@ use offhook::provider::telephony::{
 };
 use offhook::provider::transport::SocketMessage;
 use offhook::{Error, ErrorKind};
-use offhook_streams::twilio::{HANDSHAKE_LIMIT, HANDSHAKES_MAX, MEDIA_FORMAT, OPEN_LIMIT, STALL_LIMIT, TwilioStreams};
+use offhook_streams::twilio::MEDIA_FORMAT;
+use offhook_streams::{HANDSHAKE_LIMIT, HANDSHAKES_MAX, MediaStreams, OPEN_LIMIT, STALL_LIMIT};
 use proptest::prelude::*;
 use support::{CONNECTED, START, STOP, Wires, World, rest, run, settle, wires};
 
@@ -34,18 +35,18 @@ fn audio(bytes: &'static [u8]) -> MediaEvent {
 
 /// An accepted leg, its media and its peer.
 struct Stage {
-    streams: TwilioStreams,
+    streams: MediaStreams,
     media: Media,
     peer: Wires,
 }
 
-async fn accept(world: &Arc<World>, messages: &[&str]) -> (TwilioStreams, Result<IncomingCall, Error>, Wires) {
-    let streams = TwilioStreams::new(world.runtime());
+async fn accept(world: &Arc<World>, messages: &[&str]) -> (MediaStreams, Result<IncomingCall, Error>, Wires) {
+    let streams = MediaStreams::new(world.runtime());
     let (socket, peer) = wires(64);
     for message in messages {
         peer.send(message).await;
     }
-    let call = streams.accept(socket).await;
+    let call = streams.accept(socket).await.map(|accepted| accepted.call);
     (streams, call, peer)
 }
 
@@ -148,7 +149,7 @@ fn a_peer_that_breaks_the_protocol_before_its_start_is_refused() {
 #[test]
 fn a_peer_that_closes_or_says_nothing_is_given_up() {
     run(|world| async move {
-        let streams = TwilioStreams::new(world.runtime());
+        let streams = MediaStreams::new(world.runtime());
         let (socket, peer) = wires(64);
         drop(peer);
         let error = streams.accept(socket).await.unwrap_err();
@@ -165,7 +166,7 @@ fn a_peer_that_closes_or_says_nothing_is_given_up() {
 #[test]
 fn sockets_waiting_for_their_start_are_limited() {
     run(|world| async move {
-        let streams = TwilioStreams::new(world.runtime());
+        let streams = MediaStreams::new(world.runtime());
         let mut waiting = futures_util::stream::FuturesUnordered::new();
         let mut peers = Vec::new();
         for _ in 0..=HANDSHAKES_MAX {
@@ -230,7 +231,7 @@ fn a_killed_socket_is_a_fault_of_the_network() {
 fn a_stop_counts_even_when_the_peer_has_stopped_reading() {
     run(|world| async move {
         let mut stage = stage(&world, START, &[]).await;
-        let Wires { incoming, outgoing } = stage.peer;
+        let Wires { incoming, outgoing, .. } = stage.peer;
         drop(incoming);
         stage.media.commands.send(MediaCommand::Clear).await.unwrap();
         settle(&world).await;
@@ -338,7 +339,7 @@ fn a_leg_that_is_never_opened_is_hung_up() {
 #[test]
 fn unopened_legs_are_limited() {
     run(|world| async move {
-        let streams = TwilioStreams::new(world.runtime());
+        let streams = MediaStreams::new(world.runtime());
         let mut peers = Vec::new();
         let error = loop {
             let (socket, peer) = wires(4);
@@ -402,15 +403,17 @@ fn dropping_the_carrier_hangs_up() {
 #[test]
 fn what_is_not_claimed_is_unsupported() {
     run(|world| async move {
-        let streams = TwilioStreams::new(world.runtime());
+        let streams = MediaStreams::new(world.runtime());
         let can = streams.capabilities();
-        assert!(can.marks && !can.dial && !can.send_dtmf && !can.transfer && !can.webhooks);
+        assert!(!can.dial && !can.send_dtmf && !can.webhooks, "transfers are VoxCore's");
         let number: offhook::provider::telephony::E164 = "+14155550123".parse().unwrap();
         let options = DialOptions::new(number.clone(), number.clone(), Duration::from_secs(1));
         assert_eq!(streams.dial(options).await.err().unwrap().kind(), ErrorKind::Unsupported);
         assert_eq!(streams.send_dtmf(leg(), vec![]).await.unwrap_err().kind(), ErrorKind::Unsupported);
-        assert_eq!(streams.transfer(leg(), number).await.unwrap_err().kind(), ErrorKind::Unsupported);
-        let _: fn(&TwilioStreams, CarrierRequest) -> _ = Telephony::decode;
+        assert_eq!(streams.transfer(leg(), number.clone()).await.unwrap_err().kind(), ErrorKind::NotFound);
+        let stage = stage(&world, START, &[]).await;
+        assert_eq!(stage.streams.transfer(leg(), number).await.unwrap_err().kind(), ErrorKind::Unsupported);
+        let _: fn(&MediaStreams, CarrierRequest) -> _ = Telephony::decode;
     });
 }
 

@@ -209,6 +209,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         let (message, last) = match timeout(PING_INTERVAL, to_network.recv()).await {
             Ok(Ok(SocketMessage::Binary(bytes))) => (Message::Binary(bytes), false),
+            Ok(Ok(SocketMessage::Close(code))) => (close(code.value().into()), true),
             Ok(Ok(SocketMessage::Text(text))) => (Message::Text(text.into()), false),
             Ok(Err(_)) => (close(CloseCode::Normal), true),
             Err(_) => (Message::Ping(Bytes::new()), false),

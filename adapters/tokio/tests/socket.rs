@@ -57,6 +57,20 @@ async fn ends_with(socket: &mut Socket, kind: ErrorKind) -> Error {
 }
 
 #[tokio::test]
+async fn a_close_with_a_reason_comes_after_what_was_sent_before_it() {
+    let (listener, url) = listen().await;
+    let mut client = bare_client(&url).await;
+    let server = listener.accept().await.unwrap().socket;
+    let reason = offhook::provider::transport::CloseCode::TRY_AGAIN;
+    for message in [text("last"), SocketMessage::Close(reason), text("never")] {
+        server.outgoing.send(message).await.unwrap();
+    }
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::text("last"));
+    let Some(Ok(Message::Close(Some(frame)))) = client.next().await else { panic!("no close") };
+    assert_eq!(u16::from(frame.code), reason.value());
+}
+
+#[tokio::test]
 async fn both_roles_carry_text_and_binary_in_order() {
     let (listener, url) = listen().await;
     let mut request = SocketRequest::new(format!("{url}/media/7?token=t&x=1"), PATIENT);

@@ -48,6 +48,8 @@ pub enum Input {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Control {
+    /// End the call, and count it as failed.
+    Cancel,
     /// End the call.
     HangUp,
     /// Put the caller on hold: the agent neither listens nor speaks.

@@ -133,6 +133,7 @@ impl Call {
     pub(super) fn control(&mut self, control: Control) {
         let operator = HangupParty::Operator;
         match control {
+            Control::Cancel => self.finish(HangupCause::NORMAL_CLEARING, operator, EndReason::Cancelled),
             Control::HangUp => self.finish(HangupCause::NORMAL_CLEARING, operator, EndReason::OperatorHangUp),
             Control::Hold => self.hold(),
             Control::Reject { cause } if self.answered_at.is_none() => {
@@ -193,6 +194,7 @@ impl Call {
                     HangupCause::USER_BUSY => EndReason::Busy,
                     HangupCause::NO_ANSWER | HangupCause::NO_USER_RESPONDING => EndReason::NoAnswer,
                     HangupCause::CALL_REJECTED => EndReason::Rejected,
+                    HangupCause::UNALLOCATED_NUMBER => EndReason::UnknownNumber,
                     _ => EndReason::CarrierFailure,
                 };
                 self.finish(cause, HangupParty::Caller, reason);

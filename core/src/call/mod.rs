@@ -256,13 +256,15 @@ impl Call {
         };
         match end.reason {
             EndReason::Busy => CallStatus::Busy,
-            EndReason::CarrierFailure
+            EndReason::Cancelled
+            | EndReason::CarrierFailure
             | EndReason::EngineLost
             | EndReason::MediaLost
             | EndReason::ProviderFailure
             | EndReason::SetUpTimeout
             | EndReason::Stalled
-            | EndReason::StoreFailure => CallStatus::Failed,
+            | EndReason::StoreFailure
+            | EndReason::UnknownNumber => CallStatus::Failed,
             EndReason::AgentInactive
             | EndReason::InsufficientCredits
             | EndReason::OutsideHours

@@ -181,6 +181,8 @@ pub enum EndReason {
     Busy,
     /// The other side hung up.
     CallerHangUp,
+    /// Whoever holds the call called it off.
+    Cancelled,
     /// The carrier failed or could not be reached.
     CarrierFailure,
     /// The held credits were used up.
@@ -219,6 +221,8 @@ pub enum EndReason {
     StoreFailure,
     /// A human has taken the call, or has ended it after taking it.
     Transferred,
+    /// The number that was called is nobody's.
+    UnknownNumber,
 }
 
 impl fmt::Display for EndReason {
@@ -228,6 +232,7 @@ impl fmt::Display for EndReason {
             Self::AgentInactive => "agent_inactive",
             Self::Busy => "busy",
             Self::CallerHangUp => "caller_hang_up",
+            Self::Cancelled => "cancelled",
             Self::CarrierFailure => "carrier_failure",
             Self::CreditsExhausted => "credits_exhausted",
             Self::EngineLost => "engine_lost",
@@ -247,6 +252,7 @@ impl fmt::Display for EndReason {
             Self::Stalled => "stalled",
             Self::StoreFailure => "store_failure",
             Self::Transferred => "transferred",
+            Self::UnknownNumber => "unknown_number",
         })
     }
 }

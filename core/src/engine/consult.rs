@@ -32,8 +32,8 @@ impl Consult {
         Self { id, leg, media: None }
     }
 
-    pub(super) fn join(&mut self, now: Instant, media: Media, marks: bool) {
-        self.media = Some(MediaSession::new(now, media, marks, None));
+    pub(super) fn join(&mut self, now: Instant, media: Media) {
+        self.media = Some(MediaSession::new(now, media, None));
     }
 
     /// What the call machine must be told, in the words of a consult.

@@ -47,7 +47,11 @@ pub(super) async fn run(engine: Weak<EngineShared>, runtime: Arc<dyn Runtime>, s
             () = nap.fuse() => {}
         }
         let Some(shared) = engine.upgrade() else { return };
-        if let Err(error) = (Engine { shared }).dispatch_due().await {
+        let engine = Engine { shared };
+        if engine.is_closed() {
+            return;
+        }
+        if let Err(error) = engine.dispatch_due().await {
             tracing::warn!(%error, "tasks could not be dispatched");
         }
     }

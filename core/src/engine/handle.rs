@@ -154,6 +154,11 @@ impl CallHandle {
         self.events.recv().await.ok()
     }
 
+    /// Ends the call at once, and counts it as failed. Cancelling one that is over is not an error.
+    pub fn cancel(&self) -> Result<()> {
+        self.control(Control::Cancel)
+    }
+
     /// Ends the call. Ending one that is over is not an error.
     pub fn hang_up(&self) -> Result<()> {
         self.control(Control::HangUp)
@@ -223,7 +228,9 @@ fn never_begun(reason: Option<EndReason>) -> Error {
         Some(EndReason::AgentInactive) => (ErrorKind::Rejected, "the agent is switched off"),
         Some(EndReason::OutsideHours) => (ErrorKind::Rejected, "it is outside of the agent's active hours"),
         Some(EndReason::Rejected) => (ErrorKind::Rejected, "nobody has said what the call costs"),
-        Some(EndReason::OperatorHangUp) => (ErrorKind::Conflict, "the call was called off before it began"),
+        Some(EndReason::Cancelled | EndReason::OperatorHangUp) => {
+            (ErrorKind::Conflict, "the call was called off before it began")
+        }
         Some(EndReason::StoreFailure | EndReason::SetUpTimeout) => (ErrorKind::Unavailable, "the store failed"),
         _ => (ErrorKind::Unexpected, "the call did not begin"),
     };

@@ -48,7 +48,6 @@ pub(super) struct MediaSession {
     last_position: u64,
     listening: Option<Listening>,
     lost: bool,
-    marks: bool,
     next_tick: Instant,
     playout: Playout,
     recording: Option<Recording>,
@@ -83,7 +82,7 @@ struct Listening {
 }
 
 impl MediaSession {
-    pub(super) fn new(now: Instant, media: Media, marks: bool, recording: Option<Recording>) -> Self {
+    pub(super) fn new(now: Instant, media: Media, recording: Option<Recording>) -> Self {
         let rate_hz = media.format.rate_hz;
         let frame = samples_per_frame(rate_hz);
         Self {
@@ -96,10 +95,9 @@ impl MediaSession {
             last_position: 0,
             listening: None,
             lost: false,
-            marks,
-            media,
             next_tick: now + FRAME_DURATION,
-            playout: Playout::new(rate_hz, marks),
+            playout: Playout::new(rate_hz, media.marks),
+            media,
             recording,
             relay: None,
             samples: Vec::with_capacity(frame * 2),
@@ -179,12 +177,12 @@ impl MediaSession {
             codec::encode(self.media.format.codec, &self.frame, &mut self.encoded);
             self.send(MediaCommand::Audio(self.encoded.clone().into()));
             self.sent_since_mark += 1;
-            if self.marks && (self.sent_since_mark >= MARK_INTERVAL || position == self.frame.len() as u64) {
+            if self.media.marks && (self.sent_since_mark >= MARK_INTERVAL || position == self.frame.len() as u64) {
                 self.mark(position);
             }
             self.last_position = position;
         }
-        if self.marks && self.sent_since_mark > 0 && self.playout.has_nothing_to_send() {
+        if self.media.marks && self.sent_since_mark > 0 && self.playout.has_nothing_to_send() {
             self.mark(self.last_position);
         }
     }

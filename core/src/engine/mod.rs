@@ -12,6 +12,7 @@ mod media;
 mod recording;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -42,10 +43,13 @@ use crate::service::prefetch;
 use crate::service::recordings::Recordings;
 use crate::service::recovery::{LiveCalls, Recovery};
 use crate::service::retention::Retentions;
+use crate::service::sessions::Sessions;
 use crate::service::tasks::{TaskFailure, Tasks};
 use crate::service::tenants::Tenants;
+use crate::service::users::Users;
 use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
+use crate::time::Instant;
 
 /// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
 /// that agree much better than this.
@@ -53,6 +57,12 @@ pub const LEASE: Duration = Duration::from_secs(30);
 
 /// The shortest lease; a shorter one in the settings is taken for this.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
+
+/// How long a drained engine waits for calls that it has hung up.
+pub const DRAIN_MARGIN: Duration = Duration::from_secs(15);
+
+/// How often it looks.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
 
 /// What an engine runs on.
 #[derive(Clone)]
@@ -129,6 +139,7 @@ struct EngineShared {
     calls: Calls,
     capacity: Capacity,
     credits: Credits,
+    is_closed: AtomicBool,
     keys: ApiKeys,
     lease: Duration,
     /// Of the calls that go on in this engine.
@@ -140,8 +151,10 @@ struct EngineShared {
     recordings: Recordings,
     reach: Reach,
     retention: Retentions,
+    sessions: Sessions,
     tasks: Tasks,
     tenants: Tenants,
+    users: Users,
     webhooks: Webhooks,
     /// Closing it, by dropping the engine, stops the delivery of webhooks.
     _running: async_channel::Sender<()>,
@@ -187,6 +200,7 @@ impl Engine {
             credits: credits.clone(),
             engine: EngineId::generate(&*runtime),
             lease,
+            numbers: numbers.clone(),
             prices,
             runtime: runtime.clone(),
             store: store.clone(),
@@ -217,6 +231,7 @@ impl Engine {
             calls,
             capacity,
             credits,
+            is_closed: AtomicBool::new(false),
             keys,
             lease,
             lines: Mutex::default(),
@@ -227,8 +242,10 @@ impl Engine {
             recordings,
             reach,
             retention,
+            sessions: Sessions::new(runtime.clone(), store.clone()),
             tasks,
             tenants,
+            users: Users::new(runtime.clone(), store.clone()),
             webhooks,
             _running: running,
         };
@@ -260,6 +277,33 @@ impl Engine {
         let lines = self.lines();
         let (owner, line) = lines.get(&call)?;
         if *owner == tenant { line.upgrade()?.follow() } else { None }
+    }
+
+    /// Begins no more calls: those that come in or are asked for are refused with `Unavailable`, and tasks wait.
+    pub fn close(&self) {
+        self.shared.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Closes the engine and lets its calls come to their end, for `limit` at most; then it hangs up, and waits for what is
+    /// settled within the policies' own limits, for [`DRAIN_MARGIN`] at most. Returns how many calls are left.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.close();
+        let runtime = &*self.shared.providers.runtime;
+        self.empties(runtime.now() + limit).await;
+        let lines: Vec<_> = self.lines().values().filter_map(|(_, line)| line.upgrade()).collect();
+        for (handle, _) in lines.iter().filter_map(Line::follow) {
+            // A call that takes no more requests is ending already.
+            let _ = handle.hang_up();
+        }
+        self.empties(runtime.now() + DRAIN_MARGIN).await;
+        self.live_calls()
+    }
+
+    async fn empties(&self, deadline: Instant) {
+        let runtime = &*self.shared.providers.runtime;
+        while self.live_calls() > 0 && runtime.now() < deadline {
+            runtime.sleep_until((runtime.now() + DRAIN_POLL).min(deadline)).await;
+        }
     }
 
     /// How many calls go on in this engine.
@@ -331,6 +375,11 @@ impl Engine {
         &self.shared.retention
     }
 
+    /// Who is logged in.
+    pub fn sessions(&self) -> &Sessions {
+        &self.shared.sessions
+    }
+
     /// Recordings of calls that are over.
     pub fn recordings(&self) -> &Recordings {
         &self.shared.recordings
@@ -346,9 +395,18 @@ impl Engine {
         &self.shared.tenants
     }
 
+    /// The people who manage tenants.
+    pub fn users(&self) -> &Users {
+        &self.shared.users
+    }
+
     /// Webhooks.
     pub fn webhooks(&self) -> &Webhooks {
         &self.shared.webhooks
+    }
+
+    fn is_closed(&self) -> bool {
+        self.shared.is_closed.load(Ordering::Acquire)
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<CallId, (TenantId, Weak<Line>)>> {
@@ -364,6 +422,9 @@ impl Engine {
     fn run(&self, agent: Arc<Agent>, config: CallConfig, offer: Offer) -> Result<CallHandle> {
         let outbox = &self.shared.outbox;
         let after = agent.after_call.pending(outbox, config.tenant, &agent.name, &agent.variables)?;
+        if self.is_closed() {
+            return Err(Error::new(ErrorKind::Unavailable, "engine.run", "the engine begins no more calls"));
+        }
         let (line, end) = Line::new(config.id);
         let id = config.id;
         let Some((handle, _)) = line.follow() else {

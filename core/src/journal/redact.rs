@@ -213,7 +213,9 @@ impl Redactor {
 
     fn control(&mut self, control: &Control) -> Control {
         match control {
-            Control::HangUp | Control::Hold | Control::Reject { .. } | Control::Resume => control.clone(),
+            Control::Cancel | Control::HangUp | Control::Hold | Control::Reject { .. } | Control::Resume => {
+                control.clone()
+            }
             Control::Say { text, interruptible } => {
                 Control::Say { text: self.text(text), interruptible: *interruptible }
             }

@@ -59,8 +59,6 @@ pub trait Telephony: Send + Sync {
 pub struct TelephonyCapabilities {
     /// Places calls.
     pub dial: bool,
-    /// Acknowledges [`MediaCommand::Mark`]; without it the engine accounts by the pacing clock.
-    pub marks: bool,
     /// Sends digits.
     pub send_dtmf: bool,
     /// Transfers legs.
@@ -179,6 +177,8 @@ impl From<DtmfDigit> for char {
 pub struct HangupCause(u8);
 
 impl HangupCause {
+    /// 1: the number is assigned to nobody.
+    pub const UNALLOCATED_NUMBER: Self = Self(1);
     /// 16: one of the parties hung up.
     pub const NORMAL_CLEARING: Self = Self(16);
     /// 17: the called party is busy.
@@ -237,6 +237,7 @@ impl From<HangupCause> for u8 {
 impl fmt::Display for HangupCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match *self {
+            Self::UNALLOCATED_NUMBER => "unallocated_number",
             Self::NORMAL_CLEARING => "normal_clearing",
             Self::USER_BUSY => "user_busy",
             Self::NO_USER_RESPONDING => "no_user_responding",
@@ -342,6 +343,8 @@ pub enum Codec {
 pub struct Media {
     /// Of both directions.
     pub format: MediaFormat,
+    /// Whether it acknowledges [`MediaCommand::Mark`]; without it the engine accounts by the pacing clock.
+    pub marks: bool,
     /// From the leg; ends with the leg.
     pub events: BoxStream<'static, MediaEvent>,
     /// To the leg. A full channel means that the carrier does not read. Dropping it gives the media back, not the leg up.
@@ -373,7 +376,7 @@ pub enum MediaCommand {
     Audio(Bytes),
     /// Forget what was sent and not yet played.
     Clear,
-    /// Report [`MediaEvent::Marked`] when the audio sent before has been played. Requires `marks`.
+    /// Report [`MediaEvent::Marked`] when the audio sent before has been played. Requires [`Media::marks`].
     Mark(u64),
 }
 
@@ -387,6 +390,13 @@ pub struct CarrierRequest {
     pub headers: Vec<(String, String)>,
     /// As the carrier called it; some signatures cover it.
     pub url: String,
+}
+
+impl CarrierRequest {
+    /// A request to `url`.
+    pub fn new(url: impl Into<String>, headers: Vec<(String, String)>, body: Bytes) -> Self {
+        Self { body, headers, url: url.into() }
+    }
 }
 
 /// What a carrier's webhook said.

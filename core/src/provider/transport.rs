@@ -211,8 +211,42 @@ pub struct Socket {
 pub enum SocketMessage {
     /// Binary.
     Binary(Bytes),
+    /// To the peer only: closes the socket for this reason. Nothing goes out after it.
+    Close(CloseCode),
     /// UTF-8 text.
     Text(String),
+}
+
+/// Why a socket is closed: a status code of RFC 6455, section 7.4, of those that an endpoint may send.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CloseCode(u16);
+
+impl CloseCode {
+    /// 1000: what the socket was for is done. Also said when [`Socket::outgoing`] is closed without a code.
+    pub const NORMAL: Self = Self(1000);
+    /// 1008: the peer did what it may not do.
+    pub const POLICY: Self = Self(1008);
+    /// 1011: something unexpected happened on this side.
+    pub const INTERNAL: Self = Self(1011);
+    /// 1013: there is no room now; the peer may try again later.
+    pub const TRY_AGAIN: Self = Self(1013);
+
+    /// The status code.
+    pub const fn value(self) -> u16 {
+        self.0
+    }
+}
+
+impl TryFrom<u16> for CloseCode {
+    type Error = Error;
+
+    /// `ConfigInvalid` for a code that no endpoint may send.
+    fn try_from(value: u16) -> Result<Self> {
+        match value {
+            1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Self(value)),
+            _ => Err(Error::new(ErrorKind::ConfigInvalid, "close_code.parse", "not a code that may be sent")),
+        }
+    }
 }
 
 fn without_query(url: &str) -> &str {
@@ -222,6 +256,16 @@ fn without_query(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_codes_that_may_be_sent_are_close_codes() {
+        for good in [CloseCode::NORMAL, CloseCode::POLICY, CloseCode::INTERNAL, CloseCode::TRY_AGAIN] {
+            assert_eq!(CloseCode::try_from(good.value()).unwrap(), good);
+        }
+        for bad in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
+            assert!(CloseCode::try_from(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_request_does_not_show_its_secrets() {

@@ -265,6 +265,14 @@ impl Agents {
         page.records.into_iter().next().map(|record| self.load(record)).transpose()
     }
 
+    /// The agent and its tenant, whosever it is.
+    pub async fn find_anywhere(&self, agent: AgentId) -> Result<Option<(TenantId, Agent)>> {
+        let query = Query::new(None, AGENT).equal("agent", agent.to_string()).limit(1);
+        let Some(record) = self.store.list(query).await?.records.into_iter().next() else { return Ok(None) };
+        let tenant = record.key.tenant;
+        Ok(Some((tenant, self.load(record)?)))
+    }
+
     /// Keeps an agent, in place of the one with its id. Calls that have begun go on as they are.
     ///
     /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, a token that no
@@ -322,7 +330,10 @@ impl Agents {
             *secret = self.vault.seal(&context(&key), &plain)?.into();
         }
         let put = Put::new(key, expect, body);
-        Ok(put.index("active", agent.active.to_string()).index("name", agent.name.as_str()))
+        Ok(put
+            .index("active", agent.active.to_string())
+            .index("agent", agent.id.to_string())
+            .index("name", agent.name.as_str()))
     }
 
     fn load(&self, mut record: Record) -> Result<Agent> {

@@ -12,6 +12,7 @@ use super::after_call::{self, AfterCalls, Pending};
 use super::analysis::Analysis;
 use super::capacity::{Capacity, Limits, WhenFull};
 use super::credits::Credits;
+use super::numbers::Numbers;
 use super::recordings::Recordings;
 use super::tasks::Tasks;
 use super::webhooks::{Told, Webhooks, from_value, to_value};
@@ -23,7 +24,7 @@ use crate::call::record::{Direction, EndReason};
 use crate::call::{CallRecord, LedgerSummary};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{AgentId, CallId, EngineId, TaskId, TenantId};
+use crate::ids::{AgentId, CallId, EngineId, NumberId, TaskId, TenantId};
 use crate::provider::store::{Add, Batch, Expect, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::LegId;
 use crate::provider::{ProviderInfo, Store};
@@ -47,6 +48,7 @@ pub struct Calls {
     pub(crate) credits: Credits,
     pub(crate) engine: EngineId,
     pub(crate) lease: Duration,
+    pub(crate) numbers: Numbers,
     pub(crate) prices: Arc<Prices>,
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) store: Arc<dyn Store>,
@@ -94,6 +96,9 @@ pub struct StoredCall {
     pub lease: Option<Lease>,
     /// The settlement, once it is made.
     pub ledger: Option<LedgerSummary>,
+    /// The tenant's number that it came in on or that was shown.
+    #[serde(default)]
+    pub number: Option<NumberId>,
     /// The carrier's names for the legs that the engine holds, as far as they are known; the call's own first.
     pub legs: Vec<LegId>,
     /// The call, as of the last renewal of its lease at the latest.
@@ -257,6 +262,7 @@ impl Calls {
         let tenant = record.tenant;
         let terms = self.credits.terms(tenant).await?;
         let tariff = self.tariff(&terms, record)?;
+        let number = self.number(record).await?;
         let (least, most) = (HOLD_MIN.min(wanted).max(Duration::from_millis(1)), tariff.hold(wanted)?);
         for _ in 0..CONFLICTS_MAX {
             let before = self.available(tenant, tariff.unit()).await?;
@@ -277,6 +283,7 @@ impl Calls {
                 lease: Some(Lease { holder: self.engine, renewed_at: now }),
                 ledger: None,
                 legs: legs.clone(),
+                number,
                 record: record.clone(),
                 told: Told::default(),
                 usage: usage.clone(),
@@ -428,7 +435,10 @@ impl Calls {
     ) -> Result<LedgerSummary> {
         let (expect, mut stored) = match loaded {
             Some((row, stored)) => (Expect::Revision(row.revision), stored),
-            None => (Expect::Absent, StoredCall::never_begun(record.clone())),
+            None => {
+                let number = self.number(record).await?;
+                (Expect::Absent, StoredCall { number, ..StoredCall::never_begun(record.clone()) })
+            }
         };
         let (tenant, now) = (record.tenant, self.runtime.wall_clock());
         stored.record = record.clone();
@@ -502,6 +512,17 @@ impl Calls {
     fn tariff(&self, terms: &Terms, record: &CallRecord) -> Result<Tariff> {
         let Prices { increment, rates, .. } = &*self.prices;
         terms.tariff(record.to.as_ref(), record.started_at, *increment, rates.as_ref())
+    }
+
+    /// The tenant's number on our side of the call.
+    async fn number(&self, record: &CallRecord) -> Result<Option<NumberId>> {
+        let ours = match record.direction {
+            Direction::Inbound => &record.to,
+            Direction::Outbound => &record.from,
+        };
+        let Some(ours) = ours else { return Ok(None) };
+        let found = self.numbers.find(ours).await?;
+        Ok(found.filter(|(tenant, _)| *tenant == record.tenant).map(|(_, number)| number.id))
     }
 
     /// Adds the newest part of a call's hold to `batch`.
@@ -582,6 +603,7 @@ impl StoredCall {
             lease: None,
             ledger: None,
             legs,
+            number: None,
             record,
             told,
             usage,

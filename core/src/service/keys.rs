@@ -108,8 +108,39 @@ impl ApiKeys {
         if new.label.len() > LABEL_BYTES_MAX {
             return Err(Error::new(ErrorKind::ConfigInvalid, "keys.create", "the label is too long"));
         }
+        let mut batch = Batch::default();
+        let made = self.make(&mut batch, tenant, new)?;
+        self.store.commit(batch).await?;
+        Ok(made)
+    }
+
+    /// Takes a key away and makes one like it, at once. `NotFound` when there is none, or it was taken away before;
+    /// otherwise as [`ApiKeys::create`].
+    pub async fn regenerate(&self, tenant: TenantId, key: ApiKeyId) -> Result<(ApiKey, String)> {
+        let missing = || Error::new(ErrorKind::NotFound, "keys.regenerate", "there is no such key");
+        for _ in 0..CONFLICTS_MAX {
+            let record = self.store.get(RecordKey::new(tenant, API_KEY, key)).await?.ok_or_else(missing)?;
+            let mut row: Row = from_value(&record.body)?;
+            let now = self.runtime.wall_clock();
+            if row.key.revoked_at.replace(now).is_some() {
+                return Err(missing());
+            }
+            let ApiKey { agents, dialect, expires_at, label, .. } = row.key.clone();
+            let lifetime = expires_at.map(|expires_at| expires_at.saturating_since(now));
+            let mut batch = Batch::default();
+            batch.put(put(&row, Expect::Revision(record.revision))?);
+            let made = self.make(&mut batch, tenant, NewApiKey { agents, dialect, label, lifetime })?;
+            match self.store.commit(batch).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                result => return result.map(|_| made),
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "keys.regenerate", "the key was changed by others too often"))
+    }
+
+    fn make(&self, batch: &mut Batch, tenant: TenantId, new: NewApiKey) -> Result<(ApiKey, String)> {
         let now = self.runtime.wall_clock();
-        let text = format!("{}{}", prefix(new.dialect), self.random_text());
+        let text = format!("{}{}", prefix(new.dialect), random_text(&*self.runtime));
         let key = ApiKey {
             agents: new.agents,
             created_at: now,
@@ -121,7 +152,6 @@ impl ApiKeys {
             revoked_at: None,
             tenant,
         };
-        let mut batch = Batch::default();
         batch.put(put(&Row { hash: hash(&text), key: key.clone() }, Expect::Absent)?).add(Add {
             counter: CounterKey::new(tenant, KEYS),
             delta: 1,
@@ -129,7 +159,6 @@ impl ApiKeys {
             ceiling: Some(KEYS_MAX.into()),
             crossing: None,
         });
-        self.store.commit(batch).await?;
         Ok((key, text))
     }
 
@@ -174,24 +203,10 @@ impl ApiKeys {
         }
         Err(Error::new(ErrorKind::Conflict, "keys.revoke", "the key was changed by others too often"))
     }
-
-    fn random_text(&self) -> String {
-        let mut text = String::with_capacity(RANDOM_CHARS);
-        let mut bytes = [0; 2 * RANDOM_CHARS];
-        // Bytes beyond the last whole round of the alphabet would favour its first letters.
-        let limit = u8::MAX - u8::MAX % 62;
-        while text.len() < RANDOM_CHARS {
-            self.runtime.fill_random(&mut bytes);
-            let chars = bytes.iter().filter(|byte| **byte < limit);
-            let chars = chars.map(|byte| char::from(ALPHABET[usize::from(*byte % 62)]));
-            text.extend(chars.take(RANDOM_CHARS - text.len()));
-        }
-        text
-    }
 }
 
-/// What the vendor's keys begin with, where that is known.
-fn prefix(dialect: Dialect) -> &'static str {
+/// What keys to a dialect begin with (X17).
+pub fn prefix(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Dialai => "da_",
         Dialect::Dialflo => "df_",
@@ -201,7 +216,23 @@ fn prefix(dialect: Dialect) -> &'static str {
     }
 }
 
-fn hash(text: &str) -> String {
+/// Text that nobody guesses.
+pub(super) fn random_text(runtime: &dyn Runtime) -> String {
+    let mut text = String::with_capacity(RANDOM_CHARS);
+    let mut bytes = [0; 2 * RANDOM_CHARS];
+    // Bytes beyond the last whole round of the alphabet would favour its first letters.
+    let limit = u8::MAX - u8::MAX % 62;
+    while text.len() < RANDOM_CHARS {
+        runtime.fill_random(&mut bytes);
+        let chars = bytes.iter().filter(|byte| **byte < limit);
+        let chars = chars.map(|byte| char::from(ALPHABET[usize::from(*byte % 62)]));
+        text.extend(chars.take(RANDOM_CHARS - text.len()));
+    }
+    text
+}
+
+/// What is kept of such a text.
+pub(super) fn hash(text: &str) -> String {
     hex::encode(Sha256::digest(text))
 }
 

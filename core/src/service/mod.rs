@@ -8,6 +8,7 @@ pub mod calls;
 pub mod capacity;
 mod clock;
 pub mod credits;
+pub mod desk;
 mod erasure;
 pub mod functions;
 pub mod hours;
@@ -19,9 +20,11 @@ pub mod recordings;
 pub(crate) mod recovery;
 pub mod retention;
 mod rows;
+pub mod sessions;
 pub mod statements;
 pub mod tasks;
 pub mod tenants;
+pub mod users;
 pub mod vault;
 pub mod webhooks;
 
@@ -35,7 +38,7 @@ pub fn schema() -> Schema {
     Schema {
         kinds: vec![
             kind(after_call::AFTER_CALL, &[]),
-            kind(agents::AGENT, &[("active", Text), ("name", Text)]),
+            kind(agents::AGENT, &[("active", Text), ("agent", Text), ("name", Text)]),
             kind(keys::API_KEY, &[("hash", Text)]),
             kind(
                 calls::CALL,
@@ -66,6 +69,9 @@ pub fn schema() -> Schema {
             kind(outbox::BELL, &[]),
             kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
             kind(outbox::QUEUE, &[]),
+            kind(sessions::SESSION, &[]),
+            kind(users::MEMBER, &[("user", Text)]),
+            kind(users::USER, &[]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

@@ -625,7 +625,9 @@ impl Tasks {
         (task.status, task.due_at) = match record.end_reason {
             _ if record.status == CallStatus::Completed && !reached_machine => (TaskStatus::Completed, None),
             _ if is_over_capacity => (TaskStatus::Pending, task.wish.start.due_at(now).map(|_| now + NO_SLOT_DELAY)),
-            Some(EndReason::EngineLost | EndReason::OperatorHangUp) => (TaskStatus::Failed, None),
+            Some(EndReason::Cancelled | EndReason::EngineLost | EndReason::OperatorHangUp) => {
+                (TaskStatus::Failed, None)
+            }
             _ if (record.answered_at.is_none() || reached_machine) && task.attempts_left > 0 => {
                 (TaskStatus::Pending, Some(now + task.wish.retry_delay))
             }

@@ -168,7 +168,7 @@ impl Carrier {
         let (events, events_out) = async_channel::bounded(WAITING_MAX);
         let (commands, commands_out) = async_channel::bounded(WAITING_MAX);
         let (over, up) = async_channel::bounded(1);
-        let media = Media { format: FORMAT, events: events_out.boxed(), commands };
+        let media = Media { format: FORMAT, marks: true, events: events_out.boxed(), commands };
         let mut state = self.state();
         state.legs_made += 1;
         let leg = LegId::new(format!("leg-{}", state.legs_made)).expect("a leg id");
@@ -330,7 +330,7 @@ impl Telephony for Carrier {
     }
 
     fn capabilities(&self) -> TelephonyCapabilities {
-        TelephonyCapabilities { dial: true, marks: true, send_dtmf: true, transfer: true, webhooks: false }
+        TelephonyCapabilities { dial: true, send_dtmf: true, transfer: true, webhooks: false }
     }
 
     async fn dial(&self, options: DialOptions) -> Result<DialProgress> {

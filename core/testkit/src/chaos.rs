@@ -230,6 +230,7 @@ fn input(stage: &Stage, kind: u8, target: usize, detail: u8) -> Option<Input> {
 
 fn control(detail: u8, text: String, cause: HangupCause) -> Control {
     match detail % 8 {
+        0 if detail & 8 == 0 => Control::Cancel,
         0 => Control::HangUp,
         1 | 2 => Control::Hold,
         3 => Control::Reject { cause },

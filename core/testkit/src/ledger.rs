@@ -487,6 +487,7 @@ impl Billed for StoredCall {
             is_recorded: false,
             lease: Some(lease),
             ledger: None,
+            number: None,
             legs: Vec::new(),
             record,
             told: Told::default(),

@@ -59,6 +59,7 @@ impl Reference {
                 return;
             }
             (Input::Completed(_, _), Some(Command::Transfer { .. })) => (Some(EndReason::Transferred), None),
+            (Input::Control(Control::Cancel), _) => (Some(EndReason::Cancelled), Some(HangupParty::Operator)),
             (Input::Control(Control::HangUp), _) => (Some(EndReason::OperatorHangUp), Some(HangupParty::Operator)),
             (Input::Control(Control::Reject { .. }), _) if before_answer => {
                 (Some(EndReason::Rejected), Some(HangupParty::Operator))
@@ -142,6 +143,7 @@ fn is_asked_for(reason: Option<EndReason>) -> bool {
         reason,
         Some(
             EndReason::CallerHangUp
+                | EndReason::Cancelled
                 | EndReason::CreditsExhausted
                 | EndReason::EngineLost
                 | EndReason::MaxDuration

@@ -52,6 +52,7 @@ model stops                 the answer is complete
 agent sounds                the first sound of the oldest speech
 agent heard TEXT            up to there
 agent plays                 all speech is heard to its end, 60 ms a byte
+operator cancels
 operator hangs up
 operator holds | resumes
 operator refuses CAUSE
@@ -164,6 +165,7 @@ fn act(stage: &mut Stage, input: &str) -> Result<(), String> {
         }
         ("caller", "beeps") => progress(stage, "listen", Progress::Beep)?,
         ("caller", "hangs") => stage.input(Input::LegEnded { cause: HangupCause::NORMAL_CLEARING }),
+        ("operator", "cancels") => stage.input(Input::Control(Control::Cancel)),
         ("operator", "hangs") => stage.input(Input::Control(Control::HangUp)),
         ("operator", "holds") => stage.input(Input::Control(Control::Hold)),
         ("operator", "resumes") => stage.input(Input::Control(Control::Resume)),

@@ -60,6 +60,13 @@ fn a_key_opens_its_own_door_while_it_lives() {
         refuses(Dialect::Dialro, &lasting).await;
         let nobody = keys.revoke(world.tenant, ApiKeyId::generate(&runtime)).await.unwrap_err();
         assert_eq!(nobody.kind(), ErrorKind::NotFound);
+        let again = keys.regenerate(world.tenant, key.id).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::NotFound, "it is gone already");
+        let (old, text) = keys.create(world.tenant, NewApiKey::new(Dialect::Dialro, "renewed")).await.unwrap();
+        let (new, newer) = keys.regenerate(world.tenant, old.id).await.unwrap();
+        refuses(Dialect::Dialro, &text).await;
+        assert_eq!(keys.authenticate(Dialect::Dialro, &newer).await.unwrap(), new);
+        assert_eq!((new.label, new.dialect), (old.label, old.dialect));
         let wordy = NewApiKey::new(Dialect::Dialro, "x".repeat(201));
         assert_eq!(keys.create(world.tenant, wordy).await.unwrap_err().kind(), ErrorKind::ConfigInvalid);
     });

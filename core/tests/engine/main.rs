@@ -33,4 +33,6 @@ mod transfers;
 #[cfg(test)]
 mod turns;
 #[cfg(test)]
+mod users;
+#[cfg(test)]
 mod world;

@@ -60,7 +60,7 @@ pub async fn run(args: CallArgs) -> Outcome<()> {
     let speech = Speech::load().await?;
     let wires = Wires::new()?;
     let llm: Arc<dyn Llm> =
-        if args.brief { Arc::new(Listener) } else { brain::chosen(options, wires.http.clone()).await? };
+        if args.brief { Arc::new(Listener) } else { brain::chosen(&options.model, wires.http.clone()).await? };
     let items = items(&sources, recordings, &*speech.tts).await?;
     let limit = limit(&items);
     let begun = Arc::default();

@@ -51,7 +51,7 @@ pub async fn run(args: DemoArgs) -> Outcome<()> {
     let options = args.options;
     let speech = Speech::load().await?;
     let wires = Wires::new()?;
-    let llm = brain::chosen(&options, wires.http.clone()).await?;
+    let llm = brain::chosen(&options.model, wires.http.clone()).await?;
     let mut scene = Scene::set(&options, "demo", wires, llm, speech, TALK_TIME).await?;
     scene.agent.policy.reserve = HOLD;
     let mut items = Vec::new();

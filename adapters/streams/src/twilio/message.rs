@@ -1,5 +1,8 @@
 //! Parsing messages, of both directions.
 //!
+//! One parser for all who speak alike: Twilio, Exotel, Plivo and Telnyx name the same things differently, and none gives
+//! another's name a meaning of its own.
+//!
 //! Strict about what matters: an object with a string `event`, and a known event's own fields. Lenient about the rest:
 //! unknown fields and unknown events pass, so that the carrier may grow.
 
@@ -29,6 +32,8 @@ pub struct Message<'a> {
 pub enum Event<'a> {
     /// To the carrier: forget the audio that has not been played.
     Clear,
+    /// From the carrier: that audio is forgotten (Plivo).
+    Cleared,
     /// From the carrier: its first message.
     Connected,
     /// From the carrier: a key was pressed.
@@ -58,12 +63,23 @@ pub struct Media<'a> {
 pub struct Start {
     /// The call; empty when not said.
     pub call_sid: String,
-    /// Whether the media is [`MEDIA_FORMAT`](super::MEDIA_FORMAT). A carrier that says nothing uses it.
-    pub format_supported: bool,
-    /// What the stream's creator attached.
+    /// What the media is said to be; `None` when nothing is said.
+    pub format: Option<StatedFormat>,
+    /// What the stream's creator attached, and the numbers `from` and `to` where the carrier gives them.
     pub parameters: BTreeMap<String, String>,
     /// The stream.
     pub stream_sid: String,
+}
+
+/// A carrier's own words for its media.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct StatedFormat {
+    /// `None` when not said.
+    pub channels: Option<u32>,
+    /// Empty when not said.
+    pub encoding: String,
+    /// Samples per second; zero when not said.
+    pub rate_hz: u32,
 }
 
 /// Why a message cannot be understood. Never quotes the message, which may hold numbers and speech.
@@ -144,7 +160,8 @@ fn excuse_unknown_event<'a>(text: &'a str, error: &serde_json::Error) -> Result<
     }
 }
 
-const KNOWN_EVENTS: [&str; 7] = ["clear", "connected", "dtmf", "mark", "media", "start", "stop"];
+const KNOWN_EVENTS: [&str; 9] =
+    ["clear", "clearedAudio", "connected", "dtmf", "mark", "media", "playedStream", "start", "stop"];
 
 #[derive(Deserialize)]
 struct EventOnly<'a> {
@@ -157,8 +174,10 @@ struct EventOnly<'a> {
 struct Envelope<'a> {
     #[serde(borrow)]
     event: Text<'a>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "streamId", alias = "stream_id", alias = "stream_sid")]
     stream_sid: Option<Text<'a>>,
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
     #[serde(borrow)]
     media: Option<MediaFields<'a>>,
     #[serde(borrow)]
@@ -191,11 +210,16 @@ struct DtmfFields<'a> {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct StartFields {
+    #[serde(alias = "callId", alias = "call_control_id", alias = "call_sid")]
     call_sid: Option<String>,
-    #[serde(default)]
+    #[serde(default, alias = "custom_parameters")]
     custom_parameters: BTreeMap<String, Value>,
+    from: Option<Value>,
+    #[serde(alias = "media_format")]
     media_format: Option<FormatFields>,
+    #[serde(alias = "streamId", alias = "stream_id", alias = "stream_sid")]
     stream_sid: Option<String>,
+    to: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -205,7 +229,7 @@ struct FormatFields {
     channels: Value,
     #[serde(default)]
     encoding: Value,
-    #[serde(default)]
+    #[serde(default, alias = "sample_rate")]
     sample_rate: Value,
 }
 
@@ -219,9 +243,11 @@ impl<'a> Envelope<'a> {
         let stream_sid = self.stream_sid.map(|text| text.0);
         let event = match &*self.event.0 {
             "clear" => Event::Clear,
+            "clearedAudio" => Event::Cleared,
             "connected" => Event::Connected,
             "dtmf" => Event::Dtmf(digit(self.dtmf)?),
             "mark" => Event::Mark(self.mark.and_then(|mark| mark.name).ok_or(missing("mark", "mark.name"))?.0),
+            "playedStream" => Event::Mark(self.name.ok_or(missing("playedStream", "name"))?.0),
             "media" => Event::Media(self.media.ok_or(missing("media", "media"))?.into_media()?),
             "start" => {
                 let fields = self.start.ok_or(missing("start", "start"))?;
@@ -245,26 +271,36 @@ impl<'a> MediaFields<'a> {
 impl StartFields {
     fn into_start(self, outer_sid: Option<&str>) -> Result<Start, MessageError> {
         let stream_sid = self.stream_sid.or_else(|| outer_sid.map(str::to_owned));
+        let mut parameters: BTreeMap<_, _> =
+            self.custom_parameters.into_iter().map(|(name, value)| (name, into_text(value))).collect();
+        for (name, number) in [("from", self.from), ("to", self.to)] {
+            if let Some(number) = number {
+                parameters.entry(name.to_owned()).or_insert_with(|| into_text(number));
+            }
+        }
         Ok(Start {
             call_sid: self.call_sid.unwrap_or_default(),
-            format_supported: self.media_format.is_none_or(|format| format.is_supported()),
-            parameters: self.custom_parameters.into_iter().map(|(name, value)| (name, into_text(value))).collect(),
+            format: self.media_format.map(FormatFields::into_format),
+            parameters,
             stream_sid: stream_sid.ok_or(missing("start", "start.streamSid"))?,
         })
     }
 }
 
 impl FormatFields {
-    fn is_supported(&self) -> bool {
-        // Some carriers of the same protocol write numbers as strings.
-        let is = |value: &Value, number: u64| match value {
-            Value::Number(found) => found.as_u64() == Some(number),
-            Value::String(found) => found.parse() == Ok(number),
-            _ => false,
+    fn into_format(self) -> StatedFormat {
+        // Some carriers write numbers as strings. What is no number is none that could be supported.
+        let number = |value: &Value| match value {
+            Value::Number(found) => found.as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(u32::MAX),
+            Value::String(found) => found.parse().unwrap_or(u32::MAX),
+            Value::Null => 0,
+            _ => u32::MAX,
         };
-        self.encoding == "audio/x-mulaw"
-            && is(&self.sample_rate, 8_000)
-            && (self.channels.is_null() || is(&self.channels, 1))
+        StatedFormat {
+            channels: (!self.channels.is_null()).then(|| number(&self.channels)),
+            rate_hz: number(&self.sample_rate),
+            encoding: if self.encoding.is_null() { String::new() } else { into_text(self.encoding) },
+        }
     }
 }
 
@@ -410,28 +446,53 @@ mod tests {
     }
 
     #[test]
-    fn start_takes_the_stream_from_either_place_and_judges_the_format() {
+    fn start_takes_the_stream_from_either_place_and_the_format_in_any_spelling() {
         let Event::Start(start) =
             event(r#"{"event":"start","streamSid":"MZ1","start":{"customParameters":{"a":"b","n":1}}}"#)
         else {
             panic!("not start")
         };
-        assert_eq!((start.stream_sid.as_str(), start.format_supported), ("MZ1", true));
+        assert_eq!((start.stream_sid.as_str(), &start.format), ("MZ1", &None));
         assert_eq!(start.parameters, BTreeMap::from([("a".into(), "b".into()), ("n".into(), "1".into())]));
 
-        for (format, supported) in [
-            (r#"{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}"#, true),
-            (r#"{"encoding":"audio/x-mulaw","sampleRate":"8000","channels":"1"}"#, true),
-            (r#"{"encoding":"audio/x-mulaw","sampleRate":8000}"#, true),
-            (r#"{"encoding":"audio/x-mulaw","sampleRate":16000,"channels":1}"#, false),
-            (r#"{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":2}"#, false),
-            (r#"{"encoding":"audio/x-alaw","sampleRate":8000,"channels":1}"#, false),
-            (r#"{"encoding":7,"sampleRate":[],"channels":{}}"#, false),
-            ("{}", false),
+        for (format, encoding, rate_hz, channels) in [
+            (r#"{"encoding":"audio/x-mulaw","sampleRate":8000,"channels":1}"#, "audio/x-mulaw", 8_000, Some(1)),
+            (r#"{"encoding":"audio/x-mulaw","sampleRate":"8000","channels":"1"}"#, "audio/x-mulaw", 8_000, Some(1)),
+            (r#"{"encoding":"base64","sample_rate":"16000"}"#, "base64", 16_000, None),
+            (r#"{"encoding":7,"sampleRate":[],"channels":{}}"#, "7", u32::MAX, Some(u32::MAX)),
+            ("{}", "", 0, None),
         ] {
             let text = format!(r#"{{"event":"start","start":{{"streamSid":"MZ1","mediaFormat":{format}}}}}"#);
             let Event::Start(start) = event(&text) else { panic!("not start") };
-            assert_eq!(start.format_supported, supported, "{format}");
+            assert_eq!(
+                start.format,
+                Some(StatedFormat { channels, encoding: encoding.to_owned(), rate_hz }),
+                "{format}"
+            );
         }
+    }
+
+    #[test]
+    fn all_who_speak_alike_are_understood() {
+        for start in [
+            r#"{"event":"start","stream_sid":"S1","start":{"stream_sid":"S1","call_sid":"C1","from":"+6281","to":"0211","custom_parameters":{"a":"b"},"media_format":{"encoding":"base64","sample_rate":"8000","bit_rate":"128kbps"}}}"#,
+            r#"{"event":"start","stream_id":"S1","start":{"call_control_id":"C1","from":"+6281","to":"0211","custom_parameters":{"a":"b"},"media_format":{"encoding":"base64","sample_rate":8000}}}"#,
+            r#"{"event":"start","sequenceNumber":0,"start":{"streamId":"S1","callId":"C1","from":"+6281","to":"0211","customParameters":{"a":"b"},"mediaFormat":{"encoding":"base64","sampleRate":8000}}}"#,
+        ] {
+            let Event::Start(start) = event(start) else { panic!("{start}") };
+            let parameters = [("a", "b"), ("from", "+6281"), ("to", "0211")];
+            let parameters = parameters.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let format = StatedFormat { channels: None, encoding: "base64".to_owned(), rate_hz: 8_000 };
+            let expected = Start {
+                call_sid: "C1".to_owned(),
+                format: Some(format),
+                parameters: parameters.into(),
+                stream_sid: "S1".to_owned(),
+            };
+            assert_eq!(*start, expected);
+        }
+        assert_eq!(event(r#"{"event":"playedStream","streamId":"S1","name":"m1"}"#), Event::Mark("m1".into()));
+        assert_eq!(event(r#"{"event":"clearedAudio","streamId":"S1"}"#), Event::Cleared);
+        assert!(matches!(parse(r#"{"event":"playedStream"}"#), Err(MessageError::Missing { .. })));
     }
 }

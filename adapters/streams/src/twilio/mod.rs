@@ -1,4 +1,5 @@
-//! Twilio Media Streams, bidirectional: JSON text messages, base64 mu-law at 8 kHz.
+//! Twilio Media Streams, bidirectional: JSON text messages, base64 mu-law at 8 kHz; and the server's side of Exotel's,
+//! Plivo's and Telnyx's streams, which differ in names and codecs ([`Protocol`](crate::Protocol)).
 //!
 //! The wire format is the vendor's page <https://www.twilio.com/docs/voice/media-streams/websocket-messages>.
 //!
@@ -7,25 +8,14 @@
 //! | [`message`] | parsing messages of both directions |
 //! | [`writer`] | building messages of both directions |
 //! | [`session`] | the server's side of one stream, without I/O |
-//! | [`line`](mod@line) | the caller's side of one stream, without I/O: what Twilio does with what it is sent |
-//! | [`TwilioStreams`] | the server's side as a [`Telephony`](offhook::provider::Telephony) |
-//! | [`TwilioCaller`] | the caller's side as a [`Telephony`](offhook::provider::Telephony) |
-//!
-//! Who may connect is decided before a [`Socket`](offhook::provider::transport::Socket) reaches this module.
+//! | [`Line`](crate::line::Line) | the caller's side of one stream, without I/O: what Twilio does with what it is sent |
 
-pub mod line;
 pub mod message;
 pub mod session;
 pub mod writer;
 
-mod caller;
-mod end;
-mod play_buffer;
-mod server;
-
-pub use caller::TwilioCaller;
-pub use end::EndReason;
-pub use server::TwilioStreams;
+mod pieces;
+pub(crate) mod wire;
 
 use std::time::Duration;
 
@@ -48,21 +38,3 @@ pub const CARRIER_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of a message to the carrier at most: about 98 s of audio.
 pub const APP_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-
-/// A caller's longest wait for its socket, when the ring time-out is not shorter.
-pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
-/// Longest wait for a new socket's `connected` and `start`.
-pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-
-/// Sockets waiting for their `start` at once, at most.
-pub const HANDSHAKES_MAX: usize = 1_024;
-
-/// Longest wait of an announced leg for its media to be opened; then it is hung up.
-pub const OPEN_LIMIT: Duration = Duration::from_secs(60);
-
-/// Longest time for which the peer may leave what it is sent unread.
-pub const STALL_LIMIT: Duration = Duration::from_secs(5);
-
-/// Longest wait for the peer's last words once it no longer reads.
-pub const CLOSE_LIMIT: Duration = Duration::from_secs(1);

@@ -1,29 +1,37 @@
-//! The server's side of one stream: messages in, outputs out, no I/O and no clock.
+//! The server's side of one stream of Twilio's, or of those who speak alike: messages in, outputs out, no I/O and no clock.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use offhook::provider::telephony::{DtmfDigit, MediaCommand};
 
+use super::CARRIER_MESSAGE_BYTES_MAX;
 use super::message::{Event, Media, Message, MessageError, Start};
 use super::writer::AppWriter;
-use super::{CARRIER_MESSAGE_BYTES_MAX, EndReason};
+use crate::end::EndReason;
+use crate::protocol::Protocol;
+
+/// Marks that a carrier may leave unanswered; then the oldest count as passed.
+const MARKS_WAITING_MAX: usize = 4_096;
 
 /// The server's side of one stream.
 ///
 /// Total: any message is legal input at any time. Exactly one [`Output::Ended`] comes out, last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Session {
     arena: BytesMut,
     outputs: VecDeque<Output>,
     phase: Phase,
+    protocol: Protocol,
+    /// Of a carrier that drops marks when it clears: those on their way, `None` for a clear.
+    unanswered: VecDeque<Option<u64>>,
 }
 
 /// What came of a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Output {
-    /// Mu-law samples of the far party, of any length but none.
+    /// Encoded samples of the far party, of any length but none.
     Audio(Bytes),
     /// The far party pressed a key.
     Dtmf(DtmfDigit),
@@ -35,21 +43,19 @@ pub enum Output {
     Started(Box<Start>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Phase {
-    #[default]
     AwaitConnected,
     AwaitStart,
     Ended,
-    Streaming {
-        stream_sid: String,
-    },
+    Streaming { stream_sid: String },
 }
 
 impl Session {
-    /// A stream whose socket has just been opened.
-    pub fn new() -> Self {
-        Self::default()
+    /// A stream of `protocol` whose socket has just been opened.
+    pub fn new(protocol: Protocol) -> Self {
+        let phase = if protocol == Protocol::Plivo { Phase::AwaitStart } else { Phase::AwaitConnected };
+        Self { arena: BytesMut::new(), outputs: VecDeque::new(), phase, protocol, unanswered: VecDeque::new() }
     }
 
     /// Takes a text message.
@@ -70,6 +76,21 @@ impl Session {
     /// Takes the end of the socket, by close or by failure.
     pub fn handle_close(&mut self) {
         self.end(EndReason::Disconnected);
+    }
+
+    /// Takes note of a command that goes to the carrier.
+    pub fn handle_command(&mut self, command: &MediaCommand) {
+        if self.protocol != Protocol::Plivo {
+            return;
+        }
+        match command {
+            MediaCommand::Clear => self.unanswered.push_back(None),
+            MediaCommand::Mark(number) => self.unanswered.push_back(Some(*number)),
+            _ => {}
+        }
+        if self.unanswered.len() > MARKS_WAITING_MAX {
+            self.outputs.extend(self.unanswered.pop_front().flatten().map(Output::Marked));
+        }
     }
 
     /// What came of the input, in order.
@@ -95,7 +116,7 @@ impl Session {
     fn handle_first(&mut self, event: Event<'_>) -> Result<(), EndReason> {
         match event {
             Event::Connected => self.phase = Phase::AwaitStart,
-            Event::Clear | Event::Other => {}
+            Event::Clear | Event::Cleared | Event::Other => {}
             Event::Dtmf(_) => return Err(EndReason::OutOfOrder("dtmf")),
             Event::Mark(_) => return Err(EndReason::OutOfOrder("mark")),
             Event::Media(_) => return Err(EndReason::OutOfOrder("media")),
@@ -114,7 +135,7 @@ impl Session {
         if message.stream_sid.is_some_and(|named| named != start.stream_sid) {
             return Err(EndReason::OtherStream);
         }
-        let format_supported = start.format_supported;
+        let format_supported = self.protocol.media_format(start.format.as_ref()).is_some();
         self.phase = Phase::Streaming { stream_sid: start.stream_sid.clone() };
         self.outputs.push_back(Output::Started(start));
         if format_supported { Ok(()) } else { Err(EndReason::Codec) }
@@ -123,9 +144,10 @@ impl Session {
     fn handle_streaming(&mut self, event: Event<'_>) -> Result<(), EndReason> {
         match event {
             Event::Clear | Event::Other => {}
+            Event::Cleared => self.cleared(),
             Event::Connected => return Err(EndReason::OutOfOrder("connected")),
             Event::Dtmf(digit) => self.outputs.push_back(Output::Dtmf(digit)),
-            Event::Mark(name) => self.outputs.extend(mark_number(&name).map(Output::Marked)),
+            Event::Mark(name) => self.marked(&name),
             Event::Media(media) => self.handle_media(&media)?,
             Event::Start(_) => return Err(EndReason::OutOfOrder("start")),
             Event::Stop => return Err(EndReason::Stopped),
@@ -142,6 +164,19 @@ impl Session {
             self.outputs.push_back(Output::Audio(audio));
         }
         Ok(())
+    }
+
+    fn marked(&mut self, name: &str) {
+        let Some(number) = mark_number(name) else { return };
+        self.unanswered.retain(|waiting| *waiting != Some(number));
+        self.outputs.push_back(Output::Marked(number));
+    }
+
+    /// The marks before the clear will not come back: they count as passed.
+    fn cleared(&mut self) {
+        while let Some(Some(number)) = self.unanswered.pop_front() {
+            self.outputs.push_back(Output::Marked(number));
+        }
     }
 
     fn end(&mut self, reason: EndReason) {
@@ -183,7 +218,7 @@ mod tests {
     const STOP: &str = r#"{"event":"stop","streamSid":"MZ1","stop":{"callSid":"CA1"}}"#;
 
     fn outputs(messages: &[&str]) -> Vec<Output> {
-        let mut session = Session::new();
+        let mut session = Session::new(Protocol::Twilio);
         messages.iter().for_each(|message| session.handle_message(message));
         std::iter::from_fn(|| session.poll_output()).collect()
     }
@@ -241,7 +276,7 @@ mod tests {
         assert_eq!(cause(&streaming(&[&torn])), HangupCause::INVALID_MESSAGE);
         let long = format!(r#"{{"event":"media","media":{{"payload":"{}"}}}}"#, "A".repeat(CARRIER_MESSAGE_BYTES_MAX));
         assert_eq!(cause(&streaming(&[&long])), HangupCause::INVALID_MESSAGE);
-        let mut session = Session::new();
+        let mut session = Session::new(Protocol::Twilio);
         session.handle_binary();
         assert_eq!(session.poll_output(), Some(Output::Ended(EndReason::Binary)));
     }
@@ -271,8 +306,24 @@ mod tests {
     }
 
     #[test]
+    fn marks_that_plivo_drops_with_its_audio_come_back() {
+        let mut session = Session::new(Protocol::Plivo);
+        session.handle_message(r#"{"sequenceNumber":0,"event":"start","start":{"streamId":"S1","callId":"C1"}}"#);
+        assert!(matches!(session.poll_output(), Some(Output::Started(_))));
+        for command in [1, 2, 3].map(MediaCommand::Mark).into_iter().chain([MediaCommand::Clear, MediaCommand::Mark(4)])
+        {
+            session.handle_command(&command);
+        }
+        session.handle_message(r#"{"event":"playedStream","streamId":"S1","name":"m1"}"#);
+        session.handle_message(r#"{"event":"clearedAudio","streamId":"S1"}"#);
+        session.handle_message(r#"{"event":"playedStream","streamId":"S1","name":"m4"}"#);
+        let outputs: Vec<_> = std::iter::from_fn(|| session.poll_output()).collect();
+        assert_eq!(outputs, [1, 2, 3, 4].map(Output::Marked));
+    }
+
+    #[test]
     fn a_closed_socket_without_a_stop_is_a_fault_of_the_network() {
-        let mut session = Session::new();
+        let mut session = Session::new(Protocol::Twilio);
         session.handle_message(CONNECTED);
         session.handle_close();
         session.handle_close();
@@ -298,7 +349,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_messages_end_exactly_once_and_last(messages in prop::collection::vec(any_message(), 0..40)) {
-            let mut session = Session::new();
+            let mut session = Session::new(Protocol::Twilio);
             messages.iter().for_each(|message| session.handle_message(message));
             session.handle_close();
             let all: Vec<Output> = std::iter::from_fn(|| session.poll_output()).collect();
@@ -311,7 +362,7 @@ mod tests {
 
         #[test]
         fn any_audio_in_any_pieces_round_trips(audio in prop::collection::vec(any::<u8>(), 0..2_000), sizes in prop::collection::vec(0_usize..400, 1..20)) {
-            let mut session = Session::new();
+            let mut session = Session::new(Protocol::Twilio);
             let mut carrier = CarrierWriter::new("AC1", "CA1", "MZ1");
             session.handle_message(CONNECTED);
             session.handle_message(START);

@@ -5,27 +5,53 @@ use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use offhook::provider::telephony::DtmfDigit;
+use offhook::provider::telephony::{Codec, DtmfDigit, MediaFormat};
 use serde_json::json;
 
 use super::MEDIA_FORMAT;
+use crate::protocol::Protocol;
 
 /// Writes an application's messages to the carrier, for one stream.
 #[derive(Clone, Debug)]
 pub struct AppWriter {
     clear: String,
     mark_head: String,
+    mark_tail: &'static str,
     media_head: String,
 }
 
 impl AppWriter {
-    /// For the stream `stream_sid`.
+    /// For Twilio's stream `stream_sid`.
     pub fn new(stream_sid: &str) -> Self {
-        let sid = json!(stream_sid);
+        Self::of(Protocol::Twilio, stream_sid, MEDIA_FORMAT)
+    }
+
+    /// For the stream `stream`, whose media is of `format`, in the words of `protocol`.
+    pub fn of(protocol: Protocol, stream: &str, format: MediaFormat) -> Self {
+        let stream = json!(stream);
+        if protocol == Protocol::Plivo {
+            let content_type = if format.codec == Codec::Ulaw { "audio/x-mulaw" } else { "audio/x-l16" };
+            let rate_hz = format.rate_hz;
+            return Self {
+                clear: format!(r#"{{"event":"clearAudio","streamId":{stream}}}"#),
+                mark_head: format!(r#"{{"event":"checkpoint","streamId":{stream},"name":"#),
+                mark_tail: "}",
+                media_head: format!(
+                    r#"{{"event":"playAudio","media":{{"contentType":"{content_type}","sampleRate":{rate_hz},"payload":""#
+                ),
+            };
+        }
+        let named = match protocol {
+            Protocol::Exotel => format!(r#","stream_sid":{stream}"#),
+            // Its application names no stream: a socket carries one.
+            Protocol::Telnyx => String::new(),
+            _ => format!(r#","streamSid":{stream}"#),
+        };
         Self {
-            clear: format!(r#"{{"event":"clear","streamSid":{sid}}}"#),
-            mark_head: format!(r#"{{"event":"mark","streamSid":{sid},"mark":{{"name":"#),
-            media_head: format!(r#"{{"event":"media","streamSid":{sid},"media":{{"payload":""#),
+            clear: format!(r#"{{"event":"clear"{named}}}"#),
+            mark_head: format!(r#"{{"event":"mark"{named},"mark":{{"name":"#),
+            mark_tail: "}}",
+            media_head: format!(r#"{{"event":"media"{named},"media":{{"payload":""#),
         }
     }
 
@@ -40,7 +66,7 @@ impl AppWriter {
 
     /// A place in the audio, to be reported when reached.
     pub fn mark(&self, name: &str) -> String {
-        format!("{}{}}}}}", self.mark_head, json!(name))
+        format!("{}{}{}", self.mark_head, json!(name), self.mark_tail)
     }
 
     /// Forget the audio that has not been played.
@@ -154,6 +180,38 @@ mod tests {
         assert_eq!(writer.media(&[0, 255, 16]), r#"{"event":"media","streamSid":"MZ1","media":{"payload":"AP8Q"}}"#);
         assert_eq!(writer.mark("a\"b"), r#"{"event":"mark","streamSid":"MZ1","mark":{"name":"a\"b"}}"#);
         assert_eq!(writer.clear(), r#"{"event":"clear","streamSid":"MZ1"}"#);
+    }
+
+    #[test]
+    fn each_protocol_has_its_own_words() {
+        let of = |protocol, codec| {
+            let writer = AppWriter::of(protocol, "S", MediaFormat { codec, rate_hz: 8_000 });
+            [writer.media(&[0, 255, 16]), writer.mark("m1"), writer.clear()]
+        };
+        assert_eq!(
+            of(Protocol::Exotel, Codec::Pcm16Le),
+            [
+                r#"{"event":"media","stream_sid":"S","media":{"payload":"AP8Q"}}"#,
+                r#"{"event":"mark","stream_sid":"S","mark":{"name":"m1"}}"#,
+                r#"{"event":"clear","stream_sid":"S"}"#,
+            ]
+        );
+        assert_eq!(
+            of(Protocol::Telnyx, Codec::Ulaw),
+            [
+                r#"{"event":"media","media":{"payload":"AP8Q"}}"#,
+                r#"{"event":"mark","mark":{"name":"m1"}}"#,
+                r#"{"event":"clear"}"#,
+            ]
+        );
+        assert_eq!(
+            of(Protocol::Plivo, Codec::Pcm16Le),
+            [
+                r#"{"event":"playAudio","media":{"contentType":"audio/x-l16","sampleRate":8000,"payload":"AP8Q"}}"#,
+                r#"{"event":"checkpoint","streamId":"S","name":"m1"}"#,
+                r#"{"event":"clearAudio","streamId":"S"}"#,
+            ]
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,8 @@ use async_channel::{Receiver, Sender};
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use offhook::provider::telephony::{DialOptions, Media, MediaEvent};
-use offhook::provider::transport::{Socket, SocketMessage, SocketRequest};
-use offhook::provider::{ProviderInfo, SocketTransport};
+use offhook::provider::transport::{CloseCode, Socket, SocketMessage, SocketRequest};
+use offhook::provider::{BoxStream, ProviderInfo, SocketTransport};
 use offhook::runtime::{Runtime, Task};
 use offhook::time::{Instant, Timestamp};
 use offhook::{Error, ErrorKind, Result};
@@ -159,19 +159,34 @@ impl Wake for Flag {
 /// The two ends of a socket that holds `messages_max` messages each way.
 pub fn pair(messages_max: usize) -> (Socket, Socket) {
     let (near, far) = wires(messages_max);
-    (near, Socket { incoming: Box::pin(far.incoming.map(Ok)), outgoing: far.outgoing })
+    (near, Socket { incoming: from_network(far.incoming), outgoing: far.outgoing })
 }
 
 /// A socket and the bare wires of its other end.
 pub fn wires(messages_max: usize) -> (Socket, Wires) {
     let (near_out, far_in) = async_channel::bounded(messages_max);
     let (far_out, near_in) = async_channel::bounded(messages_max);
-    let near = Socket { incoming: Box::pin(near_in.map(Ok)), outgoing: near_out };
-    (near, Wires { incoming: far_in, outgoing: far_out })
+    let near = Socket { incoming: from_network(near_in), outgoing: near_out };
+    (near, Wires { closed: None, incoming: far_in, outgoing: far_out })
+}
+
+/// What a text message says.
+pub fn text(message: SocketMessage) -> String {
+    match message {
+        SocketMessage::Text(text) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A close ends the messages and is none.
+fn from_network(messages: Receiver<SocketMessage>) -> BoxStream<'static, Result<SocketMessage>> {
+    Box::pin(messages.take_while(|message| ready(!matches!(message, SocketMessage::Close(_)))).map(Ok))
 }
 
 /// The far end of a socket, in the hands of a test.
 pub struct Wires {
+    /// With what code the socket was closed.
+    pub closed: Option<CloseCode>,
     pub incoming: Receiver<SocketMessage>,
     pub outgoing: Sender<SocketMessage>,
 }
@@ -185,6 +200,10 @@ impl Wires {
     pub async fn next(&mut self) -> Option<String> {
         match self.incoming.recv().await.ok()? {
             SocketMessage::Text(text) => Some(text),
+            SocketMessage::Close(code) => {
+                self.closed = Some(code);
+                None
+            }
             SocketMessage::Binary(_) => panic!("a binary message"),
         }
     }

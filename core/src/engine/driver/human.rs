@@ -29,13 +29,12 @@ impl Driver {
     }
 
     pub(super) fn consulted(&mut self, now: Instant, id: CommandId, step: ConsultStep) {
-        let marks = self.telephony().capabilities().marks;
         match (step, &mut self.consult) {
             (ConsultStep::Dialled(leg), _) => {
                 self.consult = Some(Consult::new(id, leg));
                 self.lease.hurry(now);
             }
-            (ConsultStep::Media(media), Some(consult)) if consult.id == id => consult.join(now, *media, marks),
+            (ConsultStep::Media(media), Some(consult)) if consult.id == id => consult.join(now, *media),
             (ConsultStep::Media(_), _) => {}
         }
     }

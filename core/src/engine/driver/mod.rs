@@ -297,7 +297,6 @@ impl Driver {
                 .inspect_err(|error| tracing::warn!(%error, "the call is not recorded"))
                 .ok()
         });
-        let marks = providers.telephony.capabilities().marks;
-        self.media = Some(MediaSession::new(now, media, marks, recording));
+        self.media = Some(MediaSession::new(now, media, recording));
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn progress(now: Instant, progress: &Progress) -> String {
 /// What happens without a command.
 pub(super) fn incident(input: &Input) -> (String, String) {
     let (name, detail) = match input {
+        Input::Control(Control::Cancel) => ("operator", "calls the call off".to_owned()),
         Input::Control(Control::HangUp) => ("operator", "hangs up".to_owned()),
         Input::Control(Control::Hold) => ("operator", "puts the caller on hold".to_owned()),
         Input::Control(Control::Reject { cause }) => ("operator", format!("refuses, {}", self::cause(*cause))),

@@ -6,6 +6,7 @@
 
 mod dialflo;
 pub mod mapper;
+mod on_request;
 mod push;
 mod result;
 mod voxstack;

@@ -190,7 +190,7 @@ impl AfterCalls {
     }
 
     /// What the model says of a call, or rules where there is nothing to ask it.
-    async fn analyse(&self, plan: &AnalysisPlan, call: &CallRecord, usage: &mut Usage) -> Result<Analysis> {
+    pub(super) async fn analyse(&self, plan: &AnalysisPlan, call: &CallRecord, usage: &mut Usage) -> Result<Analysis> {
         let Some(request) = analysis::request(plan, call) else { return Ok(analysis::by_rules(plan, call)) };
         let answer = self.ask(request, usage);
         let answer = runtime::timeout(&*self.runtime, ANSWER_TIMEOUT, "analysis.ask", answer).await?;

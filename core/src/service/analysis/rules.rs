@@ -50,6 +50,7 @@ pub fn outcome(call: &CallRecord) -> Outcome {
                 | EndReason::SetUpTimeout
                 | EndReason::Stalled
                 | EndReason::StoreFailure
+                | EndReason::UnknownNumber
         )
     );
     if is_machine {

@@ -17,9 +17,9 @@ const MILLIS_PER_MINUTE: i64 = 60_000;
 /// The body of `event`, which happened at `at`.
 pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
     let data = match event {
-        Event::CallAnswered(call) => answered(&call.record),
+        Event::CallAnswered(call) => answered(call),
         Event::CallEnded(call) => ended(call),
-        Event::CallStarted(call) => started(&call.record),
+        Event::CallStarted(call) => started(call),
         Event::CallTranscript(call) => transcript(call),
         Event::CreditsLow(event) => credits_low(event),
         Event::FunctionCalled(call, index) => function(&call.record, *index),
@@ -29,16 +29,18 @@ pub(super) fn body(event: &Event<'_>, at: Timestamp) -> String {
 }
 
 /// With `did`, `calleeNumber` and `direction` (DR-079, DR-A3).
-fn started(record: &CallRecord) -> Value {
-    let mut data = call(record);
+fn started(stored: &StoredCall) -> Value {
+    let record = &stored.record;
+    let mut data = call(stored);
     data["did"] = json!(record.to);
     data["agentId"] = agent_id(record);
     data
 }
 
 /// `startedAt` is the start of the call everywhere (DR-A4).
-fn answered(record: &CallRecord) -> Value {
-    let mut data = call(record);
+fn answered(stored: &StoredCall) -> Value {
+    let record = &stored.record;
+    let mut data = call(stored);
     data["agentId"] = agent_id(record);
     data["startedAt"] = moment(Some(record.started_at));
     data["answeredAt"] = moment(record.answered_at);
@@ -48,7 +50,7 @@ fn answered(record: &CallRecord) -> Value {
 fn ended(stored: &StoredCall) -> Value {
     let record = &stored.record;
     let words = Dialect::Dialro.words(record);
-    let mut data = call(record);
+    let mut data = call(stored);
     data["agentId"] = agent_id(record);
     data["aiCostIdr"] = json!(stored.cost("IDR").map(|cost| cost.whole));
     data["answeredAt"] = moment(record.answered_at);
@@ -110,13 +112,14 @@ fn function(record: &CallRecord, index: usize) -> Value {
 }
 
 /// What every event of a call bears.
-fn call(record: &CallRecord) -> Value {
+fn call(stored: &StoredCall) -> Value {
+    let record = &stored.record;
     json!({
         "callId": call_id(record),
         "calleeNumber": record.to,
         "callerNumber": record.from,
         "direction": record.direction,
-        "phoneNumberId": null,
+        "phoneNumberId": stored.number.map(|number| format!("pn_{number}")),
     })
 }
 
@@ -133,7 +136,8 @@ fn moment(moment: Option<Timestamp>) -> Value {
 }
 
 /// A whole number where it is one.
-fn minutes(millis: i64) -> Value {
+/// Milliseconds as minutes: whole where they can be (DR-064).
+pub fn minutes(millis: i64) -> Value {
     if millis % MILLIS_PER_MINUTE == 0 {
         return json!(millis / MILLIS_PER_MINUTE);
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use dialro::minutes;
 pub use endpoint::{
     ENDPOINT, ENDPOINT_ID_BYTES_MAX, Endpoint, EndpointChange, Form, NewEndpoint, OVERLAP_MAX, SECRET_BYTES_MAX,
 };

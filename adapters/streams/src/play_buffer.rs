@@ -4,21 +4,21 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{FRAME_BYTES, SILENCE};
-
-/// Audio with which the buffer is full: five minutes. The last piece may pass it.
-pub(super) const AUDIO_BYTES_MAX: usize = 300 * 8_000;
+/// Audio with which the buffer is full, in frames: five minutes. The last piece may pass it.
+pub(crate) const AUDIO_FRAMES_MAX: usize = 300 * 50;
 
 /// Pieces of audio and marks with which the buffer is full.
-pub(super) const ITEMS_MAX: usize = 65_536;
+pub(crate) const ITEMS_MAX: usize = 65_536;
 
-/// Plays at one [`FRAME_BYTES`] a call; `M` names a mark.
+/// Plays one frame a call; `M` names a mark.
 #[derive(Debug)]
-pub(super) struct PlayBuffer<M> {
+pub(crate) struct PlayBuffer<M> {
     audio_bytes: usize,
     items: VecDeque<Item<M>>,
     /// Marks inside the frame that is being heard now.
     passing: Vec<M>,
+    /// A frame of nothing.
+    silence: Bytes,
 }
 
 #[derive(Debug)]
@@ -27,16 +27,18 @@ enum Item<M> {
     Mark(M),
 }
 
-/// The buffer has reached [`AUDIO_BYTES_MAX`] or [`ITEMS_MAX`].
+/// The buffer has reached [`AUDIO_FRAMES_MAX`] or [`ITEMS_MAX`].
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Full;
+pub(crate) struct Full;
 
 impl<M> PlayBuffer<M> {
-    pub(super) fn new() -> Self {
-        Self { audio_bytes: 0, items: VecDeque::new(), passing: Vec::new() }
+    /// A buffer whose frames are as long as `silence`, which is heard when there is nothing else.
+    pub(crate) fn new(silence: &'static [u8]) -> Self {
+        let silence = Bytes::from_static(silence);
+        Self { audio_bytes: 0, items: VecDeque::new(), passing: Vec::new(), silence }
     }
 
-    pub(super) fn push_audio(&mut self, audio: Bytes) -> Result<(), Full> {
+    pub(crate) fn push_audio(&mut self, audio: Bytes) -> Result<(), Full> {
         if self.is_full() {
             return Err(Full);
         }
@@ -47,7 +49,7 @@ impl<M> PlayBuffer<M> {
         Ok(())
     }
 
-    pub(super) fn push_mark(&mut self, mark: M) -> Result<(), Full> {
+    pub(crate) fn push_mark(&mut self, mark: M) -> Result<(), Full> {
         if self.is_full() {
             return Err(Full);
         }
@@ -56,12 +58,12 @@ impl<M> PlayBuffer<M> {
     }
 
     /// Whether it takes no more until something was played or cleared.
-    pub(super) fn is_full(&self) -> bool {
-        self.audio_bytes >= AUDIO_BYTES_MAX || self.items.len() >= ITEMS_MAX
+    pub(crate) fn is_full(&self) -> bool {
+        self.audio_bytes >= AUDIO_FRAMES_MAX * self.silence.len() || self.items.len() >= ITEMS_MAX
     }
 
     /// Forgets the audio and yields the marks that stood in it.
-    pub(super) fn clear(&mut self) -> Vec<M> {
+    pub(crate) fn clear(&mut self) -> Vec<M> {
         self.audio_bytes = 0;
         let mut marks = std::mem::take(&mut self.passing);
         marks.extend(self.items.drain(..).filter_map(|item| match item {
@@ -74,7 +76,7 @@ impl<M> PlayBuffer<M> {
     /// Begins the next frame: the marks before which everything has now been heard, then the frame, filled up with silence.
     ///
     /// A mark right behind a frame is due when that frame is over, at the next call.
-    pub(super) fn play(&mut self) -> (Vec<M>, Bytes) {
+    pub(crate) fn play(&mut self) -> (Vec<M>, Bytes) {
         let mut marks = std::mem::take(&mut self.passing);
         while let Some(Item::Mark(_)) = self.items.front() {
             if let Some(Item::Mark(mark)) = self.items.pop_front() {
@@ -85,15 +87,16 @@ impl<M> PlayBuffer<M> {
     }
 
     fn take_frame(&mut self) -> Bytes {
+        let length = self.silence.len();
         match self.items.front_mut() {
-            None => return Bytes::from_static(&[SILENCE; FRAME_BYTES]),
+            None => return self.silence.clone(),
             // The common case, a piece of a frame or more, costs no copy.
-            Some(Item::Audio(audio)) if audio.len() >= FRAME_BYTES => {
-                let frame = audio.split_to(FRAME_BYTES);
+            Some(Item::Audio(audio)) if audio.len() >= length => {
+                let frame = audio.split_to(length);
                 if audio.is_empty() {
                     self.items.pop_front();
                 }
-                self.audio_bytes -= FRAME_BYTES;
+                self.audio_bytes -= length;
                 return frame;
             }
             Some(_) => {}
@@ -102,12 +105,13 @@ impl<M> PlayBuffer<M> {
     }
 
     fn assemble_frame(&mut self) -> Bytes {
-        let mut frame = BytesMut::with_capacity(FRAME_BYTES);
-        while frame.len() < FRAME_BYTES {
+        let length = self.silence.len();
+        let mut frame = BytesMut::with_capacity(length);
+        while frame.len() < length {
             match self.items.pop_front() {
                 None => break,
                 Some(Item::Audio(mut audio)) => {
-                    let piece = audio.split_to(audio.len().min(FRAME_BYTES - frame.len()));
+                    let piece = audio.split_to(audio.len().min(length - frame.len()));
                     self.audio_bytes -= piece.len();
                     frame.extend_from_slice(&piece);
                     if !audio.is_empty() {
@@ -117,7 +121,8 @@ impl<M> PlayBuffer<M> {
                 Some(Item::Mark(mark)) => self.passing.push(mark),
             }
         }
-        frame.resize(FRAME_BYTES, SILENCE);
+        let filled = frame.len();
+        frame.extend_from_slice(&self.silence[filled..]);
         frame.freeze()
     }
 }
@@ -127,6 +132,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::twilio::{FRAME_BYTES, SILENCE};
+
+    const SILENT_FRAME: &[u8] = &[SILENCE; FRAME_BYTES];
 
     fn silence() -> Bytes {
         Bytes::from_static(&[SILENCE; FRAME_BYTES])
@@ -134,12 +142,12 @@ mod tests {
 
     #[test]
     fn an_empty_buffer_plays_silence() {
-        assert_eq!(PlayBuffer::<u64>::new().play(), (vec![], silence()));
+        assert_eq!(PlayBuffer::<u64>::new(SILENT_FRAME).play(), (vec![], silence()));
     }
 
     #[test]
     fn a_mark_is_due_when_the_audio_before_it_is_over() {
-        let mut buffer = PlayBuffer::new();
+        let mut buffer = PlayBuffer::new(SILENT_FRAME);
         buffer.push_mark(1).unwrap();
         buffer.push_audio(Bytes::from(vec![7; FRAME_BYTES])).unwrap();
         buffer.push_mark(2).unwrap();
@@ -158,7 +166,7 @@ mod tests {
 
     #[test]
     fn clear_forgets_audio_and_yields_every_mark_in_order() {
-        let mut buffer = PlayBuffer::new();
+        let mut buffer = PlayBuffer::new(SILENT_FRAME);
         buffer.push_audio(Bytes::from(vec![7; 10])).unwrap();
         buffer.push_mark(1).unwrap();
         buffer.push_audio(Bytes::from(vec![7; 1_000])).unwrap();
@@ -170,8 +178,8 @@ mod tests {
 
     #[test]
     fn what_may_wait_is_limited() {
-        let mut buffer = PlayBuffer::new();
-        buffer.push_audio(Bytes::from(vec![7; AUDIO_BYTES_MAX])).unwrap();
+        let mut buffer = PlayBuffer::new(SILENT_FRAME);
+        buffer.push_audio(Bytes::from(vec![7; AUDIO_FRAMES_MAX * FRAME_BYTES])).unwrap();
         assert_eq!(buffer.push_audio(Bytes::from_static(&[7])), Err(Full));
         buffer.play();
         (1..ITEMS_MAX).for_each(|mark| buffer.push_mark(mark).unwrap());
@@ -183,7 +191,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_byte_is_played_once_in_order_whatever_the_pieces(pieces in prop::collection::vec(prop::collection::vec(0_u8..SILENCE, 0..500), 0..20)) {
-            let mut buffer = PlayBuffer::new();
+            let mut buffer = PlayBuffer::new(SILENT_FRAME);
             for (number, piece) in pieces.iter().enumerate() {
                 buffer.push_audio(Bytes::from(piece.clone())).unwrap();
                 buffer.push_mark(number).unwrap();

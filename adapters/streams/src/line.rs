@@ -1,4 +1,4 @@
-//! The caller's side of one stream, without I/O: it does with what it is sent what Twilio does with it.
+//! The caller's side of one stream, without I/O: it does with what it is sent what a carrier does with it.
 //!
 //! Every 20 ms one frame is heard and one is spoken, silence when there is nothing else: a telephone line never pauses.
 //! Audio from the application waits in a buffer and is heard in real time, a mark is returned when all audio before it
@@ -6,32 +6,31 @@
 
 use std::collections::VecDeque;
 
-use bytes::BytesMut;
+use offhook::audio::FRAME_DURATION;
 use offhook::provider::telephony::{DtmfDigit, MediaCommand, MediaEvent};
 use offhook::time::Instant;
 
-use super::message::{Event, Message};
-use super::play_buffer::{Full, PlayBuffer};
-use super::writer::CarrierWriter;
-use super::{APP_MESSAGE_BYTES_MAX, EndReason, FRAME};
+use crate::end::EndReason;
+use crate::play_buffer::{Full, PlayBuffer};
+use crate::tongue::{Heard, Tongue};
+use crate::twilio::writer::CarrierWriter;
+use crate::voxcore::writer::DiallerWriter;
 
 /// Frames that are caught up with when the clock was read late; more are skipped.
 pub const CATCH_UP_FRAMES_MAX: u64 = 250;
 
-/// The caller's side of one stream, once `connected` and `start` have been sent.
+/// The caller's side of one stream, once its handshake has been sent.
 ///
-/// Total, and ends exactly once, as [`Session`](super::session::Session) does.
+/// Total, and ends exactly once.
 #[derive(Debug)]
 pub struct Line {
-    arena: BytesMut,
     ear: PlayBuffer<String>,
     ended: bool,
     frames: u64,
     mouth: PlayBuffer<u64>,
     outputs: VecDeque<Output>,
     started_at: Instant,
-    stream_sid: String,
-    writer: CarrierWriter,
+    tongue: Tongue,
 }
 
 /// What the line does.
@@ -47,18 +46,26 @@ pub enum Output {
 }
 
 impl Line {
-    /// A line whose first frame is due one [`FRAME`] after `now`.
-    pub fn new(now: Instant, stream_sid: &str, writer: CarrierWriter) -> Self {
+    /// Twilio's line of the stream `stream_sid`; its first frame is due one frame after `now`.
+    pub fn twilio(now: Instant, stream_sid: &str, writer: CarrierWriter) -> Self {
+        Self::new(now, Tongue::twilio(stream_sid, writer))
+    }
+
+    /// A VoxCore dialler's line of the stream `stream_id`; its first frame is due one frame after `now`.
+    pub fn voxcore(now: Instant, stream_id: &str, writer: DiallerWriter) -> Self {
+        Self::new(now, Tongue::voxcore(stream_id, writer))
+    }
+
+    pub(crate) fn new(now: Instant, tongue: Tongue) -> Self {
+        let silence = tongue.silence();
         Self {
-            arena: BytesMut::new(),
-            ear: PlayBuffer::new(),
+            ear: PlayBuffer::new(silence),
             ended: false,
             frames: 0,
-            mouth: PlayBuffer::new(),
+            mouth: PlayBuffer::new(silence),
             outputs: VecDeque::new(),
             started_at: now,
-            stream_sid: stream_sid.to_owned(),
-            writer,
+            tongue,
         }
     }
 
@@ -109,15 +116,15 @@ impl Line {
     /// Presses keys.
     pub fn handle_dtmf(&mut self, digits: &[DtmfDigit]) {
         if !self.ended {
-            self.outputs.extend(digits.iter().map(|digit| Output::Send(self.writer.dtmf(*digit))));
+            self.outputs.extend(digits.iter().map(|digit| Output::Send(self.tongue.dtmf(*digit))));
         }
     }
 
-    /// Hangs up: `stop` is sent, and nothing comes after it.
+    /// Hangs up: the protocol's last message is sent, and nothing comes after it.
     pub fn hang_up(&mut self) {
         if !self.ended {
             self.ended = true;
-            self.outputs.push_back(Output::Send(self.writer.stop()));
+            self.outputs.push_back(Output::Send(self.tongue.hang_up()));
         }
     }
 
@@ -128,7 +135,7 @@ impl Line {
 
     /// Plays and speaks the frames that are due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let behind = now.saturating_since(self.due_at(self.frames)).as_micros() / FRAME.as_micros();
+        let behind = now.saturating_since(self.due_at(self.frames)).as_micros() / FRAME_DURATION.as_micros();
         let behind = u64::try_from(behind).unwrap_or(u64::MAX);
         self.frames += behind.saturating_sub(CATCH_UP_FRAMES_MAX);
         while !self.ended && self.due_at(self.frames + 1) <= now {
@@ -143,19 +150,19 @@ impl Line {
     }
 
     fn handle(&mut self, text: &str) -> Result<(), EndReason> {
-        let message = Message::parse(text, APP_MESSAGE_BYTES_MAX)?;
-        if message.stream_sid.is_some_and(|named| named != self.stream_sid) {
-            return Err(EndReason::OtherStream);
-        }
-        let done = match message.event {
-            Event::Clear => {
+        let done = match self.tongue.read(text)? {
+            Heard::Audio(audio) => self.ear.push_audio(audio),
+            Heard::Clear => {
                 let marks = self.ear.clear();
                 self.return_marks(marks);
                 Ok(())
             }
-            Event::Mark(name) => self.ear.push_mark(name.into_owned()),
-            Event::Media(media) => self.ear.push_audio(media.decode(&mut self.arena)?),
-            _ => Ok(()),
+            Heard::HangUp { answer } => {
+                self.outputs.push_back(Output::Send(answer));
+                return Err(EndReason::ClosedByApp);
+            }
+            Heard::Mark(name) => self.ear.push_mark(name),
+            Heard::Nothing => Ok(()),
         };
         done.map_err(|Full| EndReason::Overflow)
     }
@@ -164,7 +171,7 @@ impl Line {
         let (spoken, said) = self.mouth.play();
         let (heard, audio) = self.ear.play();
         self.report(spoken);
-        self.outputs.push_back(Output::Send(self.writer.media(&said)));
+        self.outputs.push_back(Output::Send(self.tongue.media(&said)));
         self.return_marks(heard);
         self.outputs.push_back(Output::Event(MediaEvent::Audio(audio)));
     }
@@ -174,7 +181,7 @@ impl Line {
     }
 
     fn return_marks(&mut self, marks: Vec<String>) {
-        self.outputs.extend(marks.iter().map(|name| Output::Send(self.writer.mark(name))));
+        self.outputs.extend(marks.iter().filter_map(|name| self.tongue.mark(name)).map(Output::Send));
     }
 
     fn end(&mut self, reason: EndReason) {
@@ -185,7 +192,7 @@ impl Line {
     }
 
     fn due_at(&self, frames: u64) -> Instant {
-        let frame_micros = u64::try_from(FRAME.as_micros()).unwrap_or(u64::MAX);
+        let frame_micros = u64::try_from(FRAME_DURATION.as_micros()).unwrap_or(u64::MAX);
         Instant::from_micros(self.started_at.as_micros().saturating_add(frames.saturating_mul(frame_micros)))
     }
 }

@@ -1,4 +1,4 @@
-//! The caller's side: it dials any server of Twilio Media Streams and behaves towards it as Twilio does.
+//! The caller's side: it dials a server of media streams and behaves towards it as a carrier does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::{Pin, pin};
@@ -19,32 +19,56 @@ use offhook::runtime::{self, Runtime};
 use offhook::time::Instant;
 use offhook::{Error, ErrorKind, Result};
 
-use super::line::{Line, Output};
-use super::writer::CarrierWriter;
-use super::{CLOSE_LIMIT, CONNECT_LIMIT, EndReason, MEDIA_FORMAT, OPEN_LIMIT, STALL_LIMIT};
+use crate::end::EndReason;
 use crate::legs::{Control, EVENTS_MAX, Legs, Seat};
+use crate::line::{Line, Output};
+use crate::tongue::Tongue;
+use crate::twilio::writer::CarrierWriter;
+use crate::voxcore::writer::DiallerWriter;
+use crate::{CLOSE_LIMIT, CONNECT_LIMIT, OPEN_LIMIT, STALL_LIMIT, twilio, voxcore};
 
-/// A caller over Twilio Media Streams, for trying out a server of them: a [`Line`] on a socket and a clock.
+/// A caller over media streams, for trying out a server of them: a [`Line`] on a socket and a clock.
 ///
-/// Once its media is opened, the line runs in real time: every 20 ms exactly one frame of 160 bytes is heard
-/// ([`MediaEvent::Audio`], silence when the application sends nothing) and one is spoken (silence when there is no
-/// command). Commands of any length wait and are spoken in real time. A listener who does not take his events misses
-/// audio, as on any telephone. The application hangs up by closing the socket.
-pub struct TwilioCaller {
+/// Once its media is opened, the line runs in real time: every 20 ms exactly one frame is heard ([`MediaEvent::Audio`],
+/// silence when the application sends nothing) and one is spoken (silence when there is no command). Commands of any length
+/// wait and are spoken in real time. A listener who does not take his events misses audio, as on any telephone. The
+/// application hangs up by closing the socket, or by the word that the protocol has for it.
+pub struct StreamCaller {
     legs: Arc<Legs>,
     parameters: BTreeMap<String, String>,
     runtime: Arc<dyn Runtime>,
+    speaks: Speaks,
     transport: Arc<dyn SocketTransport>,
     url: String,
 }
 
-impl TwilioCaller {
-    /// A caller of the server at `url` (`ws` or `wss`).
-    pub fn new(runtime: Arc<dyn Runtime>, transport: Arc<dyn SocketTransport>, url: impl Into<String>) -> Self {
-        Self { legs: Arc::default(), parameters: BTreeMap::new(), runtime, transport, url: url.into() }
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Speaks {
+    Twilio,
+    VoxCore,
+}
+
+impl StreamCaller {
+    /// A caller by Twilio Media Streams of the server at `url` (`ws` or `wss`).
+    pub fn twilio(runtime: Arc<dyn Runtime>, transport: Arc<dyn SocketTransport>, url: impl Into<String>) -> Self {
+        Self::new(runtime, transport, url, Speaks::Twilio)
     }
 
-    /// Attaches a custom parameter to every call; `from` and `to` are there already.
+    /// A dialler of VoxCore's protocol to the bot at `url` (`ws` or `wss`).
+    pub fn voxcore(runtime: Arc<dyn Runtime>, transport: Arc<dyn SocketTransport>, url: impl Into<String>) -> Self {
+        Self::new(runtime, transport, url, Speaks::VoxCore)
+    }
+
+    fn new(
+        runtime: Arc<dyn Runtime>,
+        transport: Arc<dyn SocketTransport>,
+        url: impl Into<String>,
+        speaks: Speaks,
+    ) -> Self {
+        Self { legs: Arc::default(), parameters: BTreeMap::new(), runtime, speaks, transport, url: url.into() }
+    }
+
+    /// Attaches a custom parameter, or a custom field of VoxCore's `connected`, to every call; the numbers are there already.
     #[must_use]
     pub fn with_parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.parameters.insert(name.into(), value.into());
@@ -57,16 +81,28 @@ impl TwilioCaller {
         runtime::timeout(&*self.runtime, limit, DIAL, connect).await
     }
 
-    async fn introduce(
-        &self,
-        outgoing: &Sender<SocketMessage>,
-        writer: &mut CarrierWriter,
-        options: &DialOptions,
-    ) -> Result<()> {
+    /// The words of a new call, and its handshake.
+    fn introduction(&self, leg: &LegId, options: &DialOptions) -> (Tongue, Vec<String>) {
         let mut parameters = self.parameters.clone();
-        parameters.insert("from".to_owned(), options.from.to_string());
-        parameters.insert("to".to_owned(), options.to.to_string());
-        let messages = [writer.connected(), writer.start(&parameters)];
+        match self.speaks {
+            Speaks::Twilio => {
+                parameters.insert("from".to_owned(), options.from.to_string());
+                parameters.insert("to".to_owned(), options.to.to_string());
+                let (account_sid, call_sid) = (self.random_name("AC"), self.random_name("CA"));
+                let mut writer = CarrierWriter::new(&account_sid, &call_sid, leg.as_str());
+                let messages = vec![writer.connected(), writer.start(&parameters)];
+                (Tongue::twilio(leg.as_str(), writer), messages)
+            }
+            Speaks::VoxCore => {
+                let writer = DiallerWriter::new(leg.as_str(), options.from.as_str(), options.to.as_str());
+                let custom = parameters.into_iter().map(|(name, value)| (name, value.into())).collect();
+                let messages = writer.handshake(&custom).into();
+                (Tongue::voxcore(leg.as_str(), writer), messages)
+            }
+        }
+    }
+
+    async fn introduce(&self, outgoing: &Sender<SocketMessage>, messages: Vec<String>) -> Result<()> {
         let send = async {
             for message in messages {
                 let closed = |_| Error::new(ErrorKind::Unavailable, DIAL, "the server closed the socket");
@@ -78,7 +114,7 @@ impl TwilioCaller {
     }
 
     /// A name as Twilio gives them: two letters and 32 hexadecimal digits.
-    fn random_sid(&self, kind: &str) -> String {
+    fn random_name(&self, kind: &str) -> String {
         let mut bytes = [0; 16];
         self.runtime.fill_random(&mut bytes);
         format!("{kind}{}", hex::encode(bytes))
@@ -86,27 +122,29 @@ impl TwilioCaller {
 }
 
 #[async_trait]
-impl Telephony for TwilioCaller {
+impl Telephony for StreamCaller {
     fn info(&self) -> ProviderInfo {
-        ProviderInfo { name: "twilio-caller", detail: String::new() }
+        ProviderInfo { name: "stream-caller", detail: String::new() }
     }
 
     fn capabilities(&self) -> TelephonyCapabilities {
-        TelephonyCapabilities { dial: true, marks: true, send_dtmf: true, ..TelephonyCapabilities::default() }
+        TelephonyCapabilities { dial: true, send_dtmf: true, ..TelephonyCapabilities::default() }
     }
 
     /// A stream is answered once it is open, so `Answered` is the first event; a server that cannot be reached is an
     /// error and not an event.
     async fn dial(&self, options: DialOptions) -> Result<DialProgress> {
-        let (account_sid, call_sid) = (self.random_sid("AC"), self.random_sid("CA"));
-        let stream_sid = self.random_sid("MZ");
-        let leg = LegId::new(stream_sid.as_str())?;
-        let mut writer = CarrierWriter::new(&account_sid, &call_sid, &stream_sid);
-        let seat = self.legs.insert(leg.clone(), MEDIA_FORMAT, DIAL)?;
+        let (kind, format) = match self.speaks {
+            Speaks::Twilio => ("MZ", twilio::MEDIA_FORMAT),
+            Speaks::VoxCore => ("VX", voxcore::MEDIA_FORMAT),
+        };
+        let leg = LegId::new(self.random_name(kind))?;
+        let seat = self.legs.insert(leg.clone(), (format, true), DIAL)?;
         let socket = self.connect(options.ring_timeout).await?;
-        self.introduce(&socket.outgoing, &mut writer, &options).await?;
+        let (tongue, messages) = self.introduction(&leg, &options);
+        self.introduce(&socket.outgoing, messages).await?;
 
-        self.runtime.spawn("streams.twilio.caller", Box::pin(hold(Arc::clone(&self.runtime), seat, socket, writer)));
+        self.runtime.spawn("streams.caller", Box::pin(hold(Arc::clone(&self.runtime), seat, socket, tongue)));
         let unanswered = Unanswered { leg: Some(leg.clone()), legs: Arc::downgrade(&self.legs) };
         let events = stream::once(async move {
             unanswered.forget();
@@ -119,8 +157,8 @@ impl Telephony for TwilioCaller {
         self.legs.require(&leg, "streams.answer")
     }
 
-    async fn hang_up(&self, leg: LegId, _cause: HangupCause) -> Result<()> {
-        self.legs.remove(&leg);
+    async fn hang_up(&self, leg: LegId, cause: HangupCause) -> Result<()> {
+        self.legs.hang_up(&leg, cause);
         Ok(())
     }
 
@@ -162,23 +200,23 @@ impl Unanswered {
 impl Drop for Unanswered {
     fn drop(&mut self) {
         if let (Some(leg), Some(legs)) = (&self.leg, self.legs.upgrade()) {
-            legs.remove(leg);
+            legs.hang_up(leg, HangupCause::NORMAL_CLEARING);
         }
     }
 }
 
 /// The leg's task.
-async fn hold(runtime: Arc<dyn Runtime>, seat: Seat, socket: Socket, writer: CarrierWriter) {
+async fn hold(runtime: Arc<dyn Runtime>, seat: Seat, socket: Socket, tongue: Tongue) {
     let opened = seat.opened(&*runtime, OPEN_LIMIT).await;
-    let mut line = Line::new(runtime.now(), seat.leg().as_str(), writer);
-    let reason = if opened {
+    let mut line = Line::new(runtime.now(), tongue);
+    let reason = if opened.is_ok() {
         talk(&*runtime, &seat, &mut line, socket).await
     } else {
         hang_up(&*runtime, &mut line, &socket.outgoing).await
     };
     let Some(reason) = reason else { return };
     tracing::debug!(leg = %seat.leg(), cause = %reason.cause(), %reason, "stream ended");
-    seat.end(reason.cause()).await;
+    seat.end([], reason.cause()).await;
 }
 
 /// Runs the line until it ends; `None` when our side hung up.
@@ -193,8 +231,8 @@ async fn talk(runtime: &dyn Runtime, seat: &Seat, line: &mut Line, mut socket: S
         select_biased! {
             request = seat.control.recv().fuse() => match request {
                 Ok(Control::Dtmf(digits)) => line.handle_dtmf(&digits),
-                Ok(Control::Opened) => {}
-                Err(_) => return hang_up(runtime, line, &socket.outgoing).await,
+                Ok(Control::Opened | Control::Transfer(..)) => {}
+                Ok(Control::HangUp(_)) | Err(_) => return hang_up(runtime, line, &socket.outgoing).await,
             },
             () = tick.due.as_mut().fuse() => {
                 line.handle_timeout(runtime.now());
@@ -203,7 +241,7 @@ async fn talk(runtime: &dyn Runtime, seat: &Seat, line: &mut Line, mut socket: S
             command = commands.next(line.takes_commands()).fuse() => line.handle_command(command),
             message = socket.incoming.next().fuse() => match message {
                 Some(Ok(SocketMessage::Text(text))) => line.handle_message(&text),
-                Some(Ok(SocketMessage::Binary(_))) => line.handle_binary(),
+                Some(Ok(SocketMessage::Binary(_) | SocketMessage::Close(_))) => line.handle_binary(),
                 Some(Err(_)) => line.handle_close(true),
                 None => line.handle_close(false),
             },
@@ -221,7 +259,11 @@ fn deliver(
 ) -> Result<(), EndReason> {
     while let Some(output) = line.poll_output() {
         match output {
-            Output::Ended(reason) => return Err(reason),
+            Output::Ended(reason) => {
+                // The last words go out with what the socket still takes.
+                let _ = outbox.flush(outgoing, now);
+                return Err(reason);
+            }
             Output::Event(event) => tell(&seat.events, event)?,
             Output::Send(text) => outbox.queue.push_back(text),
         }
@@ -241,7 +283,7 @@ fn tell(events: &Sender<MediaEvent>, event: MediaEvent) -> Result<(), EndReason>
     }
 }
 
-/// Says `stop`, if the peer still takes it.
+/// Says the last word, if the peer still takes it.
 async fn hang_up(runtime: &dyn Runtime, line: &mut Line, outgoing: &Sender<SocketMessage>) -> Option<EndReason> {
     line.hang_up();
     while let Some(output) = line.poll_output() {
@@ -271,7 +313,7 @@ impl Outbox {
                     self.queue.push_front(text);
                     return self.bear(now, STALL_LIMIT, EndReason::Stalled);
                 }
-                Err(TrySendError::Full(SocketMessage::Binary(_))) => {}
+                Err(TrySendError::Full(_)) => {}
             }
         }
         Ok(())

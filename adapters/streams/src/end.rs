@@ -1,9 +1,10 @@
 //! Why a stream ended.
 
 use offhook::provider::telephony::HangupCause;
+use offhook::provider::transport::CloseCode;
 use offhook::{Error, ErrorKind};
 
-use super::message::MessageError;
+use crate::twilio::message::MessageError;
 
 /// Why a stream ended; [`EndReason::cause`] is what the engine is told.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -15,8 +16,8 @@ pub enum EndReason {
     /// The application closed the socket, which is how it hangs up.
     #[error("the application closed the stream")]
     ClosedByApp,
-    /// The carrier announced another format than [`MEDIA_FORMAT`](super::MEDIA_FORMAT).
-    #[error("the media is not mu-law at 8 kHz with one channel")]
+    /// The carrier announced media that cannot be taken.
+    #[error("the media is of another codec, rate or number of channels")]
     Codec,
     /// The socket broke, or closed without a `stop`.
     #[error("the socket closed without a stop")]
@@ -33,12 +34,15 @@ pub enum EndReason {
     /// The message names another stream than this socket's.
     #[error("a message of another stream")]
     OtherStream,
-    /// The peer left what it was sent unread for [`STALL_LIMIT`](super::STALL_LIMIT).
+    /// The peer left what it was sent unread for [`STALL_LIMIT`](crate::STALL_LIMIT).
     #[error("the peer does not read")]
     Stalled,
     /// The carrier ended the stream with `stop`.
     #[error("the carrier stopped the stream")]
     Stopped,
+    /// No protocol that is known here begins like this.
+    #[error("no known protocol")]
+    UnknownProtocol,
     /// Nobody takes the events of the line.
     #[error("the events are not read")]
     Unread,
@@ -52,7 +56,7 @@ impl EndReason {
             Self::ClosedByApp | Self::Stopped => HangupCause::NORMAL_CLEARING,
             Self::Codec => HangupCause::BEARER_CAPABILITY_NOT_IMPLEMENTED,
             Self::Disconnected | Self::Stalled => HangupCause::NETWORK_OUT_OF_ORDER,
-            Self::OtherStream | Self::OutOfOrder(_) => HangupCause::PROTOCOL_ERROR,
+            Self::OtherStream | Self::OutOfOrder(_) | Self::UnknownProtocol => HangupCause::PROTOCOL_ERROR,
             Self::Overflow | Self::Unread => HangupCause::RESOURCE_UNAVAILABLE,
         }
     }
@@ -63,5 +67,21 @@ impl EndReason {
         Error::new(ErrorKind::Rejected, operation, self.to_string())
             .with_context("cause", cause)
             .with_context("q850", cause.value())
+    }
+}
+
+/// The code with which a socket is closed for `cause`.
+pub(crate) fn close_code(cause: HangupCause) -> CloseCode {
+    match cause {
+        HangupCause::NORMAL_CLEARING | HangupCause::NORMAL_UNSPECIFIED => CloseCode::NORMAL,
+        HangupCause::BEARER_CAPABILITY_NOT_IMPLEMENTED
+        | HangupCause::INVALID_MESSAGE
+        | HangupCause::PROTOCOL_ERROR
+        | HangupCause::UNALLOCATED_NUMBER => CloseCode::POLICY,
+        HangupCause::CALL_REJECTED
+        | HangupCause::NO_CIRCUIT_AVAILABLE
+        | HangupCause::RESOURCE_UNAVAILABLE
+        | HangupCause::USER_BUSY => CloseCode::TRY_AGAIN,
+        _ => CloseCode::INTERNAL,
     }
 }

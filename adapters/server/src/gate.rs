@@ -1,0 +1,235 @@
+//! Who may come in, and how often: keys are asked of the store at each request, so that a revoked one opens nothing from
+//! then on; requests are counted for each tenant or key.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use offhook::dialect::Dialect;
+use offhook::ids::TenantId;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::problem::{Answer, Kind, Problem};
+use crate::request::{Caller, Query};
+
+/// How long a tenant's plan is remembered.
+const PLAN_TTL: Duration = Duration::from_secs(10);
+
+/// Counters that are kept at once; beyond it those that are full again are forgotten.
+const COUNTERS_MAX: usize = 100_000;
+
+/// How a dialect lets callers in.
+#[derive(Clone, Copy)]
+pub struct Gate {
+    /// Whose keys open it.
+    pub dialect: Dialect,
+    /// Where the key stands.
+    pub key: fn(&HeaderMap, &Query) -> Option<String>,
+    /// How often.
+    pub rate: Rate,
+}
+
+/// How often callers may ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rate {
+    /// Requests a minute for each key.
+    Key(u32),
+    /// As the tenant's plan says, over all its keys (DR-013).
+    Plan,
+    /// No limit.
+    Unlimited,
+}
+
+/// Lets a request in that has a key, within its rate. The headers that tell the rate stand on every answer to it.
+pub async fn pass(State((app, gate)): State<(App, Gate)>, mut request: Request, next: Next) -> Response {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let caller = match identify(&app, gate.dialect, (gate.key)(request.headers(), &query)).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    let standing = match standing(&app, gate.rate, &caller).await {
+        Ok(standing) => standing,
+        Err(problem) => return problem.into_response(),
+    };
+    let mut response = match &standing {
+        Some(Standing { retry_after: Some(after), .. }) => {
+            Problem::new(Kind::TooMany, "too many requests").retry_after(*after).into_response()
+        }
+        _ => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
+    }
+    response
+}
+
+/// Whose key that is.
+pub async fn identify(app: &App, dialect: Dialect, key: Option<String>) -> Answer<Caller> {
+    let refused = |message| Problem::new(Kind::Unauthorized, message);
+    let text = key.filter(|key| !key.is_empty()).ok_or_else(|| refused("an API key is required"))?;
+    let key = app.engine().keys().authenticate(dialect, &text).await;
+    match key {
+        Ok(key) => Ok(Caller { tenant: key.tenant, key }),
+        Err(error) if error.kind() == offhook::ErrorKind::Unauthenticated => {
+            Err(refused("the API key opens nothing here"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What stands behind `Bearer ` in a header.
+pub fn bearer(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<String> {
+    let text = headers.get(name)?.to_str().ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// A header as it is.
+pub fn plain(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(|text| text.trim().to_owned())
+}
+
+async fn standing(app: &App, rate: Rate, caller: &Caller) -> Answer<Option<Standing>> {
+    let limits = app.limits();
+    Ok(match rate {
+        Rate::Key(per_minute) => Some(limits.count(caller.key.id.as_uuid(), per_minute)),
+        Rate::Plan => {
+            let per_minute = match limits.plan(caller.tenant) {
+                Some(per_minute) => per_minute,
+                None => {
+                    let tenant = app.engine().tenants().get(caller.tenant).await?;
+                    let per_minute = tenant.unwrap_or_else(|| unknown(caller.tenant)).requests_per_minute();
+                    limits.learn(caller.tenant, per_minute);
+                    per_minute
+                }
+            };
+            Some(limits.count(caller.tenant.as_uuid(), per_minute))
+        }
+        Rate::Unlimited => None,
+    })
+}
+
+/// A tenant that was never written down has the smallest plan.
+fn unknown(id: TenantId) -> offhook::service::tenants::Tenant {
+    offhook::service::tenants::Tenant {
+        created_at: offhook::time::Timestamp::default(),
+        id,
+        name: String::new(),
+        plan: offhook::service::tenants::Plan::Starter,
+        requests_per_minute: None,
+    }
+}
+
+/// How a caller stands after a request.
+struct Standing {
+    limit: u32,
+    remaining: u32,
+    /// Unix seconds (DR-012, VS-002).
+    reset: u64,
+    retry_after: Option<Duration>,
+}
+
+impl Standing {
+    fn tell(&self, headers: &mut HeaderMap) {
+        let told = [
+            ("x-ratelimit-limit", u64::from(self.limit)),
+            ("x-ratelimit-remaining", u64::from(self.remaining)),
+            ("x-ratelimit-reset", self.reset),
+        ];
+        for (name, value) in told {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+    }
+}
+
+type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+
+/// The counters of all callers. Each is a bucket that holds a minute's requests and fills evenly.
+#[derive(Default)]
+pub struct RateLimits {
+    state: Mutex<Counters>,
+}
+
+#[derive(Default)]
+struct Counters {
+    counters: BTreeMap<Uuid, (u32, Arc<Limiter>)>,
+    plans: BTreeMap<TenantId, (u32, Instant)>,
+}
+
+impl RateLimits {
+    /// Counts a try of something that has a name; refuses it after so many in a minute.
+    pub(crate) fn attempt(&self, name: &str, per_minute: u32) -> Answer<()> {
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (salt, name).hash(&mut hasher);
+            hasher.finish()
+        };
+        match self.count(Uuid::from_u64_pair(half(0), half(1)), per_minute).retry_after {
+            Some(after) => Err(Problem::new(Kind::TooMany, "too many tries").retry_after(after)),
+            None => Ok(()),
+        }
+    }
+
+    fn count(&self, whose: Uuid, per_minute: u32) -> Standing {
+        let limit = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
+        let limiter = self.limiter(whose, limit);
+        let interval = Duration::from_secs(60) / limit.get();
+        let (remaining, retry_after) = match limiter.check() {
+            Ok(snapshot) => (snapshot.remaining_burst_capacity(), None),
+            Err(not_until) => (0, Some(not_until.wait_time_from(DefaultClock::default().now()))),
+        };
+        let full_in = interval * (limit.get() - remaining.min(limit.get()));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let reset = now.saturating_add(full_in).as_secs().saturating_add(1);
+        Standing { limit: limit.get(), remaining, reset, retry_after }
+    }
+
+    fn limiter(&self, whose: Uuid, limit: NonZeroU32) -> Arc<Limiter> {
+        let mut state = self.state();
+        if let Some((known, limiter)) = state.counters.get(&whose)
+            && *known == limit.get()
+        {
+            return limiter.clone();
+        }
+        if state.counters.len() >= COUNTERS_MAX {
+            state.counters.retain(|_, (_, limiter)| Arc::strong_count(limiter) > 1);
+        }
+        let limiter = RateLimiter::direct(Quota::per_minute(limit)).with_middleware::<StateInformationMiddleware>();
+        let limiter = Arc::new(limiter);
+        state.counters.insert(whose, (limit.get(), limiter.clone()));
+        limiter
+    }
+
+    fn plan(&self, tenant: TenantId) -> Option<u32> {
+        let state = self.state();
+        let (per_minute, learnt) = state.plans.get(&tenant)?;
+        (learnt.elapsed() < PLAN_TTL).then_some(*per_minute)
+    }
+
+    fn learn(&self, tenant: TenantId, per_minute: u32) {
+        let mut state = self.state();
+        if state.plans.len() >= COUNTERS_MAX {
+            state.plans.retain(|_, (_, learnt)| learnt.elapsed() < PLAN_TTL);
+        }
+        state.plans.insert(tenant, (per_minute, Instant::now()));
+    }
+
+    fn state(&self) -> MutexGuard<'_, Counters> {
+        // Nothing that runs under the lock can panic half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,67 @@
+//! The events of a live call as server-sent events, for whoever has a key of its tenant.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::{Stream, stream};
+use offhook::dialect::Dialect;
+use offhook::engine::CallHandle;
+use offhook::ids::CallId;
+
+use crate::app::App;
+use crate::gate;
+use crate::id;
+use crate::problem::{Answer, Problem};
+
+/// A comment goes out after so long without an event, so that nobody in between closes the connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Follows a call until it ends: each event as JSON, the first of all what was said so far.
+#[utoipa::path(
+    get,
+    path = "/calls/{id}/events",
+    tag = "calls",
+    params(("id" = String, Path, description = "The call's UUID, or `call_` and the UUID")),
+    responses((status = 200, content_type = "text/event-stream"), (status = 401), (status = 404)),
+)]
+pub(crate) async fn events(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
+    let caller = any_key(&app, &headers).await?;
+    let call: CallId = id::parse(id.strip_prefix("call_").unwrap_or(&id), "", "call")?;
+    let (handle, glance) = app.engine().follow(caller.tenant, call).ok_or_else(|| Problem::not_found("live call"))?;
+    let transcript: Vec<_> = glance.transcript.values().collect();
+    let so_far = serde_json::json!({ "event": "so_far", "phase": glance.phase, "transcript": transcript });
+    let first = Event::default().event("so_far").data(so_far.to_string());
+    let events = stream::unfold((Some(first), handle), |(first, mut handle): (Option<Event>, CallHandle)| async move {
+        let event = match first {
+            Some(first) => first,
+            None => {
+                let event = handle.next_event().await?;
+                let value = serde_json::to_value(&event).ok()?;
+                let name = value["event"].as_str().unwrap_or("event").to_owned();
+                Event::default().event(name).data(value.to_string())
+            }
+        };
+        Some((Ok(event), (None, handle)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+/// Whoever has a key of any dialect that is for all agents, in `Authorization: Bearer` or `X-API-Key`.
+async fn any_key(app: &App, headers: &HeaderMap) -> Answer<crate::request::Caller> {
+    let key = gate::bearer(headers, "authorization").or_else(|| gate::plain(headers, "x-api-key"));
+    let dialect = Dialect::ALL
+        .into_iter()
+        .find(|dialect| key.as_deref().is_some_and(|key| key.starts_with(offhook::service::keys::prefix(*dialect))));
+    let caller = gate::identify(app, dialect.unwrap_or(Dialect::VoxStack), key).await?;
+    match caller.key.agents {
+        None => Ok(caller),
+        Some(_) => Err(Problem::not_found("live call")),
+    }
+}

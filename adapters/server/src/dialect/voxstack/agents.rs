@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 
 use super::dtmf::{self, Rule};
 use super::envelope::{Ask, Deleted, Envelope, Failure, Made, Pagination, Told, page};
-use crate::id;
 use crate::dialect::new_agent;
+use crate::id;
 use crate::problem::{Answer, Kind, Problem};
 use crate::request::{Body, Query, given};
 

@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{Components, InfoBuilder, OpenApi, SecurityRequirement, ServerBuilder};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::dialect::{self, Mounted};
+use crate::dialect::{self, Mounted, SESSION_COOKIE};
 use crate::native;
 use offhook::dialect::Dialect;
 
@@ -27,7 +27,13 @@ pub(crate) fn document(mounted: &Mounted) -> OpenApi {
     let (_, open) = (mounted.open)().split_for_parts();
     let mut document = gated;
     let (name, scheme) = scheme(mounted.gate.dialect);
-    document.components.get_or_insert_with(Components::new).security_schemes.insert(name.to_owned(), scheme.into());
+    let schemes = &mut document.components.get_or_insert_with(Components::new).security_schemes;
+    schemes.insert(name.to_owned(), scheme.into());
+    if mounted.gate.dialect == Dialect::VoxStack {
+        // Management is for people (VS-081).
+        let session = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(SESSION_COOKIE)));
+        schemes.insert("session".to_owned(), session.into());
+    }
     document.security = Some(vec![SecurityRequirement::new(name, Vec::<String>::new())]);
     document.merge(open);
     titled(document, mounted.title, &format!("/{}", mounted.name))

@@ -132,7 +132,7 @@ fn statuses(messages: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn vs_060_061_066_a3_a2_the_way_to_a_live_call_is_told_with_a_token() {
+async fn vs_047_060_061_066_a2_a3_the_way_to_a_live_call_is_told_with_a_token() {
     let port = Port::open().await;
     let (_, call, callee) = port.server.talking().await;
     let live = port.server.get(&format!("/calls/{call}/live")).await.data(200).clone();

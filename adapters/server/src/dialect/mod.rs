@@ -11,6 +11,7 @@ use offhook::ids::{AgentId, TenantId};
 use offhook::provider::telephony::E164;
 use offhook::service::agents::Agent;
 use utoipa_axum::router::OpenApiRouter;
+pub(crate) use voxstack::SESSION_COOKIE;
 
 use crate::app::App;
 use crate::gate::Gate;

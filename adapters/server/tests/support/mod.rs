@@ -1,5 +1,5 @@
 //! A server in the test's own process, over scripted providers.
-#![allow(dead_code, reason = "each test takes what it needs")]
+#![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
 use std::sync::Arc;
 use std::time::Duration;

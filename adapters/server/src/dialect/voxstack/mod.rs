@@ -20,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::envelope::Failure;
+pub(crate) use self::manage::SESSION_COOKIE;
 use super::Mounted;
 use crate::app::App;
 use crate::gate::{self, Gate, Rate};

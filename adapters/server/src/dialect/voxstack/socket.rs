@@ -267,8 +267,8 @@ impl View {
             && self.said.as_ref() != Some(said)
         {
             let before = self.said.as_deref().unwrap_or_default();
-            let delta: Vec<_> = said.iter().zip(0..).filter(|(entry, at)| before.get(*at) != Some(entry)).collect();
-            let delta: Vec<_> = delta.into_iter().map(|(entry, _)| entry).collect();
+            let is_new = |(at, entry): &(usize, &Said)| before.get(*at) != Some(*entry);
+            let delta: Vec<_> = said.iter().enumerate().filter(is_new).map(|(_, entry)| entry).collect();
             self.sequence += 1;
             let data = json!({ "transcript": said, "delta": delta, "sequence": self.sequence });
             messages.push(json!({ "type": "transcript_update", "data": data }));

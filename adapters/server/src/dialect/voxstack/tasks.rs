@@ -13,20 +13,15 @@ use utoipa::ToSchema;
 
 use super::agents;
 use super::envelope::{Ask, Deleted, Envelope, Failure, Made, Pagination, Told, page};
+use crate::dialect::{caller_id, context};
 use crate::id;
-use crate::problem::{Answer, Problem};
+use crate::problem::{Answer, Kind, Problem};
 use crate::request::{Body, Query, e164, given};
 
 /// VS-027
 const STATUSES: [&str; 4] = ["pending", "in_progress", "completed", "failed"];
 
 const NAME_BYTES_MAX: usize = 200;
-
-/// Where a task's context is kept as it was given: templates find it here too, as `{{call.key}}`.
-const CONTEXT: &str = "call";
-
-/// Where it is found besides, as `{{crm.key}}`.
-const CRM: &str = "crm";
 
 /// A task as the vendor shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -159,7 +154,7 @@ pub(super) async fn create(ask: Ask, Body(new): Body<New>) -> Made<Shown> {
     let agent: AgentId = new.agent_id.parse().map_err(|_| Problem::invalid("agent_id", "is not a UUID"))?;
     let fields = Checked::new(Some(new.name), Some(new.to_number.clone()), new.rest)?;
     agents::find(&ask, agent).await?.ok_or_else(|| Problem::not_found("agent"))?;
-    let from = caller_id(&ask, agent).await?;
+    let from = from_number(&ask, agent).await?;
     let mut wish = NewTask::new(agent, from, e164("to_number", &new.to_number)?);
     wish.start = Start::OnRequest;
     fields.apply(&mut wish);
@@ -215,10 +210,10 @@ fn task_id(text: &str) -> Answer<TaskId> {
 }
 
 /// What the called party sees.
-async fn caller_id(ask: &Ask, agent: AgentId) -> Answer<E164> {
-    let own = ask.engine().numbers().caller_id(ask.tenant, agent).await?;
-    own.or_else(|| ask.app.options().caller_id.clone()).ok_or_else(|| {
-        Problem::invalid("agent_id", "has no number to call from: give it one, or the server one for all agents")
+async fn from_number(ask: &Ask, agent: AgentId) -> Answer<E164> {
+    caller_id(&ask.app, ask.tenant, agent).await.map_err(|problem| match problem.kind {
+        Kind::Invalid => Problem::invalid("agent_id", "has no number to call from: give it, or the server, one"),
+        _ => problem,
     })
 }
 
@@ -245,7 +240,7 @@ impl Shown {
             from_number: wish.from.to_string(),
             to_number: wish.to.to_string(),
             starting_message: wish.greeting.clone(),
-            context_data: context(&wish.variables),
+            context_data: context::context(&wish.variables),
             priority: wish.priority,
             scheduled_at: match wish.start {
                 Start::At(moment) => Some(moment.to_string()),
@@ -301,8 +296,8 @@ impl Checked {
         if let Some(greeting) = &fields.starting_message {
             wish.greeting.clone_from(greeting);
         }
-        if let Some(context) = &fields.context_data {
-            wish.variables = context.clone().map(variables).unwrap_or_default();
+        if let Some(given) = &fields.context_data {
+            wish.variables = given.as_ref().map(context::variables).unwrap_or_default();
         }
         if let Some(priority) = fields.priority {
             wish.priority = priority.unwrap_or_default();
@@ -335,24 +330,4 @@ fn events(names: &[String]) -> Answer<Vec<TaskEvent>> {
     let found = names.iter().map(event).collect::<Option<Vec<_>>>().filter(|found| !found.is_empty());
     let found = found.ok_or_else(unknown)?;
     Ok(TaskEvent::ALL.into_iter().filter(|event| found.contains(event)).collect())
-}
-
-/// A context as templates find it: `{{key}}`, `{{crm.key}}` and `{{call.key}}` (VS-A8).
-fn variables(context: Map<String, Value>) -> Map<String, Value> {
-    let mut variables = context.clone();
-    let mut crm = context.clone();
-    if let Some(Value::Object(own)) = context.get(CRM) {
-        crm.extend(own.clone());
-    }
-    variables.insert(CRM.to_owned(), Value::Object(crm));
-    variables.insert(CONTEXT.to_owned(), Value::Object(context));
-    variables
-}
-
-/// The context that was given, or what another dialect has given the task.
-fn context(variables: &Map<String, Value>) -> Map<String, Value> {
-    match variables.get(CONTEXT) {
-        Some(Value::Object(context)) => context.clone(),
-        _ => variables.clone(),
-    }
 }

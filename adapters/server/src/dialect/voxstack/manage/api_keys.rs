@@ -40,14 +40,14 @@ pub(super) struct New {
 }
 
 /// The tenant's keys, the oldest first.
-#[utoipa::path(get, path = "/api-keys", tag = "management", responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(get, path = "/api-keys", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn list(managed: Managed) -> Told<Vec<Shown>> {
     let keys = live(&managed).await?;
     managed.ask.list(keys.iter().map(|key| Shown::of(key, None)).collect(), Pagination::whole(keys.len()))
 }
 
 /// Makes a key.
-#[utoipa::path(post, path = "/api-keys", tag = "management", request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(post, path = "/api-keys", tag = "management", security(("session" = [])), request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn create(managed: Managed, Body(new): Body<New>) -> Made<Shown> {
     managed.require_admin()?;
     if new.name.trim().is_empty() {
@@ -59,7 +59,7 @@ pub(super) async fn create(managed: Managed, Body(new): Body<New>) -> Made<Shown
 }
 
 /// Takes a key away: it opens nothing from then on.
-#[utoipa::path(delete, path = "/api-keys/{id}", tag = "management", params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(delete, path = "/api-keys/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn delete(managed: Managed, Path(id): Path<String>) -> Told<Deleted> {
     managed.require_admin()?;
     let id = find(&managed, &id).await?;
@@ -68,7 +68,7 @@ pub(super) async fn delete(managed: Managed, Path(id): Path<String>) -> Told<Del
 }
 
 /// Takes a key away and makes one like it.
-#[utoipa::path(post, path = "/api-keys/{id}/regenerate", tag = "management", params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(post, path = "/api-keys/{id}/regenerate", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn regenerate(managed: Managed, Path(id): Path<String>) -> Told<Shown> {
     managed.require_admin()?;
     let id = find(&managed, &id).await?;

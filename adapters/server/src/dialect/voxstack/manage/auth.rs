@@ -63,7 +63,7 @@ pub(super) struct LoggedIn {
 type WithCookies<T> = Answer<(AppendHeaders<[(header::HeaderName, String); 2]>, Json<Envelope<T>>)>;
 
 /// Begins a session, whose cookie opens what API keys do not.
-#[utoipa::path(post, path = "/auth/login", tag = "management", request_body = Login, security(()), responses((status = 200, body = Envelope<LoggedIn>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
+#[utoipa::path(post, path = "/auth/login", tag = "management", security(()), request_body = Login, responses((status = 200, body = Envelope<LoggedIn>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
 pub(super) async fn login(State(app): State<App>, id: RequestId, Body(login): Body<Login>) -> WithCookies<LoggedIn> {
     let refused = || Problem::new(Kind::Unauthorized, "email address or password are wrong");
     count_try(&app, &login.email)?;
@@ -86,7 +86,7 @@ pub(super) async fn login(State(app): State<App>, id: RequestId, Body(login): Bo
 }
 
 /// Ends a session.
-#[utoipa::path(post, path = "/auth/logout", tag = "management", responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(post, path = "/auth/logout", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn logout(managed: Managed, headers: HeaderMap) -> WithCookies<Deleted> {
     let app = &managed.ask.app;
     if let Some(text) = cookie(&headers, SESSION_COOKIE) {
@@ -96,7 +96,7 @@ pub(super) async fn logout(managed: Managed, headers: HeaderMap) -> WithCookies<
 }
 
 /// Chooses the password of somebody who was invited.
-#[utoipa::path(post, path = "/auth/accept", tag = "management", request_body = Acceptance, security(()), responses((status = 200, body = Envelope<Accepted>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
+#[utoipa::path(post, path = "/auth/accept", tag = "management", security(()), request_body = Acceptance, responses((status = 200, body = Envelope<Accepted>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
 pub(super) async fn accept(
     State(app): State<App>,
     id: RequestId,

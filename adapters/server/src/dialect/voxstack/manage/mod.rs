@@ -6,6 +6,7 @@ mod organizations;
 mod session;
 mod users;
 
+pub(crate) use self::session::SESSION_COOKIE;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 

@@ -43,7 +43,7 @@ pub(super) struct Patch {
 }
 
 /// The tenants of whoever asks, the oldest first.
-#[utoipa::path(get, path = "/organizations", tag = "management", responses((status = 200, body = Envelope<Vec<Organization>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(get, path = "/organizations", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Organization>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn list(managed: Managed) -> Told<Vec<Organization>> {
     let engine = managed.ask.engine();
     let mut shown = Vec::new();
@@ -57,7 +57,7 @@ pub(super) async fn list(managed: Managed) -> Told<Vec<Organization>> {
 }
 
 /// Makes a tenant, whose administrator is whoever asks.
-#[utoipa::path(post, path = "/organizations", tag = "management", request_body = New, responses((status = 201, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(post, path = "/organizations", tag = "management", security(("session" = [])), request_body = New, responses((status = 201, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn create(managed: Managed, Body(new): Body<New>) -> Made<Organization> {
     managed.require_admin()?;
     let engine = managed.ask.engine();
@@ -71,7 +71,7 @@ pub(super) async fn create(managed: Managed, Body(new): Body<New>) -> Made<Organ
 }
 
 /// One tenant.
-#[utoipa::path(get, path = "/organizations/{id}", tag = "management", params(("id" = String, Path)), responses((status = 200, body = Envelope<Organization>), (status = 401, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(get, path = "/organizations/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Organization>), (status = 401, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn get(managed: Managed, Path(id): Path<String>) -> Told<Organization> {
     let place = place(&managed, &id).await?;
     let tenant = managed.ask.engine().tenants().get(place.tenant).await?;
@@ -80,7 +80,7 @@ pub(super) async fn get(managed: Managed, Path(id): Path<String>) -> Told<Organi
 }
 
 /// Renames a tenant.
-#[utoipa::path(patch, path = "/organizations/{id}", tag = "management", params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(patch, path = "/organizations/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn update(managed: Managed, Path(id): Path<String>, Body(patch): Body<Patch>) -> Told<Organization> {
     let place = place(&managed, &id).await?;
     if place.role != Role::Admin {

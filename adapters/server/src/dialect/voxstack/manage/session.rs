@@ -14,7 +14,7 @@ use crate::problem::{Answer, Kind, Problem};
 use crate::request::RequestId;
 
 /// The cookie of a session, which no page can read.
-pub(super) const SESSION_COOKIE: &str = "voxstack_session";
+pub(crate) const SESSION_COOKIE: &str = "voxstack_session";
 
 /// The cookie of the token that pages send back.
 const CSRF_COOKIE: &str = "csrf_token";

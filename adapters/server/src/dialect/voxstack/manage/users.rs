@@ -50,14 +50,14 @@ pub(super) struct Invited {
 }
 
 /// The tenant's members, the oldest first.
-#[utoipa::path(get, path = "/users", tag = "management", responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(get, path = "/users", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn list(managed: Managed) -> Told<Vec<Shown>> {
     let members = managed.ask.engine().users().list(managed.ask.tenant).await?;
     managed.ask.list(members.iter().map(Shown::of).collect(), Pagination::whole(members.len()))
 }
 
 /// Invites somebody.
-#[utoipa::path(post, path = "/users/invite", tag = "management", request_body = Invite, responses((status = 201, body = Envelope<Invited>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(post, path = "/users/invite", tag = "management", security(("session" = [])), request_body = Invite, responses((status = 201, body = Envelope<Invited>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn invite(managed: Managed, Body(invite): Body<Invite>) -> Made<Invited> {
     managed.require_admin()?;
     let role = match invite.role.as_deref() {

@@ -188,7 +188,8 @@ fn schemas_stand_on_their_own() {
 
 #[test]
 fn dr_093_096_a_function_that_does_not_answer_well_is_told_to_the_model() {
-    let answers: [(fn() -> offhook::Result<(u16, String)>, &str); 4] = [
+    type Reply = fn() -> offhook::Result<(u16, String)>;
+    let answers: [(Reply, &str); 4] = [
         (|| Ok((500, "{}".to_owned())), "http_500"),
         (|| Ok((204, String::new())), "invalid_json"),
         (|| Ok((200, "<html>".to_owned())), "invalid_json"),

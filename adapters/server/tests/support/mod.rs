@@ -1,6 +1,7 @@
 //! A server in the test's own process, over scripted providers.
 #![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use offhook::dialect::Dialect;
 use offhook::engine::{Engine, Providers, Settings};
 use offhook::ids::{AgentId, CallId, TenantId};
 use offhook::memory::MemoryStore;
+use offhook::provider::Telephony;
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message, ToolCall};
 use offhook::service;
 use offhook::service::agents::Agent;
 use offhook::service::calls::StoredCall;
 use offhook::service::keys::NewApiKey;
 use offhook::service::tenants::Plan;
-use offhook_server::{App, Options, router};
+use offhook::wrap::{CarrierName, Carriers};
+use offhook_server::{App, Options, Streams, router};
+use offhook_streams::MediaStreams;
 use offhook_testkit::carrier::Carrier;
 use offhook_testkit::script::{CueRecogniser, MemoryBlob, ScriptedHttp, ScriptedModel, ToneSpeech};
 use offhook_tokio::TokioRuntime;
@@ -34,7 +38,7 @@ pub(crate) struct Server {
     pub(crate) http: ScriptedHttp,
     pub(crate) router: Router,
     pub(crate) tenant: TenantId,
-    pub(crate) keys: std::collections::BTreeMap<Dialect, String>,
+    pub(crate) keys: BTreeMap<Dialect, String>,
 }
 
 /// An answer, whole.
@@ -52,9 +56,23 @@ impl Server {
     }
 
     pub(crate) async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::build(options, change, false).await
+    }
+
+    /// A server whose calls come in over media streams alone.
+    pub(crate) async fn of_streams() -> Self {
+        Self::build(Options::default(), |settings| settings.calls_max = Some(2), true).await
+    }
+
+    async fn build(options: Options, change: impl FnOnce(&mut Settings), has_streams: bool) -> Self {
         let runtime = Arc::new(TokioRuntime::current().unwrap());
         let carrier = Carrier::new(runtime.clone());
         let http = ScriptedHttp::new(|_| Ok((200, "{}".to_owned())));
+        let media = Arc::new(MediaStreams::new(runtime.clone()));
+        let name: CarrierName = "streams".parse().unwrap();
+        let all: BTreeMap<_, Arc<dyn Telephony>> = BTreeMap::from([(name.clone(), media.clone() as _)]);
+        let carriers = Arc::new(Carriers::new(all, Vec::new()).unwrap());
+        let streams = has_streams.then(|| Streams { carriers: carriers.clone(), media, name });
         let providers = Providers {
             blob: Some(Arc::new(MemoryBlob::default())),
             http: Arc::new(http.clone()),
@@ -62,7 +80,7 @@ impl Server {
             runtime: runtime.clone(),
             store: Arc::new(MemoryStore::new(service::schema()).unwrap()),
             stt: Arc::new(CueRecogniser::new(&[])),
-            telephony: Arc::new(carrier.clone()),
+            telephony: if has_streams { carriers } else { Arc::new(carrier.clone()) },
             tts: Arc::new(ToneSpeech::default()),
         };
         let mut settings = offhook_testkit::settings();
@@ -72,14 +90,14 @@ impl Server {
         let mut options = options;
         options.calls_max = settings.calls_max;
         let engine = Engine::with_settings(providers, settings);
-        let app = App::new(engine.clone(), runtime, options, None);
+        let app = App::new(engine.clone(), runtime, options, streams);
         let router = router(app.clone());
         let (tenant, keys) = tenant(&engine, Plan::Enterprise).await;
         Self { app, carrier, engine, http, router, tenant, keys }
     }
 
     /// Another tenant and its keys.
-    pub(crate) async fn stranger(&self, plan: Plan) -> (TenantId, std::collections::BTreeMap<Dialect, String>) {
+    pub(crate) async fn stranger(&self, plan: Plan) -> (TenantId, BTreeMap<Dialect, String>) {
         tenant(&self.engine, plan).await
     }
 
@@ -162,10 +180,10 @@ impl Answer {
     }
 }
 
-async fn tenant(engine: &Engine, plan: Plan) -> (TenantId, std::collections::BTreeMap<Dialect, String>) {
+async fn tenant(engine: &Engine, plan: Plan) -> (TenantId, BTreeMap<Dialect, String>) {
     let tenant = engine.tenants().create("Klinik Sehat", plan).await.unwrap().id;
     engine.credits().purchase(tenant, Duration::from_secs(3_000 * 60), "first").await.unwrap();
-    let mut keys = std::collections::BTreeMap::new();
+    let mut keys = BTreeMap::new();
     for dialect in Dialect::ALL {
         keys.insert(dialect, engine.keys().create(tenant, NewApiKey::new(dialect, "test")).await.unwrap().1);
     }

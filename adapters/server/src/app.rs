@@ -12,6 +12,7 @@ use offhook::wrap::{CarrierName, Carriers};
 use offhook_streams::MediaStreams;
 
 use crate::gate::RateLimits;
+use crate::metrics::Metrics;
 
 /// Bytes of a request's body at most.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -73,6 +74,7 @@ pub struct Streams {
 struct Shared {
     engine: Engine,
     limits: RateLimits,
+    metrics: Metrics,
     options: Options,
     runtime: Arc<dyn Runtime>,
     streams: Option<Streams>,
@@ -86,7 +88,7 @@ impl App {
         let mut key = [0; 32];
         runtime.fill_random(&mut key);
         let (limits, token_secret) = (RateLimits::default(), Secret::new(key));
-        Self { shared: Arc::new(Shared { engine, limits, options, runtime, streams, token_secret }) }
+        Self { shared: Arc::new(Shared { engine, limits, metrics: Metrics::default(), options, runtime, streams, token_secret }) }
     }
 
     /// The engine.
@@ -106,6 +108,10 @@ impl App {
 
     pub(crate) fn streams(&self) -> Option<&Streams> {
         self.shared.streams.as_ref()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     pub(crate) fn limits(&self) -> &RateLimits {

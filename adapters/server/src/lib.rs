@@ -25,6 +25,7 @@ pub mod serve;
 
 mod describe;
 mod id;
+mod metrics;
 mod mount;
 
 pub use app::{App, Options, Streams};

@@ -1,7 +1,7 @@
 //! The whole server as one router: every dialect at its place, and around it what every request goes through.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -18,7 +18,7 @@ use crate::dialect::{self, Mounted};
 use crate::gate;
 use crate::problem::{Kind, Problem};
 use crate::request::RequestId;
-use crate::{describe, native};
+use crate::{describe, metrics, native};
 
 /// Writes a refusal in a dialect's form.
 pub(crate) type Shape = fn(&Problem, RequestId) -> Response;
@@ -97,13 +97,23 @@ fn around(router: Router, app: &App) -> Router {
 async fn named(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = RequestId(Uuid::from_u128(random(&app)));
     request.extensions_mut().insert(id);
+    let (api, method) = (metrics::api_of(request.uri().path()), word(request.method()));
+    let begun = Instant::now();
     let span = tracing::info_span!("request", %id, method = %request.method(), path = request.uri().path());
     let mut response = next.run(request).instrument(span.clone()).await;
+    app.metrics().answered(api, method, response.status(), begun.elapsed());
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
     response
+}
+
+/// A client may make methods up; nothing is kept of those.
+fn word(method: &Method) -> &'static str {
+    let known = [Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE, Method::OPTIONS, Method::HEAD];
+    let words = ["GET", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "HEAD"];
+    known.iter().zip(words).find(|(known, _)| *known == method).map_or("other", |(_, word)| word)
 }
 
 fn random(app: &App) -> u128 {

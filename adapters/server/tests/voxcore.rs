@@ -237,3 +237,24 @@ async fn fl_060_061_062_063_064_health_needs_no_key_and_adds_up() {
         assert!(!health[name].is_null(), "{name}");
     }
 }
+
+#[tokio::test]
+async fn prometheus_is_told_of_requests_and_calls() {
+    let server = Server::new().await;
+    let bot = server.an_agent(|_| {}).await;
+    server.carrier.when_dialled(&TO.parse().unwrap(), Answering::Rings);
+    placed(&server.dialout(order(bot)).await);
+    server.raw("BREW", "/whatever", &[], Body::empty()).await.is(404);
+    let answer = server.raw("GET", "/metrics", &[], Body::empty()).await;
+    assert!(answer.header("content-type").starts_with("application/openmetrics-text"));
+    let text = String::from_utf8(answer.bytes).unwrap();
+    for line in [
+        "offhook_calls_live 1",
+        "offhook_http_requests_total{api=\"voxcore\",method=\"POST\",status=\"200\"} 1",
+        "offhook_http_requests_total{api=\"root\",method=\"other\",status=\"404\"} 1",
+        "offhook_http_request_duration_seconds_count{api=\"voxcore\"} 1",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+}

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::metrics;
 use crate::problem::Problem;
 use crate::request::RequestId;
 
@@ -19,6 +20,7 @@ pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(health::health))
         .routes(routes!(health::fleet))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(recordings::open))
         .routes(routes!(calls::events))
 }

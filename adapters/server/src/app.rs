@@ -88,7 +88,17 @@ impl App {
         let mut key = [0; 32];
         runtime.fill_random(&mut key);
         let (limits, token_secret) = (RateLimits::default(), Secret::new(key));
-        Self { shared: Arc::new(Shared { engine, limits, metrics: Metrics::default(), options, runtime, streams, token_secret }) }
+        Self {
+            shared: Arc::new(Shared {
+                engine,
+                limits,
+                metrics: Metrics::default(),
+                options,
+                runtime,
+                streams,
+                token_secret,
+            }),
+        }
     }
 
     /// The engine.

@@ -258,3 +258,48 @@ async fn prometheus_is_told_of_requests_and_calls() {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
 }
+
+#[tokio::test]
+async fn fl_040_042_046_050_a5_df_021_what_vendors_set_by_hand_is_set_over_an_api_of_our_own() {
+    let server = Server::new().await;
+    let bot = server.an_agent(|_| {}).await;
+    let path = format!("/agents/{bot}");
+    let key = format!("Bearer {}", server.key(Dialect::VoxCore));
+    let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+    let mapper = json!({ "CUSTOMER": "{{crm.id}}", "DISPOSITION": "{{result.disposition}}", "ENDED": "{{result.disconnected_by}}" });
+    let push = json!({
+        "id": "crm", "url": "http://crm.example/result", "method": "PUT", "token": "Bearer hush", "form": { "key_mapper": mapper },
+    });
+    let patch = json!({ "after_call": { "pushes": [push], "zone": "Asia/Kolkata" }, "policy": { "record": false } });
+    let shown = server.raw("PATCH", &path, &headers, patch.to_string()).await.is(200).clone();
+    assert_eq!(shown["after_call"]["zone"], "Asia/Kolkata");
+    assert!(!shown.to_string().contains("hush"));
+    let refuses = Answering::Refuses(Duration::ZERO, HangupCause::USER_BUSY);
+    server.carrier.when_dialled(&TO.parse().unwrap(), refuses);
+    let mut body = order(bot);
+    body["variables"] = json!({ "id": "C-17" });
+    placed(&server.dialout(body).await);
+    let pushed = loop {
+        match server.http.requests().into_iter().find(|request| request.url == "http://crm.example/result") {
+            Some(pushed) => break pushed,
+            None => server.wait(20).await,
+        }
+    };
+    let header = pushed.headers.iter().find(|(name, _)| name == "authorization").unwrap();
+    assert_eq!((pushed.method, header.1.as_str()), (offhook::provider::transport::HttpMethod::Put, "Bearer hush"));
+    let told: Value = serde_json::from_slice(&pushed.body).unwrap();
+    assert_eq!(told, json!({ "CUSTOMER": "C-17", "DISPOSITION": "Unknown", "ENDED": "rejected" }));
+
+    assert_eq!(server.raw("GET", &path, &headers, Body::empty()).await.is(200)["name"], "Maya");
+    for patch in [json!({ "policy": 1 }), json!({ "name": null }), json!({ "after_call": { "zone": "Mars" } })] {
+        server.raw("PATCH", &path, &headers, patch.to_string()).await.is(400);
+    }
+    let (_, strangers) = server.stranger(Plan::Starter).await;
+    let stranger = format!("Bearer {}", strangers[&Dialect::Dialro]);
+    server.raw("GET", &path, &[("authorization", &stranger)], Body::empty()).await.is(404);
+    server.raw("GET", &path, &[], Body::empty()).await.is(401);
+    let mut scoped = NewApiKey::new(Dialect::VoxCore, "one bot");
+    scoped.agents = Some(vec![bot]);
+    let (_, scoped) = server.engine.keys().create(server.tenant, scoped).await.unwrap();
+    server.raw("GET", &path, &[("x-api-key", &scoped)], Body::empty()).await.is(403);
+}

@@ -7,12 +7,11 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, stream};
-use offhook::dialect::Dialect;
 use offhook::engine::CallHandle;
 use offhook::ids::CallId;
 
+use super::any_key;
 use crate::app::App;
-use crate::gate;
 use crate::id;
 use crate::problem::{Answer, Problem};
 
@@ -51,17 +50,4 @@ pub(crate) async fn events(
         Some((Ok(event), (None, handle)))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
-}
-
-/// Whoever has a key of any dialect that is for all agents, in `Authorization: Bearer` or `X-API-Key`.
-async fn any_key(app: &App, headers: &HeaderMap) -> Answer<crate::request::Caller> {
-    let key = gate::bearer(headers, "authorization").or_else(|| gate::plain(headers, "x-api-key"));
-    let dialect = Dialect::ALL
-        .into_iter()
-        .find(|dialect| key.as_deref().is_some_and(|key| key.starts_with(offhook::service::keys::prefix(*dialect))));
-    let caller = gate::identify(app, dialect.unwrap_or(Dialect::VoxStack), key).await?;
-    match caller.key.agents {
-        None => Ok(caller),
-        Some(_) => Err(Problem::not_found("live call")),
-    }
 }

@@ -1,0 +1,118 @@
+//! Agents with everything that the engine knows of them, for what the vendors set by hand: hours, pushes, pre-fetch,
+//! analysis, policies.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use offhook::ids::AgentId;
+use offhook::service::agents::Agent;
+use offhook::{Error, ErrorKind};
+use serde_json::{Map, Value};
+
+use super::any_key;
+use crate::app::App;
+use crate::id;
+use crate::problem::{Answer, Kind, Problem};
+use crate::request::Body;
+
+/// An agent, without its secrets.
+#[utoipa::path(get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path, description = "The agent's UUID, or `agent_` and the UUID")), responses((status = 200, body = Object), (status = 401), (status = 404)))]
+pub(crate) async fn get(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Answer<Json<Value>> {
+    let caller = any_key(&app, &headers).await?;
+    let agent = app.engine().agents().get(caller.tenant, agent_id(&id)?).await?;
+    agent.ok_or_else(|| Problem::not_found("agent")).and_then(|agent| shown(&agent)).map(Json)
+}
+
+/// Changes an agent by a merge patch (RFC 7396): lists are replaced whole, and with them the secrets in them.
+#[utoipa::path(patch, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Object, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 404)))]
+pub(crate) async fn update(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Body(patch): Body<Map<String, Value>>,
+) -> Answer<Json<Value>> {
+    let caller = any_key(&app, &headers).await?;
+    let mut patch = Value::Object(patch);
+    secrets(&mut patch, &mut |secret| {
+        if let Value::String(text) = secret {
+            // As core writes secrets.
+            *text = hex::encode(text.as_bytes());
+        }
+    });
+    let wrong = |error: serde_json::Error| {
+        Error::new(ErrorKind::ConfigInvalid, "native.agents", error.to_string()).with_source(error)
+    };
+    let apply = |agent: &mut Agent| {
+        let mut value = serde_json::to_value(&*agent).map_err(wrong)?;
+        merge(&mut value, &patch);
+        *agent = serde_json::from_value(value).map_err(wrong)?;
+        Ok(())
+    };
+    let agent = app.engine().agents().update(caller.tenant, agent_id(&id)?, apply).await?;
+    shown(&agent).map(Json)
+}
+
+fn agent_id(text: &str) -> Answer<AgentId> {
+    id::parse(text.strip_prefix("agent_").unwrap_or(text), "", "agent")
+}
+
+fn shown(agent: &Agent) -> Answer<Value> {
+    let unexpected = |_| Problem::new(Kind::Internal, "the agent cannot be shown");
+    let mut value = serde_json::to_value(agent).map_err(unexpected)?;
+    secrets(&mut value, &mut |secret| *secret = Value::Null);
+    Ok(value)
+}
+
+/// Every secret of an agent: of its functions, its pushes and its pre-fetch.
+fn secrets(agent: &mut Value, visit: &mut impl FnMut(&mut Value)) {
+    let mut in_list = |list: Option<&mut Value>, name: &str| {
+        let items = list.and_then(Value::as_array_mut).into_iter().flatten();
+        items.filter_map(|item| item.get_mut(name)).for_each(&mut *visit);
+    };
+    in_list(agent.get_mut("functions"), "secret");
+    in_list(agent.get_mut("after_call").and_then(|after| after.get_mut("pushes")), "token");
+    if let Some(token) = agent.get_mut("prefetch").and_then(|prefetch| prefetch.get_mut("token")) {
+        visit(token);
+    }
+}
+
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    let Some(fields) = value.as_object_mut() else { return };
+    for (name, patch) in patch {
+        match patch {
+            Value::Null => drop(fields.remove(name)),
+            _ => merge(fields.entry(name.clone()).or_insert(Value::Null), patch),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn patches_merge_as_the_rfc_says() {
+        for (value, patch, merged) in [
+            (json!({ "a": "b" }), json!({ "a": "c" }), json!({ "a": "c" })),
+            (json!({ "a": "b", "b": "c" }), json!({ "a": null }), json!({ "b": "c" })),
+            (json!({ "a": ["b"] }), json!({ "a": "c" }), json!({ "a": "c" })),
+            (json!({ "a": { "b": "c" } }), json!({ "a": { "b": "d", "c": null } }), json!({ "a": { "b": "d" } })),
+            (json!({ "a": [{ "b": "c" }] }), json!({ "a": [1] }), json!({ "a": [1] })),
+            (json!({ "e": null }), json!({ "a": 1 }), json!({ "e": null, "a": 1 })),
+            (json!({}), json!({ "a": { "bb": { "ccc": null } } }), json!({ "a": { "bb": {} } })),
+        ] {
+            let mut result = value.clone();
+            merge(&mut result, &patch);
+            assert_eq!(result, merged, "{value} with {patch}");
+        }
+    }
+}

@@ -64,7 +64,8 @@ impl Drop for Server {
 }
 
 fn admin(data: &Path, arguments: &[&str]) -> Value {
-    let output = Command::new(OFFHOOK).arg("admin").args(arguments).arg("--json").arg("--data").arg(data).output().unwrap();
+    let output =
+        Command::new(OFFHOOK).arg("admin").args(arguments).arg("--json").arg("--data").arg(data).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
@@ -155,7 +156,8 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     }
 
     // Beside the running server: a key is gone at once, a copy is whole.
-    let made = admin(&data, &["key", "create", "--tenant", tenant["tenant_id"].as_str().unwrap(), "--dialect", "dialro"]);
+    let made =
+        admin(&data, &["key", "create", "--tenant", tenant["tenant_id"].as_str().unwrap(), "--dialect", "dialro"]);
     let made = made["key"].as_str().unwrap();
     assert_eq!(server.ask("GET", "/api/v1/calls", &[("x-api-key", made)], Value::Null).1["total"], 2);
     admin(&data, &["key", "revoke", "--tenant", tenant["tenant_id"].as_str().unwrap(), made]);
@@ -183,9 +185,12 @@ fn what_is_wrong_is_said_in_one_line() {
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     assert_eq!(check(include_str!("../offhook.sample.toml")).0, 0);
-    for (text, wanted) in
-        [("listen = 1", "line 1"), ("x = 1", "unknown field"), ("root = \"x\"", "no dialect"), ("[tls]\ncertificate = \"a\"\nkey = \"b\"", "there is no file a")]
-    {
+    for (text, wanted) in [
+        ("listen = 1", "line 1"),
+        ("x = 1", "unknown field"),
+        ("root = \"x\"", "no dialect"),
+        ("[tls]\ncertificate = \"a\"\nkey = \"b\"", "there is no file a"),
+    ] {
         let (code, said) = check(text);
         assert!(code != 0 && said.contains(wanted) && said.lines().count() == 1, "{said}");
     }

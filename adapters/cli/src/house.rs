@@ -35,7 +35,7 @@ impl House {
         let unusable = format!("cannot use {}", config.data.display());
         let folder = config.data.clone();
         let vault_keys = blocking::run(&unusable, move || {
-            fs::create_dir_all(&folder).map_err(|error| Failure::new(error))?;
+            fs::create_dir_all(&folder).map_err(Failure::new)?;
             vault_keys(&folder, &*runtime)
         })
         .await?;

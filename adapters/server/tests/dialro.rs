@@ -461,7 +461,7 @@ async fn dr_090_091_095_functions_are_given_listed_and_taken_away() {
 }
 
 #[tokio::test]
-async fn x18_what_is_another_tenants_is_not_there() {
+async fn dr_a7_x18_what_is_another_tenants_is_not_there() {
     let server = Server::new().await;
     let (_, keys) = server.stranger(Plan::Enterprise).await;
     let agent = server.agent().await;
@@ -489,4 +489,41 @@ async fn x18_what_is_another_tenants_is_not_there() {
         assert_eq!(listed.is(200)[name], json!([]));
     }
     server.get(&format!("/agents/{agent}")).await.is(200);
+}
+
+#[tokio::test]
+async fn dr_030_032_057_065_066_calls_end_as_the_contract_says_and_are_settled_once() {
+    let server = Server::new().await;
+    let minutes = async || server.get("/credits").await.is(200)["balanceMinutes"].clone();
+    let last = async || server.get("/calls?limit=1").await.is(200)["calls"][0].clone();
+    let agent = server.agent().await;
+    let id = agent.strip_prefix("agent_").unwrap().parse().unwrap();
+
+    server.patch(&format!("/agents/{agent}"), json!({ "isActive": false })).await.is(200);
+    server.call(&agent, Duration::from_millis(50)).await;
+    let call = last().await;
+    assert_eq!((&call["status"], &call["hangupReason"]), (&json!("failed"), &json!("agent_inactive")));
+    assert_eq!((&call["talkTimeSeconds"], minutes().await), (&json!(0), json!(3000)));
+
+    server.patch(&format!("/agents/{agent}"), json!({ "isActive": true })).await.is(200);
+    let short = |agent: &mut offhook::service::agents::Agent| {
+        agent.policy.duration_max = Duration::from_millis(300);
+        Ok(())
+    };
+    server.engine.agents().update(server.tenant, id, short).await.unwrap();
+    server.call(&agent, Duration::from_millis(1_500)).await;
+    let call = last().await;
+    assert_eq!((&call["status"], &call["hangupReason"]), (&json!("ended"), &json!("max_duration")));
+    assert_eq!((&call["hangupInitiator"], minutes().await), (&json!("system"), json!(2999)));
+
+    let all = Amount { unit: Unit::Time, value: -2_999 * 60_000 };
+    server.engine.credits().adjust(server.tenant, all, "all", "").await.unwrap();
+    server.call(&agent, Duration::from_millis(50)).await;
+    let call = last().await;
+    assert_eq!((&call["status"], &call["hangupReason"]), (&json!("failed"), &json!("credits_exhausted")));
+    assert_eq!(minutes().await, json!(0));
+    let transactions = server.get("/credits/transactions").await.is(200)["transactions"].clone();
+    let used =
+        transactions.as_array().unwrap().iter().filter(|entry| entry["type"] == "usage" && entry["minutes"] != 0);
+    assert_eq!(used.count(), 1, "{transactions}");
 }

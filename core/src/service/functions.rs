@@ -12,7 +12,6 @@ use crate::call::CommandId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::CallId;
 use crate::provider::HttpTransport;
-use crate::provider::llm::ToolCall;
 use crate::provider::reach::Reach;
 use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
 use crate::provider::transport::{HttpMethod, HttpRequest};
@@ -28,6 +27,21 @@ pub const URL_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a schema at most.
 pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 
+/// One call of a function.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The model's arguments, JSON.
+    pub arguments: String,
+    /// When.
+    pub at: Timestamp,
+    /// In which call.
+    pub call: CallId,
+    /// By which command.
+    pub command: CommandId,
+    /// Signs the request.
+    pub secret: Secret,
+}
+
 /// Runs `function` with the model's arguments and returns its answer, or what kept it from one: `{"error": …}` with
 /// `timeout`, `http_<status>` or `invalid_json` (DR-096), or with what is wrong with the arguments (DR-097).
 ///
@@ -36,18 +50,9 @@ pub const SCHEMA_BYTES_MAX: usize = 64 * 1024;
 /// each parameter by itself, stands in the query, which is what is signed (DR-A1).
 ///
 /// `ConfigInvalid` for a URL that is out of `reach`.
-pub async fn run(
-    http: Arc<dyn HttpTransport>,
-    reach: Reach,
-    function: Function,
-    secret: Secret,
-    call: CallId,
-    command: CommandId,
-    tool_call: ToolCall,
-    now: Timestamp,
-) -> Result<Value> {
+pub async fn run(http: Arc<dyn HttpTransport>, reach: Reach, function: Function, asked: Asked) -> Result<Value> {
     reach.check(&function.url)?;
-    let parameters: Value = match serde_json::from_str(&tool_call.arguments) {
+    let parameters: Value = match serde_json::from_str(&asked.arguments) {
         Ok(parameters) => parameters,
         Err(_) => return Ok(problem("the arguments are not JSON")),
     };
@@ -55,7 +60,8 @@ pub async fn run(
         return Ok(problem(&wrong));
     }
     let timeout = function.timeout;
-    let request = request(function, &secret, call, command, &parameters, now)?;
+    let call = asked.call;
+    let request = request(function, &asked, &parameters)?;
     let answer = async {
         let response = http.send(request.reach(reach)).await?;
         let status = response.status;
@@ -88,14 +94,8 @@ pub fn check_schema(schema: &Value) -> Result<()> {
     validator(schema).map(drop).map_err(|error| invalid(format!("the schema is none: {error}")))
 }
 
-fn request(
-    function: Function,
-    secret: &Secret,
-    call: CallId,
-    command: CommandId,
-    parameters: &Value,
-    now: Timestamp,
-) -> Result<HttpRequest> {
+fn request(function: Function, asked: &Asked, parameters: &Value) -> Result<HttpRequest> {
+    let Asked { at, call, command, secret, .. } = asked;
     let Function { form, method, timeout, tool, url, .. } = function;
     let (call_name, function_name) = match form {
         Form::Dialro => ("callId", "functionName"),
@@ -128,7 +128,7 @@ fn request(
     Ok(match form {
         Form::Dialro => request.header("x-dialro-signature", body_signature::sign(secret, &signed)),
         Form::Native => {
-            let headers = standard::sign(std::slice::from_ref(secret), &format!("{call}-{command}"), now, &signed);
+            let headers = standard::sign(std::slice::from_ref(secret), &format!("{call}-{command}"), *at, &signed);
             request
                 .header("webhook-id", headers.id)
                 .header("webhook-timestamp", headers.timestamp)

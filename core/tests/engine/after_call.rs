@@ -101,7 +101,7 @@ fn body_of(request: &HttpRequest) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
-/// FL-034, FL-040, FL-041, FL-043, FL-048, FL-049, FL-050, FL-092, DF-020
+/// FL-A5, FL-034, FL-040, FL-041, FL-047, FL-043, FL-048, FL-049, FL-050, FL-092, DF-020
 #[test]
 fn each_system_is_told_in_its_own_form() {
     let runtime = VirtualRuntime::new(1);

@@ -14,7 +14,7 @@ use offhook_testkit::runtime::VirtualRuntime;
 
 use crate::world::World;
 
-/// FL-003
+/// DR-007, FL-003
 #[test]
 fn a_key_is_shown_once_and_kept_as_a_hash() {
     let runtime = VirtualRuntime::new(1);

@@ -117,7 +117,7 @@ fn agents_are_found_listed_and_changed() {
 }
 
 #[test]
-fn dr_092_functions_are_signed_with_the_tenants_secret_in_the_vendors_form() {
+fn dr_092_097_a1_a2_functions_are_signed_with_the_tenants_secret_in_the_vendors_form() {
     for (method, wrong) in [(FunctionMethod::Post, false), (FunctionMethod::Get, false), (FunctionMethod::Post, true)] {
         let runtime = VirtualRuntime::new(4);
         runtime.block_on(async {
@@ -183,5 +183,42 @@ fn schemas_stand_on_their_own() {
         json!({ "description": "x".repeat(70_000) }),
     ] {
         assert_eq!(check_schema(&wrong).unwrap_err().kind(), ErrorKind::ConfigInvalid, "{wrong}");
+    }
+}
+
+#[test]
+fn dr_093_096_a_function_that_does_not_answer_well_is_told_to_the_model() {
+    type Reply = fn() -> offhook::Result<(u16, String)>;
+    let answers: [(Reply, &str); 4] = [
+        (|| Ok((500, "{}".to_owned())), "http_500"),
+        (|| Ok((204, String::new())), "invalid_json"),
+        (|| Ok((200, "<html>".to_owned())), "invalid_json"),
+        (|| Err(offhook::Error::new(ErrorKind::TimedOut, "http.send", "no answer")), "timeout"),
+    ];
+    for (answer, wanted) in answers {
+        let runtime = VirtualRuntime::new(5);
+        runtime.block_on(async {
+            let reply = move |request: &offhook::provider::transport::HttpRequest| match request.url == FUNCTION_URL {
+                true => answer(),
+                false => Ok((200, String::new())),
+            };
+            let world = World::with_http(Arc::new(runtime.clone()), &["My appointment?"], reply).await;
+            let (handle, caller) = world.ring();
+            caller.sound(SILENCE, Duration::from_millis(1_500)).await;
+            caller.sound(SPEECH, Duration::from_millis(500)).await;
+            caller.sound(SILENCE, Duration::from_millis(4_000)).await;
+            caller.hang_up(HangupCause::NORMAL_CLEARING);
+            let (record, _) = handle.finished().await.unwrap();
+            assert_eq!(record.functions[0].result, Some(json!({ "error": wanted })));
+            let said = record.transcript.iter().any(|entry| entry.text.contains("I found"));
+            assert!(said, "the model speaks on");
+            let asked = world.http.requests().into_iter().filter(|request| request.url == FUNCTION_URL);
+            let asked: Vec<_> = asked.collect();
+            assert_eq!(
+                (asked.len(), asked[0].timeout),
+                (1, Duration::from_secs(5)),
+                "it is asked once, for five seconds"
+            );
+        });
     }
 }

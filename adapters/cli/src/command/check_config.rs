@@ -8,10 +8,9 @@ use crate::terminal;
 /// Runs the command.
 pub fn run(args: &CheckConfigArgs) -> Outcome<()> {
     let config = Config::of_file(&args.config)?;
-    if let Some((certificate, key)) = &config.tls {
-        for path in [certificate, key].into_iter().filter(|path| !path.is_file()) {
-            return Err(Failure::new(format_args!("there is no file {}", path.display())));
-        }
+    let files = config.tls.iter().flat_map(|(certificate, key)| [certificate, key]);
+    if let Some(path) = files.into_iter().find(|path| !path.is_file()) {
+        return Err(Failure::new(format_args!("there is no file {}", path.display())));
     }
     terminal::print(format_args!("{} is sound", args.config.display()));
     Ok(())

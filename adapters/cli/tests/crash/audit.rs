@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use libtest_mimic::Failed;
 
@@ -10,17 +11,17 @@ use offhook::billing::{Entry, EntryKind};
 use offhook::call::CallRecord;
 use offhook::call::record::CallStatus;
 use offhook::ids::{CallId, TaskId};
-use offhook::provider::Store;
+use offhook::provider::{Blob, Store};
 use offhook::service::calls::{CALL, StoredCall};
 use offhook::service::credits::Credits;
 use offhook::service::outbox::{DELIVERY, Delivery, DeliveryState};
+use offhook::service::recordings::{RECORDING, Recording};
 use offhook::service::tasks::{TASK, Task, TaskStatus};
-
+use offhook_blob::ObjectBlob;
 use offhook_tokio::TokioRuntime;
 use serde::Serialize;
 
 use crate::receiver::Arrival;
-
 use crate::worker::{TENANTS, all, open};
 
 /// What came of it all.
@@ -47,7 +48,7 @@ impl Tally {
 }
 
 /// Counts what is wrong, and fails for what there is no count of.
-pub(crate) async fn check(place: &str, kills: usize, told: &[String], arrivals: &[Arrival]) -> Tally {
+pub(crate) async fn check(place: &str, recordings: &str, kills: usize, told: &[String], arrivals: &[Arrival]) -> Tally {
     let store = open(place).await;
     let mut calls = BTreeMap::new();
     for row in all(&*store, CALL).await {
@@ -60,6 +61,7 @@ pub(crate) async fn check(place: &str, kills: usize, told: &[String], arrivals: 
     check_told(&calls, told);
     let doubled = check_ledger(&*store, &calls).await;
     let tasks = check_tasks(&*store, &calls, told).await;
+    let recorded = check_recordings(&*store, recordings).await;
     let credits = Credits::new(Arc::new(TokioRuntime::current().unwrap()), store.clone());
     let audits = credits.audit_all().await.unwrap();
     assert_eq!(audits.len(), usize::from(TENANTS));
@@ -75,7 +77,10 @@ pub(crate) async fn check(place: &str, kills: usize, told: &[String], arrivals: 
         findings,
         ..check_webhooks(&*store, &calls, arrivals).await
     };
-    eprintln!("{answered} calls answered, {lost} cut short, {tasks} tasks, {} webhooks came", arrivals.len());
+    let came = arrivals.len();
+    eprintln!(
+        "{answered} calls answered, {lost} cut short, {tasks} tasks, {recorded} recordings, {came} messages came"
+    );
     tally
 }
 
@@ -147,10 +152,37 @@ async fn check_ledger(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>) -
         doubled += usize::from(settled.len() > 1 || released.len() > 1);
         let Some(ledger) = calls[&id].ledger else { continue };
         assert_eq!(held.iter().sum::<i64>(), settled[0] + released[0]);
-        assert_eq!(settled[0].unsigned_abs(), calls[&id].record.talk_time_ms);
+        let talk = Duration::from_millis(calls[&id].record.talk_time_ms);
+        let charge = calls[&id].hold.unwrap().tariff.charge(talk).unwrap();
+        assert_eq!(settled[0], charge.min(held.iter().sum()), "time or money");
         assert_eq!(ledger.settled, settled[0]);
     }
     doubled
+}
+
+/// Every recording that is known has its object, and every object is known. Returns how many there are.
+async fn check_recordings(store: &dyn Store, folder: &str) -> usize {
+    let rows: Vec<Recording> =
+        all(store, RECORDING).await.into_iter().map(|row| serde_json::from_value(row.body).unwrap()).collect();
+    let blob = ObjectBlob::folder(folder).unwrap();
+    for recording in rows.iter().filter(|recording| !recording.is_uncertain) {
+        assert!(blob.length(recording.key.clone()).await.unwrap() > 44, "a recording without sound");
+    }
+    let keys: BTreeSet<&str> = rows.iter().map(|recording| recording.key.as_str()).collect();
+    let mut objects = 0;
+    for tenant in std::fs::read_dir(format!("{folder}/recordings")).into_iter().flatten() {
+        let tenant = tenant.unwrap();
+        for object in std::fs::read_dir(tenant.path()).unwrap() {
+            let name = object.unwrap().file_name().into_string().unwrap();
+            // What a killed process was writing has another name until it is whole.
+            if name.ends_with(".wav") {
+                let key = format!("recordings/{}/{name}", tenant.file_name().to_str().unwrap());
+                assert!(keys.contains(key.as_str()), "an object that nobody knows of");
+                objects += 1;
+            }
+        }
+    }
+    objects
 }
 
 /// Each event of each call came at least once, with the same bytes each time and a signature that held, and none before the
@@ -158,18 +190,22 @@ async fn check_ledger(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>) -
 async fn check_webhooks(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>, arrivals: &[Arrival]) -> Tally {
     let mut by_id: BTreeMap<&str, Vec<&Arrival>> = BTreeMap::new();
     for arrival in arrivals {
-        by_id.entry(&arrival.headers.id).or_default().push(arrival);
+        by_id.entry(&arrival.id).or_default().push(arrival);
     }
     let rows = all(store, DELIVERY).await;
     let deliveries: Vec<Delivery> = rows.into_iter().map(|row| serde_json::from_value(row.body).unwrap()).collect();
     let mut events: BTreeMap<CallId, BTreeMap<u64, &Delivery>> = BTreeMap::new();
+    let mut pushed: BTreeSet<CallId> = BTreeSet::new();
     let mut unacknowledged = 0;
     for delivery in &deliveries {
         let came = by_id.get(delivery.id.as_str()).map(Vec::as_slice).unwrap_or_default();
         let is_taken = came.iter().any(|arrival| arrival.taken);
         unacknowledged += usize::from(delivery.state != DeliveryState::Delivered || !is_taken);
         assert!(came.iter().all(|arrival| arrival.body == delivery.body), "a body changed");
-        events.entry(delivery.lane.parse().unwrap()).or_default().insert(delivery.place, delivery);
+        match delivery.lane.split_once(':') {
+            Some((call, _)) => drop(pushed.insert(call.parse().unwrap())),
+            None => drop(events.entry(delivery.lane.parse().unwrap()).or_default().insert(delivery.place, delivery)),
+        }
     }
     let ids: BTreeSet<&str> = deliveries.iter().map(|delivery| delivery.id.as_str()).collect();
     assert!(by_id.keys().all(|id| ids.contains(id)), "a webhook that nobody knows of");
@@ -181,7 +217,8 @@ async fn check_webhooks(store: &dyn Store, calls: &BTreeMap<CallId, StoredCall>,
         expected.extend((!call.record.transcript.is_empty()).then_some("call.transcript"));
         let told = &events[id];
         assert!(told.values().map(|delivery| delivery.event.as_str()).eq(expected), "{told:?}");
-        let place = |arrival: &Arrival| told.values().position(|delivery| delivery.id == arrival.headers.id);
+        assert!(pushed.contains(id), "nobody was told of a call's end");
+        let place = |arrival: &Arrival| told.values().position(|delivery| delivery.id == arrival.id);
         out_of_order += usize::from(!arrivals.iter().filter_map(place).is_sorted());
     }
     Tally {

@@ -30,12 +30,12 @@ struct Ordeal {
     kills: usize,
     /// Calls at once.
     lines: usize,
-    /// Webhooks that wait when it begins.
+    /// Webhooks that wait at any moment.
     queued: usize,
 }
 
-const OF_THE_TEST: Ordeal = Ordeal { kills: 50, lines: 6, queued: 40 };
-const OF_THE_TEST_ON_POSTGRES: Ordeal = Ordeal { kills: 15, ..OF_THE_TEST };
+const OF_THE_TEST: Ordeal = Ordeal { kills: 25, lines: 6, queued: 40 };
+const OF_THE_TEST_ON_POSTGRES: Ordeal = Ordeal { kills: 8, ..OF_THE_TEST };
 
 /// Latest kill after a process has begun its calls.
 const LIFE_MAX: Duration = Duration::from_millis(900);
@@ -43,8 +43,11 @@ const LIFE_MAX: Duration = Duration::from_millis(900);
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "call", place, lines] => worker::run(worker::call_until_killed(place, lines.parse().unwrap())),
-        [_, "recover", place] => worker::run(worker::recover(place)),
+        [_, "call", place, folder, url, lines, queued] => {
+            let (lines, queued) = (lines.parse().unwrap(), queued.parse().unwrap());
+            worker::run(worker::call_until_killed(place, folder, url, lines, queued))
+        }
+        [_, "recover", place, folder, url] => worker::run(worker::recover(place, folder, url)),
         [_, "tally", kills, store] => tally(kills.parse().unwrap(), store),
         _ => behaviour::run(vec![
             Trial::test("no_kill_loses_or_doubles_anything_on_sqlite", || on_sqlite(OF_THE_TEST)?.require_clean()),
@@ -86,22 +89,25 @@ fn on_postgres(ordeal: Ordeal) -> Result<Tally, Failed> {
 fn kill_again_and_again(place: &str, ordeal: Ordeal) -> Result<Tally, Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let receiver = runtime.block_on(Receiver::start());
-    runtime.block_on(worker::set_up(place, &receiver.url, ordeal.queued));
+    let folder = tempfile::tempdir()?;
+    let recordings = folder.path().to_str().unwrap();
+    runtime.block_on(worker::set_up(place, recordings, &receiver.url, ordeal.queued));
     let mut told = Vec::new();
+    let (lines, queued) = (ordeal.lines.to_string(), ordeal.queued.to_string());
     for _ in 0..ordeal.kills {
-        told.extend(live_and_die(place, ordeal.lines)?);
+        told.extend(live_and_die(&["call", place, recordings, &receiver.url, &lines, &queued])?);
     }
-    let (mut process, output) = start(&["recover", place])?;
+    let (mut process, output) = start(&["recover", place, recordings, &receiver.url])?;
     told.extend(output.lines().map_while(Result::ok));
     if !process.wait()?.success() {
         return Err("the last process did not bring everything to its end".into());
     }
-    Ok(runtime.block_on(audit::check(place, ordeal.kills, &told, &receiver.arrivals())))
+    Ok(runtime.block_on(audit::check(place, recordings, ordeal.kills, &told, &receiver.arrivals())))
 }
 
 /// Lets a process make calls and kills it at some moment. Returns what it told of them until then.
-fn live_and_die(place: &str, lines: usize) -> Result<Vec<String>, Failed> {
-    let (mut process, output) = start(&["call", place, &lines.to_string()])?;
+fn live_and_die(arguments: &[&str]) -> Result<Vec<String>, Failed> {
+    let (mut process, output) = start(arguments)?;
     let mut lines = output.lines();
     lines.next().ok_or("the process did not begin")??;
     thread::sleep(LIFE_MAX.mul_f64(worker::random()));

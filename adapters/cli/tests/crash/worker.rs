@@ -6,20 +6,24 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use offhook::billing::{Increment, Rate, RateCard, Terms, Unit};
 use offhook::call::CallRecord;
 use offhook::engine::{Engine, Providers};
 use offhook::ids::{AgentId, TenantId};
+use offhook::money::{Currency, Money};
 use offhook::provider::Store;
 use offhook::provider::llm::LlmEvent;
 use offhook::provider::store::{LIMIT_MAX, Query, Record};
 use offhook::provider::telephony::{E164, HangupCause};
 use offhook::service;
+use offhook::service::after_call::{AFTER_CALL, Push, PushForm, PushMethod};
 use offhook::service::agents::Agent;
 use offhook::service::calls::{CALL, StoredCall};
 use offhook::service::outbox::{DELIVERY, Delivery, DeliveryState};
 use offhook::service::tasks::{NewTask, TASK, Task, TaskStatus};
 use offhook::service::webhooks::NewEndpoint;
 use offhook::time::Timestamp;
+use offhook_blob::ObjectBlob;
 use offhook_postgres::PostgresStore;
 use offhook_sqlite::SqliteStore;
 use offhook_testkit::carrier::{Answering, Caller, Carrier};
@@ -34,10 +38,14 @@ const PATIENCE: Duration = Duration::from_secs(100);
 
 const LEASE: Duration = Duration::from_millis(400);
 const CREDIT: Duration = Duration::from_secs(1_000 * 3_600);
+const CREDIT_MICROS: i64 = 100_000_000_000_000;
 const SPEECH: u8 = 0x80;
 const SILENCE: u8 = 0xff;
 
 pub(crate) const TENANTS: u8 = 2;
+
+/// The push that tells of each call.
+pub(crate) const PUSH: &str = "result";
 
 /// Signs the webhooks.
 pub(crate) const SECRET: &str = "whsec_dGhlIHNlY3JldCBvZiB0aGUgY3Jhc2hlcw==";
@@ -78,26 +86,34 @@ pub(crate) fn random() -> f64 {
     f64::from(std::hash::RandomState::new().build_hasher().finish() as u32) / f64::from(u32::MAX)
 }
 
-/// Gives each tenant credit, an agent, an endpoint, and webhooks that are queued for it; of these `queued` in all.
-pub(crate) async fn set_up(place: &str, url: &str, queued: usize) {
-    let world = World::new(place).await;
+/// Gives each tenant credit, an agent, an endpoint, and webhooks that are queued for it; of these `queued` in all. The last
+/// tenant is billed in money.
+pub(crate) async fn set_up(place: &str, folder: &str, url: &str, queued: usize) {
+    let world = World::new(place, folder, url).await;
+    let rupiah: Currency = "IDR".parse().unwrap();
     for number in 0..TENANTS {
         world.engine.agents().put(tenant(number), &world.agent).await.unwrap();
-        world.engine.credits().grant(tenant(number), CREDIT, "start").await.unwrap();
-        let mut endpoint = NewEndpoint::new(url);
+        if number + 1 == TENANTS {
+            let terms = Terms { unit: Unit::Money(rupiah), ..Terms::default() };
+            world.engine.credits().set_terms(tenant(number), &terms).await.unwrap();
+            let credit = Money::from_micros(CREDIT_MICROS, rupiah);
+            world.engine.credits().purchase(tenant(number), credit, "start").await.unwrap();
+        } else {
+            world.engine.credits().grant(tenant(number), CREDIT, "start").await.unwrap();
+        }
+        let mut endpoint = NewEndpoint::new(format!("{url}/webhooks"));
         endpoint.secret = Some(SECRET.to_owned());
         world.engine.webhooks().register(tenant(number), "crm", endpoint).await.unwrap();
     }
-    for number in 0..queued {
-        let number = u8::try_from(number % usize::from(TENANTS)).unwrap();
-        world.engine.webhooks().test(tenant(number), "crm").await.unwrap();
-    }
+    world.queue(queued).await;
 }
 
 /// Says that it begins, then each call as it begins and as it ends, for ever.
-pub(crate) async fn call_until_killed(place: &str, lines: usize) {
-    let world = Arc::new(World::new(place).await);
+pub(crate) async fn call_until_killed(place: &str, folder: &str, url: &str, lines: usize, queued: usize) {
+    let world = Arc::new(World::new(place, folder, url).await);
     world.answer_all();
+    let queueing = world.clone();
+    tokio::spawn(async move { queueing.queue_for_ever(queued).await });
     let wishing = world.clone();
     tokio::spawn(async move { wishing.wish_for_ever().await });
     say("begun");
@@ -113,8 +129,8 @@ pub(crate) async fn call_until_killed(place: &str, lines: usize) {
 }
 
 /// Lets the engine finish what others have left; `PATIENCE` is its limit.
-pub(crate) async fn recover(place: &str) {
-    let world = World::new(place).await;
+pub(crate) async fn recover(place: &str, folder: &str, url: &str) {
+    let world = World::new(place, folder, url).await;
     world.answer_all();
     tokio::time::timeout(PATIENCE, async {
         while world.work_is_left().await {
@@ -133,13 +149,13 @@ struct World {
 }
 
 impl World {
-    async fn new(place: &str) -> Self {
+    async fn new(place: &str, folder: &str, url: &str) -> Self {
         let runtime = Arc::new(TokioRuntime::current().unwrap());
         let carrier = Carrier::new(runtime.clone());
         let store = open(place).await;
         let lines: Vec<_> = (0..1_000).map(|_| "What are your opening hours?").collect();
         let providers = Providers {
-            blob: None,
+            blob: Some(Arc::new(ObjectBlob::folder(folder).unwrap())),
             http: Arc::new(ReqwestTransport::new(&Tls::public().unwrap()).unwrap()),
             llm: Arc::new(ScriptedModel::new(|_| vec![LlmEvent::Text("At nine.".to_owned())])),
             runtime,
@@ -150,9 +166,35 @@ impl World {
         };
         let mut settings = offhook_testkit::settings();
         settings.lease = LEASE;
+        settings.rates = Some(RateCard::new("IDR".parse().unwrap(), vec![rate()]).unwrap());
+        settings.public_url = Some("https://calls.example".to_owned());
         let id = AgentId::new(Timestamp::default(), [8; 10]);
-        let agent = Arc::new(Agent::new(id, "Sari", "You answer the telephone.").with_greeting("Hello."));
-        Self { agent, carrier, engine: Engine::with_settings(providers, settings), store }
+        let mut agent = Agent::new(id, "Sari", "You answer the telephone.").with_greeting("Hello.");
+        agent.policy.record = true;
+        let (form, id, url) = (PushForm::CallResult, PUSH.to_owned(), format!("{url}/push"));
+        agent.after_call.pushes = vec![Push { form, id, method: PushMethod::Post, token: None, url }];
+        Self { agent: Arc::new(agent), carrier, engine: Engine::with_settings(providers, settings), store }
+    }
+
+    /// Queues so many webhooks.
+    async fn queue(&self, count: usize) {
+        for number in 0..count {
+            let number = u8::try_from(number % usize::from(TENANTS)).unwrap();
+            self.engine.webhooks().test(tenant(number), "crm").await.unwrap();
+        }
+    }
+
+    /// Sees to it that so many webhooks wait, for ever.
+    async fn queue_for_ever(&self, queued: usize) {
+        loop {
+            let mut waiting = 0;
+            for number in 0..TENANTS {
+                let pending = Query::new(Some(tenant(number)), DELIVERY).equal("standing", "endpoint:crm pending");
+                waiting += usize::try_from(self.store.count(pending).await.unwrap()).unwrap();
+            }
+            self.queue(queued.saturating_sub(waiting)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// One call, by its line in or out.
@@ -208,11 +250,24 @@ impl World {
             serde_json::from_value::<Delivery>(row.body.clone()).unwrap().state == DeliveryState::Pending
         };
         let tasks = all(&*self.store, TASK).await;
+        let are_told = all(&*self.store, AFTER_CALL).await.is_empty();
         let is_to_do = |row: &Record| {
             let task: Task = serde_json::from_value(row.body.clone()).unwrap();
             matches!(task.status, TaskStatus::InProgress | TaskStatus::Pending)
         };
-        calls.iter().any(is_live) || deliveries.iter().any(is_pending) || tasks.iter().any(is_to_do)
+        !are_told || calls.iter().any(is_live) || deliveries.iter().any(is_pending) || tasks.iter().any(is_to_do)
+    }
+}
+
+/// What a call costs who is billed in money.
+fn rate() -> Rate {
+    Rate {
+        prefix: String::new(),
+        per_minute_micros: 450_000_000,
+        connection_fee_micros: 0,
+        increment: Increment::EXACT,
+        valid_from: None,
+        valid_until: None,
     }
 }
 

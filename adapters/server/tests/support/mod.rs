@@ -1,6 +1,7 @@
 //! A server in the test's own process, over scripted providers.
 #![allow(dead_code, unreachable_pub, reason = "each test takes what it needs")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use offhook::dialect::Dialect;
 use offhook::engine::{Engine, Providers, Settings};
 use offhook::ids::{AgentId, CallId, TenantId};
 use offhook::memory::MemoryStore;
+use offhook::provider::Telephony;
 use offhook::provider::llm::{FinishReason, LlmEvent, LlmRequest, Message, ToolCall};
 use offhook::service;
 use offhook::service::agents::Agent;
 use offhook::service::calls::StoredCall;
 use offhook::service::keys::NewApiKey;
 use offhook::service::tenants::Plan;
-use offhook_server::{App, Options, router};
+use offhook::wrap::{CarrierName, Carriers};
+use offhook_server::{App, Options, Streams, router};
+use offhook_streams::MediaStreams;
 use offhook_testkit::carrier::Carrier;
 use offhook_testkit::script::{CueRecogniser, MemoryBlob, ScriptedHttp, ScriptedModel, ToneSpeech};
 use offhook_tokio::TokioRuntime;
@@ -27,34 +31,48 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 /// A server, its engine and a tenant with a key of each dialect.
-pub struct Server {
-    pub app: App,
-    pub carrier: Carrier,
-    pub engine: Engine,
-    pub http: ScriptedHttp,
-    pub router: Router,
-    pub tenant: TenantId,
-    pub keys: std::collections::BTreeMap<Dialect, String>,
+pub(crate) struct Server {
+    pub(crate) app: App,
+    pub(crate) carrier: Carrier,
+    pub(crate) engine: Engine,
+    pub(crate) http: ScriptedHttp,
+    pub(crate) router: Router,
+    pub(crate) tenant: TenantId,
+    pub(crate) keys: BTreeMap<Dialect, String>,
 }
 
 /// An answer, whole.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Vec<u8>,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) body: Value,
 }
 
 impl Server {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Options::default(), |_| {}).await
     }
 
-    pub async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn with(options: Options, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::build(options, change, false).await
+    }
+
+    /// A server whose calls come in over media streams alone.
+    pub(crate) async fn of_streams() -> Self {
+        Self::build(Options::default(), |settings| settings.calls_max = Some(2), true).await
+    }
+
+    async fn build(options: Options, change: impl FnOnce(&mut Settings), has_streams: bool) -> Self {
         let runtime = Arc::new(TokioRuntime::current().unwrap());
         let carrier = Carrier::new(runtime.clone());
         let http = ScriptedHttp::new(|_| Ok((200, "{}".to_owned())));
+        let media = Arc::new(MediaStreams::new(runtime.clone()));
+        let name: CarrierName = "streams".parse().unwrap();
+        let all: BTreeMap<_, Arc<dyn Telephony>> = BTreeMap::from([(name.clone(), media.clone() as _)]);
+        let carriers = Arc::new(Carriers::new(all, Vec::new()).unwrap());
+        let streams = has_streams.then(|| Streams { carriers: carriers.clone(), media, name });
         let providers = Providers {
             blob: Some(Arc::new(MemoryBlob::default())),
             http: Arc::new(http.clone()),
@@ -62,7 +80,7 @@ impl Server {
             runtime: runtime.clone(),
             store: Arc::new(MemoryStore::new(service::schema()).unwrap()),
             stt: Arc::new(CueRecogniser::new(&[])),
-            telephony: Arc::new(carrier.clone()),
+            telephony: if has_streams { carriers } else { Arc::new(carrier.clone()) },
             tts: Arc::new(ToneSpeech::default()),
         };
         let mut settings = offhook_testkit::settings();
@@ -72,23 +90,29 @@ impl Server {
         let mut options = options;
         options.calls_max = settings.calls_max;
         let engine = Engine::with_settings(providers, settings);
-        let app = App::new(engine.clone(), runtime, options, None);
+        let app = App::new(engine.clone(), runtime, options, streams);
         let router = router(app.clone());
         let (tenant, keys) = tenant(&engine, Plan::Enterprise).await;
         Self { app, carrier, engine, http, router, tenant, keys }
     }
 
     /// Another tenant and its keys.
-    pub async fn stranger(&self, plan: Plan) -> (TenantId, std::collections::BTreeMap<Dialect, String>) {
+    pub(crate) async fn stranger(&self, plan: Plan) -> (TenantId, BTreeMap<Dialect, String>) {
         tenant(&self.engine, plan).await
     }
 
-    pub fn key(&self, dialect: Dialect) -> &str {
+    pub(crate) fn key(&self, dialect: Dialect) -> &str {
         &self.keys[&dialect]
     }
 
     /// Sends a request with exactly those headers.
-    pub async fn raw(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Answer {
+    pub(crate) async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Answer {
         let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -101,11 +125,11 @@ impl Server {
     }
 
     /// Sends a request with the key of a dialect, in its header.
-    pub async fn ask(&self, dialect: Dialect, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn ask(&self, dialect: Dialect, method: &str, path: &str, body: Value) -> Answer {
         self.ask_as(dialect, self.key(dialect), method, path, body).await
     }
 
-    pub async fn ask_as(&self, dialect: Dialect, key: &str, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn ask_as(&self, dialect: Dialect, key: &str, method: &str, path: &str, body: Value) -> Answer {
         let (name, prefix, value) = match dialect {
             Dialect::Dialflo => ("auth_token", "/dialflo", format!("Bearer {key}")),
             Dialect::Dialro => ("x-api-key", "/dialro/api/v1", key.to_owned()),
@@ -119,7 +143,7 @@ impl Server {
     }
 
     /// An agent of the tenant, as the library makes it.
-    pub async fn an_agent(&self, change: impl FnOnce(&mut Agent)) -> AgentId {
+    pub(crate) async fn an_agent(&self, change: impl FnOnce(&mut Agent)) -> AgentId {
         let runtime = TokioRuntime::current().unwrap();
         let mut agent = Agent::new(AgentId::generate(&runtime), "Maya", "You call {{crm.name}}.");
         change(&mut agent);
@@ -128,7 +152,7 @@ impl Server {
     }
 
     /// Waits for the end of a call.
-    pub async fn ended(&self, call: CallId) -> StoredCall {
+    pub(crate) async fn ended(&self, call: CallId) -> StoredCall {
         for _ in 0..1_000 {
             let call = self.engine.calls().get(self.tenant, call).await.unwrap();
             if let Some(call) = call.filter(|call| call.ledger.is_some()) {
@@ -139,27 +163,27 @@ impl Server {
         panic!("the call does not end");
     }
 
-    pub async fn wait(&self, millis: u64) {
+    pub(crate) async fn wait(&self, millis: u64) {
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The status and the body, for a message.
-    pub fn is(&self, status: u16) -> &Value {
+    pub(crate) fn is(&self, status: u16) -> &Value {
         assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
         &self.body
     }
 }
 
-async fn tenant(engine: &Engine, plan: Plan) -> (TenantId, std::collections::BTreeMap<Dialect, String>) {
+async fn tenant(engine: &Engine, plan: Plan) -> (TenantId, BTreeMap<Dialect, String>) {
     let tenant = engine.tenants().create("Klinik Sehat", plan).await.unwrap().id;
     engine.credits().purchase(tenant, Duration::from_secs(3_000 * 60), "first").await.unwrap();
-    let mut keys = std::collections::BTreeMap::new();
+    let mut keys = BTreeMap::new();
     for dialect in Dialect::ALL {
         keys.insert(dialect, engine.keys().create(tenant, NewApiKey::new(dialect, "test")).await.unwrap().1);
     }

@@ -17,7 +17,7 @@ use crate::provider::stt::SttOptions;
 use crate::provider::telephony::{DialOptions, HangupCause};
 use crate::provider::tts::{TtsEvent, TtsInput, TtsOptions};
 use crate::service::calls::Snapshot;
-use crate::service::functions;
+use crate::service::functions::{self, Asked};
 
 impl Driver {
     pub(super) fn perform(&mut self, output: Output) {
@@ -222,8 +222,8 @@ impl Driver {
                 Some(secret) => secret,
                 None => tenants.signing_secret(tenant).await?,
             };
-            let answer = functions::run(http, reach, function, secret, call, id, tool_call, now);
-            answer.await.map(Outcome::Function)
+            let asked = Asked { arguments: tool_call.arguments, at: now, call, command: id, secret };
+            functions::run(http, reach, function, asked).await.map(Outcome::Function)
         };
         self.jobs.start(id, Kind::Prompt, job::once(id, run));
         Ok(())

@@ -36,8 +36,9 @@ const FAILURES_MAX: u32 = 12;
 /// Calls that one engine works on at once: most of them wait for a model.
 const CONCURRENT_MAX: usize = 64;
 
-/// A job whose worker died is done by another after this, which is longer than anything it waits for.
-const LEASE: Duration = Duration::from_secs(120);
+/// A job whose worker died is done by another after this, or, once a model is asked, after what is longer than its answer.
+const LEASE: Duration = Duration::from_secs(15);
+const ASKING_LEASE: Duration = Duration::from_secs(120);
 
 /// How often jobs are looked for when nobody says that there are any.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -123,9 +124,9 @@ impl AfterCalls {
         self.store.claim(AFTER_CALL.to_owned(), self.runtime.wall_clock(), LEASE, limit).await
     }
 
-    async fn work(&self, row: Record) {
+    async fn work(&self, mut row: Record) {
         let (id, mut job) = (row.key.id.clone(), from_value::<Job>(&row.body).unwrap_or_default());
-        let Err(error) = self.finish(row.clone(), &mut job).await else { return };
+        let Err(error) = self.finish(&mut row, &mut job).await else { return };
         if job.attempts >= FAILURES_MAX {
             tracing::error!(%error, call = id, "what is to be done for a call that is over is given up");
             // Else it is due again when its lease is over, and given up then.
@@ -137,14 +138,15 @@ impl AfterCalls {
         let _ = self.postpone(row, &job).await;
     }
 
-    async fn finish(&self, row: Record, job: &mut Job) -> Result<()> {
+    async fn finish(&self, row: &mut Record, job: &mut Job) -> Result<()> {
         let call = RecordKey::new(row.key.tenant, CALL, &row.key.id);
-        let Some(stored_row) = self.store.get(call).await? else { return self.drop_job(row).await };
+        let Some(stored_row) = self.store.get(call).await? else { return self.drop_job(row.clone()).await };
         let mut stored: StoredCall = from_value(&stored_row.body)?;
-        let Some(pending) = stored.after.take() else { return self.drop_job(row).await };
+        let Some(pending) = stored.after.take() else { return self.drop_job(row.clone()).await };
         if let Some(plan) = &pending.analysis
             && stored.analysis.is_none()
         {
+            self.keep(row, job).await?;
             stored.analysis = Some(self.analyse_or_retry(plan, &stored.record, job).await?);
             stored.usage.merge(&job.usage);
             stored.costs = self.prices.costs(&stored.usage);
@@ -159,9 +161,19 @@ impl AfterCalls {
             due_at: stored_row.due_at,
             body: to_value(&stored)?,
         });
-        batch.delete(row.key, Expect::Revision(row.revision));
+        batch.delete(row.key.clone(), Expect::Revision(row.revision));
         self.store.commit(batch).await?;
         self.outbox.wake();
+        Ok(())
+    }
+
+    /// Keeps a job for as long as a model may take.
+    async fn keep(&self, row: &mut Record, job: &Job) -> Result<()> {
+        let mut batch = Batch::default();
+        let put = Put::new(row.key.clone(), Expect::Revision(row.revision), to_value(job)?);
+        batch.put(put.due_at(self.runtime.wall_clock() + ASKING_LEASE));
+        self.store.commit(batch).await?;
+        row.revision += 1;
         Ok(())
     }
 

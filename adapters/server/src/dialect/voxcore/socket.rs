@@ -1,6 +1,7 @@
 //! Diallers that connect (FL-070 to FL-085). The protocol itself is the carrier's, in `offhook_streams`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
@@ -24,6 +25,9 @@ use crate::request::Query;
 
 /// Messages that wait in each direction.
 const MESSAGES_MAX: usize = 64;
+
+/// Longest wait for the network to take one message.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a message at most.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -110,17 +114,19 @@ fn bridge(socket: WebSocket) -> Socket {
                 SocketMessage::Binary(bytes) => Message::Binary(bytes),
                 SocketMessage::Close(code) => {
                     let frame = CloseFrame { code: code.value(), reason: "".into() };
-                    let _ = sink.send(Message::Close(Some(frame))).await;
+                    let _ = tokio::time::timeout(WRITE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
                     return;
                 }
                 SocketMessage::Text(text) => Message::Text(text.into()),
             };
-            if sink.send(message).await.is_err() {
-                return;
+            match tokio::time::timeout(WRITE_TIMEOUT, sink.send(message)).await {
+                Ok(Ok(())) => {}
+                // A peer that does not read is gone.
+                Ok(Err(_)) | Err(_) => return,
             }
         }
         let frame = CloseFrame { code: CloseCode::NORMAL.value(), reason: "".into() };
-        let _ = sink.send(Message::Close(Some(frame))).await;
+        let _ = tokio::time::timeout(WRITE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
     });
     let incoming = stream.filter_map(|message| async move {
         match message {

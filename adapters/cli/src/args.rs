@@ -131,6 +131,9 @@ pub enum AdminTask {
     /// Customers
     #[command(subcommand)]
     Tenant(TenantTask),
+    /// People who manage a tenant
+    #[command(subcommand)]
+    User(UserTask),
 }
 
 /// `offhook admin credits`
@@ -228,6 +231,34 @@ pub enum TenantTask {
     },
     /// List all tenants
     List,
+}
+
+/// `offhook admin user`
+#[derive(Clone, Debug, Subcommand)]
+pub enum UserTask {
+    /// Make a user; without a password it is invited, and chooses one
+    Create {
+        /// Its email address
+        email: String,
+        /// What it manages
+        #[arg(long)]
+        tenant: String,
+        /// For people
+        #[arg(long, default_value = "")]
+        name: String,
+        /// What it may do
+        #[arg(long, default_value = "admin", value_parser = ["admin", "member"])]
+        role: String,
+        /// Read a password of 8 to 256 bytes from the first line of the standard input
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// List a tenant's users
+    List {
+        /// Whose
+        #[arg(long)]
+        tenant: String,
+    },
 }
 
 /// `offhook demo`

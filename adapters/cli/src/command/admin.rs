@@ -1,4 +1,4 @@
-//! `offhook admin`: tenants, keys, numbers and credits, whether the server runs or not.
+//! `offhook admin`: tenants, their keys, numbers, credits and users, whether the server runs or not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,13 @@ use offhook::service::desk::Desk;
 use offhook::service::keys::{ApiKey, NewApiKey};
 use offhook::service::numbers::Number;
 use offhook::service::tenants::Tenant;
+use offhook::service::users::{Member, NewUser, Role};
+use offhook_server::password;
 use offhook_sqlite::SqliteStore;
 use offhook_tokio::TokioRuntime;
 use serde_json::{Value, json};
 
-use crate::args::{AdminArgs, AdminTask, CreditsTask, KeyTask, NumberTask, TenantTask};
+use crate::args::{AdminArgs, AdminTask, CreditsTask, KeyTask, NumberTask, TenantTask, UserTask};
 use crate::config::{Config, dialect};
 use crate::failure::{Failure, Outcome};
 use crate::house::House;
@@ -37,13 +39,14 @@ pub async fn run(args: AdminArgs) -> Outcome<()> {
         }
         task => {
             let runtime = Arc::new(TokioRuntime::current()?);
-            let desk = House::open(&config, runtime.clone()).await?.desk(&config, runtime);
+            let desk = House::open(&config, runtime.clone()).await?.desk(&config, runtime.clone());
             match task {
                 AdminTask::Backup { .. } => Value::Null,
                 AdminTask::Credits(task) => credits(&desk, task).await?,
                 AdminTask::Key(task) => key(&desk, task).await?,
                 AdminTask::Number(task) => number(&desk, task).await?,
                 AdminTask::Tenant(task) => tenant(&desk, task).await?,
+                AdminTask::User(task) => user(&desk, &runtime, task).await?,
             }
         }
     };
@@ -155,6 +158,30 @@ async fn credits(desk: &Desk, task: CreditsTask) -> Outcome<Value> {
     Ok(json!({ "tenant": tenant, "granted_minutes": minutes, "balance_ms": balance.balance(), "key": key }))
 }
 
+async fn user(desk: &Desk, runtime: &TokioRuntime, task: UserTask) -> Outcome<Value> {
+    match task {
+        UserTask::Create { email, tenant, name, role, password_stdin } => {
+            let tenant = known(desk, &tenant).await?;
+            let role = if role == "admin" { Role::Admin } else { Role::Member };
+            let new = NewUser { email, name, role };
+            if password_stdin {
+                let line = blocking::run("the password cannot be read", || std::io::stdin().lines().next().transpose());
+                let hash = password::hash(runtime, line.await?.unwrap_or_default()).await?;
+                return Ok(show_member(&desk.users.create(tenant, new, hash).await?));
+            }
+            let (member, invitation, expires_at) = desk.users.invite(tenant, new).await?;
+            let mut told = show_member(&member);
+            told["invitation_token"] = json!(invitation);
+            told["expires_at"] = json!(expires_at.to_string());
+            Ok(told)
+        }
+        UserTask::List { tenant } => {
+            let users = desk.users.list(known(desk, &tenant).await?).await?;
+            Ok(json!({ "users": users.iter().map(show_member).collect::<Vec<_>>() }))
+        }
+    }
+}
+
 /// The tenant of that id, which must be there.
 async fn known(desk: &Desk, text: &str) -> Outcome<TenantId> {
     let id: TenantId = text.parse().map_err(|_| Failure::usage("--tenant takes a tenant's id"))?;
@@ -183,6 +210,17 @@ fn show_key(key: &ApiKey) -> Value {
         "bots": key.agents,
         "created_at": key.created_at.to_string(),
         "revoked_at": key.revoked_at.map(|moment| moment.to_string()),
+    })
+}
+
+fn show_member(member: &Member) -> Value {
+    json!({
+        "id": member.user.id,
+        "email": member.user.email,
+        "name": member.user.name,
+        "role": member.role,
+        "tenant": member.tenant,
+        "joined_at": member.joined_at.to_string(),
     })
 }
 

@@ -159,8 +159,7 @@ mod tests {
     #[test]
     fn vs_a3_the_socket_is_where_the_server_is() {
         let place = |public: Option<&str>, path: &str| {
-            let mut options = Options::default();
-            options.public_url = public.map(str::to_owned);
+            let options = Options { public_url: public.map(str::to_owned), ..Options::default() };
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, "localhost:3008".parse().unwrap());
             Place::of(&options, &path.parse().unwrap(), &headers).websocket()

@@ -260,7 +260,7 @@ async fn prometheus_is_told_of_requests_and_calls() {
 }
 
 #[tokio::test]
-async fn fl_040_042_046_050_a5_df_021_what_vendors_set_by_hand_is_set_over_an_api_of_our_own() {
+async fn fl_040_042_049_050_a5_df_021_what_vendors_set_by_hand_is_set_over_an_api_of_our_own() {
     let server = Server::new().await;
     let bot = server.an_agent(|_| {}).await;
     let path = format!("/agents/{bot}");
@@ -288,7 +288,7 @@ async fn fl_040_042_046_050_a5_df_021_what_vendors_set_by_hand_is_set_over_an_ap
     let header = pushed.headers.iter().find(|(name, _)| name == "authorization").unwrap();
     assert_eq!((pushed.method, header.1.as_str()), (offhook::provider::transport::HttpMethod::Put, "Bearer hush"));
     let told: Value = serde_json::from_slice(&pushed.body).unwrap();
-    assert_eq!(told, json!({ "CUSTOMER": "C-17", "DISPOSITION": "Unknown", "ENDED": "rejected" }));
+    assert_eq!(told, json!({ "CUSTOMER": "C-17", "DISPOSITION": "Not Connected", "ENDED": "rejected" }));
 
     assert_eq!(server.raw("GET", &path, &headers, Body::empty()).await.is(200)["name"], "Maya");
     for patch in [json!({ "policy": 1 }), json!({ "name": null }), json!({ "after_call": { "zone": "Mars" } })] {

@@ -147,3 +147,23 @@ fn seconds(call: &CallRecord) -> Value {
     let seconds = call.duration_ms as f64 / 1_000.0;
     json!(seconds)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fl_046_the_coarse_label_says_whether_somebody_was_reached() {
+        for (ended, label) in [
+            ("customer", "Connected"),
+            ("bot", "Connected"),
+            ("timeout", "Connected"),
+            ("error", "Failed"),
+            ("voicemail", "Unknown"),
+            ("RNR", "Unknown"),
+            ("no_answer", "Unknown"),
+        ] {
+            assert_eq!(coarse(ended), label, "{ended}");
+        }
+    }
+}

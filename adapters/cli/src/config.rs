@@ -38,6 +38,7 @@ struct File {
     calls: CallsFile,
     model: Option<ModelFile>,
     tls: Option<TlsFile>,
+    voxcore: VoxcoreFile,
     webhooks: WebhooksFile,
 }
 
@@ -63,6 +64,12 @@ struct ModelFile {
 struct TlsFile {
     certificate: PathBuf,
     key: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct VoxcoreFile {
+    require_key: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,6 +109,8 @@ pub struct Config {
     pub time_scale: NonZeroU32,
     /// Certificate and key, in PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whether VoxCore's diallers need a key.
+    pub voxcore_requires_key: bool,
 }
 
 impl Config {
@@ -207,6 +216,7 @@ impl File {
             root: self.root.as_deref().map(dialect).transpose()?,
             time_scale: self.calls.time_scale.unwrap_or(NonZeroU32::MIN),
             tls: self.tls.map(|tls| (tls.certificate, tls.key)),
+            voxcore_requires_key: self.voxcore.require_key,
         })
     }
 }

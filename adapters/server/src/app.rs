@@ -39,6 +39,8 @@ pub struct Options {
     pub public_url: Option<String>,
     /// The dialect that also stands at `/`.
     pub root: Option<Dialect>,
+    /// Whether VoxCore's diallers need a key (FL-082); otherwise a bot's id is enough.
+    pub voxcore_requires_key: bool,
 }
 
 impl Default for Options {
@@ -50,6 +52,7 @@ impl Default for Options {
             live_idle_max: LIVE_IDLE_MAX,
             public_url: None,
             root: None,
+            voxcore_requires_key: false,
         }
     }
 }

@@ -103,6 +103,14 @@ pub fn plain(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<Str
     headers.get(name)?.to_str().ok().map(|text| text.trim().to_owned())
 }
 
+/// Counts a request of a caller; refuses it when there were too many.
+pub(crate) async fn count(app: &App, rate: Rate, caller: &Caller) -> Answer<()> {
+    match standing(app, rate, caller).await?.and_then(|standing| standing.retry_after) {
+        Some(after) => Err(Problem::new(Kind::TooMany, "too many requests").retry_after(after)),
+        None => Ok(()),
+    }
+}
+
 async fn standing(app: &App, rate: Rate, caller: &Caller) -> Answer<Option<Standing>> {
     let limits = app.limits();
     Ok(match rate {
@@ -156,6 +164,12 @@ impl Standing {
     }
 }
 
+struct Counter {
+    limit: u32,
+    limiter: Arc<Limiter>,
+    used_at: Instant,
+}
+
 type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
 /// The counters of all callers. Each is a bucket that holds a minute's requests and fills evenly.
@@ -166,7 +180,7 @@ pub struct RateLimits {
 
 #[derive(Default)]
 struct Counters {
-    counters: BTreeMap<Uuid, (u32, Arc<Limiter>)>,
+    counters: BTreeMap<Uuid, Counter>,
     plans: BTreeMap<TenantId, (u32, Instant)>,
 }
 
@@ -200,17 +214,21 @@ impl RateLimits {
 
     fn limiter(&self, whose: Uuid, limit: NonZeroU32) -> Arc<Limiter> {
         let mut state = self.state();
-        if let Some((known, limiter)) = state.counters.get(&whose)
-            && *known == limit.get()
+        let now = Instant::now();
+        if let Some(counter) = state.counters.get_mut(&whose)
+            && counter.limit == limit.get()
         {
-            return limiter.clone();
+            counter.used_at = now;
+            return counter.limiter.clone();
         }
         if state.counters.len() >= COUNTERS_MAX {
-            state.counters.retain(|_, (_, limiter)| Arc::strong_count(limiter) > 1);
+            // One that was not used for a minute is full again.
+            state.counters.retain(|_, counter| now - counter.used_at < Duration::from_secs(60));
         }
         let limiter = RateLimiter::direct(Quota::per_minute(limit)).with_middleware::<StateInformationMiddleware>();
         let limiter = Arc::new(limiter);
-        state.counters.insert(whose, (limit.get(), limiter.clone()));
+        let counter = Counter { limit: limit.get(), limiter: limiter.clone(), used_at: now };
+        state.counters.insert(whose, counter);
         limiter
     }
 

@@ -9,7 +9,7 @@ use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -65,7 +65,13 @@ fn dressed(router: Router, shape: Shape) -> Router {
 
 async fn dress(State(shape): State<Shape>, request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().copied().unwrap_or(RequestId(Uuid::nil()));
-    let mut response = next.run(request).await;
+    // A body that streams goes on after this: only its beginning is waited for.
+    let mut response = match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            Problem::new(Kind::External, "the request took too long").retry_after(REQUEST_TIMEOUT).into_response()
+        }
+    };
     let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() else { return response };
     let mut shaped = shape(&problem, id);
     for (name, value) in response.headers() {
@@ -87,7 +93,7 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 
 /// What every request goes through: a name, a line in the log, a limit of time, and the rules for pages of other origins.
 fn around(router: Router, app: &App) -> Router {
-    let router = router.layer(middleware::from_fn(in_time)).layer(middleware::from_fn_with_state(app.clone(), named));
+    let router = router.layer(middleware::from_fn_with_state(app.clone(), named));
     match cors(&app.options().cors) {
         Some(cors) => router.layer(cors),
         None => router,
@@ -121,21 +127,13 @@ fn random(app: &App) -> u128 {
     offhook::ids::uuid_v7(moment, offhook::runtime::random_id_bytes(app.runtime())).as_u128()
 }
 
-/// A body that streams goes on after this: only its beginning is waited for.
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => native::shape(&Problem::new(Kind::External, "the request took too long"), RequestId(Uuid::nil())),
-    }
-}
-
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
     }
     let layer = CorsLayer::new()
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE])
-        .allow_headers(Any)
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(Any)
         .max_age(Duration::from_secs(3_600));
     if origins.iter().any(|origin| origin == "*") {

@@ -21,7 +21,11 @@ const SALT_BYTES: usize = 16;
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// Who may wait for one of them.
+const WAITING_MAX: usize = 32;
+
 static HASHING: Semaphore = Semaphore::const_new(HASHES_MAX);
+static WAITING: Semaphore = Semaphore::const_new(WAITING_MAX);
 
 /// What is kept of a password. `ConfigInvalid` when it is too short or too long.
 pub async fn hash(runtime: &dyn Runtime, password: String) -> Result<String> {
@@ -51,7 +55,15 @@ pub async fn verify(password: String, hash: Option<String>) -> Result<bool> {
 
 /// On a thread where it keeps nobody waiting, and not too often at once.
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let _slot = HASHING.acquire().await.map_err(|_| unexpected())?;
+    let full = |_| Error::new(ErrorKind::Unavailable, "password.hash", "too many passwords are being worked on");
+    let waiting = WAITING.try_acquire().map_err(full)?;
+    let slot = HASHING.acquire().await.map_err(|_| unexpected())?;
+    drop(waiting);
+    // The work goes on when nobody waits for it any more, and keeps its slot until it is done.
+    let work = move || {
+        let _slot = slot;
+        work()
+    };
     tokio::task::spawn_blocking(work).await.map_err(|_| unexpected())
 }
 

@@ -152,6 +152,10 @@ impl From<Error> for Problem {
                 Self::new(kind, error.message()).retry_after(RETRY_AFTER)
             }
             Kind::Full => Self::new(kind, error.message()).retry_after(RETRY_AFTER),
+            Kind::Invalid => {
+                let field = error.context().iter().find(|(name, _)| *name == "field").map(|(_, field)| field.clone());
+                Self { field, ..Self::new(kind, error.message()) }
+            }
             _ => Self::new(kind, error.message()),
         }
     }

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header;
 use axum::http::request::Parts;
 use offhook::ids::TenantId;
 use offhook::provider::telephony::E164;
@@ -51,6 +52,22 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
         Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self(Uuid::nil())))
+    }
+}
+
+/// A request that says that its body is JSON: a page of another origin can send none such without being asked first.
+pub struct JsonOnly;
+
+impl<S: Sync> FromRequestParts<S> for JsonOnly {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        match essence.eq_ignore_ascii_case("application/json") {
+            true => Ok(Self),
+            false => Err(Problem::new(Kind::Invalid, "the content type is not application/json")),
+        }
     }
 }
 

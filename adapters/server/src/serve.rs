@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use axum::Router;
 use futures_util::FutureExt;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
+use tower::ServiceExt;
 
 /// What connections are held to.
 #[derive(Clone)]
@@ -31,6 +35,8 @@ pub struct Limits {
     pub headers_max: usize,
     /// Longest wait for a TLS handshake.
     pub handshake_timeout: Duration,
+    /// Longest time for which a peer may take nothing of what it is sent.
+    pub write_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -42,6 +48,7 @@ impl Default for Limits {
             head_bytes_max: 32 * 1024,
             headers_max: 100,
             handshake_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -117,29 +124,46 @@ struct Connection {
     tls: Option<TlsAcceptor>,
 }
 
+/// A connection's place, which a socket that outlives its request holds on to: it counts among the connections, and the
+/// server waits for it when it stops.
+#[derive(Clone)]
+pub struct Held {
+    _slot: Arc<Option<OwnedSemaphorePermit>>,
+    _stopped: async_channel::Receiver<()>,
+}
+
 impl Connection {
-    async fn run(self, tcp: TcpStream, graceful: Graceful) {
+    async fn run(mut self, tcp: TcpStream, graceful: Graceful) {
         let Graceful { stop, stopped } = graceful;
         drop(stop);
         // Small answers should not wait for more to send.
         let _ = tcp.set_nodelay(true);
+        let held = Held { _slot: Arc::new(self.slot.take()), _stopped: stopped.clone() };
         match &self.tls {
-            None => self.speak(tcp, &stopped).await,
+            None => self.speak(tcp, &stopped, held).await,
             Some(acceptor) => match tokio::time::timeout(self.limits.handshake_timeout, acceptor.accept(tcp)).await {
-                Ok(Ok(stream)) => self.speak(stream, &stopped).await,
+                Ok(Ok(stream)) => self.speak(stream, &stopped, held).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             },
         }
-        drop(self.slot);
     }
 
     async fn speak(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         stopped: &async_channel::Receiver<()>,
+        held: Held,
     ) {
-        let service = TowerToHyperService::new(self.router.clone());
+        let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(held.clone());
+            request
+        });
+        let service = TowerToHyperService::new(router);
+        let mut stream = TimeoutStream::new(stream);
+        // A peer that reads nothing for so long is gone.
+        stream.set_write_timeout(Some(self.limits.write_timeout));
+        let stream = Box::pin(stream);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)

@@ -128,6 +128,13 @@ async fn fl_013_016_mistakes_are_told_as_fastapi_does() {
         assert_eq!((&detail["loc"], &detail["type"]), (&json!(["body", place]), &json!(kind)), "{detail}");
         assert!(detail["msg"].is_string());
     }
+    let deep = (0..60).fold(json!(1), |value, _| json!([value]));
+    let deep = json!({ "bot_id": bot, "to_number": TO, "from_number": FROM, "variables": { "deep": deep } });
+    server.dialout(deep).await.is(422);
+    let (stranger, _) = server.stranger(Plan::Starter).await;
+    server.engine.numbers().add(stranger, FROM.parse().unwrap(), "", None).await.unwrap();
+    let answer = server.dialout(order(bot)).await;
+    assert_eq!(answer.is(422)["detail"][0]["loc"], json!(["body", "from_number"]), "it is another tenant's");
     let headers = [("x-api-key", server.key(Dialect::VoxCore))];
     server.raw("POST", "/voxcore/api/v1/dialout", &headers, "{").await.is(422);
     for bot in ["nothing", "00000000-0000-0000-0000-000000000000"] {
@@ -291,6 +298,17 @@ async fn fl_040_042_049_050_a5_df_021_what_vendors_set_by_hand_is_set_over_an_ap
     assert_eq!(told, json!({ "CUSTOMER": "C-17", "DISPOSITION": "Not Connected", "ENDED": "rejected" }));
 
     assert_eq!(server.raw("GET", &path, &headers, Body::empty()).await.is(200)["name"], "Maya");
+    let prefetch = json!({ "prefetch": { "url": "http://crm.example/fetch", "token": "Bearer hush" } });
+    server.raw("PATCH", &path, &headers, prefetch.to_string()).await.is(200);
+    let token = async || {
+        let agent = server.engine.agents().get(server.tenant, bot).await.unwrap().unwrap();
+        agent.prefetch.unwrap().token.map(|token| token.expose().to_vec())
+    };
+    assert_eq!(token().await.unwrap(), b"Bearer hush");
+    let elsewhere = json!({ "prefetch": { "url": "http://elsewhere.example/" } });
+    server.raw("PATCH", &path, &headers, elsewhere.to_string()).await.is(200);
+    assert_eq!(token().await, None, "a token does not go where it was not given for");
+    server.raw("PATCH", &path, &[], "nonsense").await.is(401);
     for patch in [json!({ "policy": 1 }), json!({ "name": null }), json!({ "after_call": { "zone": "Mars" } })] {
         server.raw("PATCH", &path, &headers, patch.to_string()).await.is(400);
     }

@@ -281,6 +281,8 @@ impl Engine {
 
     /// Begins no more calls: those that come in or are asked for are refused with `Unavailable`, and tasks wait.
     pub fn close(&self) {
+        // Under the lock, so that a call that is being listed is seen by whoever closes.
+        let _lines = self.lines();
         self.shared.is_closed.store(true, Ordering::Release);
     }
 
@@ -422,15 +424,18 @@ impl Engine {
     fn run(&self, agent: Arc<Agent>, config: CallConfig, offer: Offer) -> Result<CallHandle> {
         let outbox = &self.shared.outbox;
         let after = agent.after_call.pending(outbox, config.tenant, &agent.name, &agent.variables)?;
-        if self.is_closed() {
-            return Err(Error::new(ErrorKind::Unavailable, "engine.run", "the engine begins no more calls"));
-        }
         let (line, end) = Line::new(config.id);
         let id = config.id;
         let Some((handle, _)) = line.follow() else {
             return Err(Error::new(ErrorKind::Unexpected, "engine.run", "a new call is over"));
         };
-        self.lines().insert(id, (config.tenant, Arc::downgrade(&line)));
+        {
+            let mut lines = self.lines();
+            if self.is_closed() {
+                return Err(Error::new(ErrorKind::Unavailable, "engine.run", "the engine begins no more calls"));
+            }
+            lines.insert(id, (config.tenant, Arc::downgrade(&line)));
+        }
         let listed = Listed { engine: Arc::downgrade(&self.shared), id };
         let engine = self.clone();
         let call = async move {

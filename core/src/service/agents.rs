@@ -20,6 +20,7 @@ use crate::ids::{AgentId, CallId, TenantId};
 use crate::provider::Store;
 use crate::provider::llm::Tool;
 use crate::provider::reach::Reach;
+use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
 use crate::provider::store::{Batch, Expect, Put, Query, Record, RecordKey};
 use crate::provider::transport::check_header_value;
 use crate::signing::Secret;
@@ -31,6 +32,24 @@ pub const AGENT: &str = "agent";
 
 /// Longest wait for a function's answer, unless it says otherwise.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Agents of a tenant.
+pub const AGENTS_MAX: u64 = 1_000;
+
+/// Bytes of a name at most.
+pub const NAME_BYTES_MAX: usize = 1_024;
+
+/// Bytes of a greeting, a description and the like at most.
+pub const NOTE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a prompt at most.
+pub const PROMPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Functions of an agent at most.
+pub const FUNCTIONS_MAX: usize = 64;
+
+/// Longest wait for a function's answer that can be asked for.
+pub const FUNCTION_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 /// How often a change is tried that others keep overtaking.
 const CONFLICTS_MAX: u32 = 8;
@@ -187,11 +206,53 @@ impl Agent {
         }
     }
 
+    /// `ConfigInvalid`, with the context `field`, for what no call could be held with.
+    fn check(&self) -> Result<()> {
+        let wrong = |field: &'static str, message: &str| {
+            Err(Error::new(ErrorKind::ConfigInvalid, "agents.check", message).with_context("field", field))
+        };
+        let settings = self.voice_settings.as_ref().map_or(0, |settings| settings.to_string().len());
+        let tools: usize = self.tools_enabled.iter().map(String::len).sum();
+        for (field, bytes, most) in [
+            ("name", self.name.len(), NAME_BYTES_MAX),
+            ("description", self.description.len(), NOTE_BYTES_MAX),
+            ("greeting", self.greeting.as_ref().map_or(0, String::len), NOTE_BYTES_MAX),
+            ("system_prompt", self.system_prompt.len(), PROMPT_BYTES_MAX),
+            ("tools_enabled", tools, NOTE_BYTES_MAX),
+            ("voice_settings", settings, NOTE_BYTES_MAX),
+        ] {
+            if bytes > most {
+                return wrong(field, &format!("is longer than {most} bytes"));
+            }
+        }
+        if self.functions.len() > FUNCTIONS_MAX {
+            return wrong("functions", "are more than 64");
+        }
+        for (index, function) in self.functions.iter().enumerate() {
+            let name = &function.tool.name;
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+            if name.is_empty() || name.len() > 64 || !name.bytes().all(is_plain) {
+                return wrong("functions", "have names of 1 to 64 letters, digits, _ and -");
+            }
+            if self.functions[..index].iter().any(|other| other.tool.name == *name) {
+                return wrong("functions", "have names of their own");
+            }
+            if function.timeout.is_zero() || function.timeout > FUNCTION_TIMEOUT_MAX {
+                return wrong("functions", "are waited for up to a minute");
+            }
+            super::functions::check_schema(&function.tool.parameters)?;
+        }
+        Ok(())
+    }
+
     /// The configuration of one call, its templates filled: from the agent's variables and `agent`, `call` and `system`,
     /// a field without a namespace from `system`, `crm` and `call` (FL-034).
     ///
     /// `Rejected` when greeting or prompt are too long, `ConfigInvalid` for a time zone that there is not.
     pub fn configure(&self, tenant: TenantId, call: CallId, offer: &Offer, now: Timestamp) -> Result<CallConfig> {
+        if !self.variables.values().all(|value| nests_within(value, FOREIGN_DEPTH_MAX)) {
+            return Err(Error::new(ErrorKind::ConfigInvalid, "agents.configure", "the variables nest too deeply"));
+        }
         let mut values = self.variables.clone();
         values.insert("agent".to_owned(), json!({ "id": self.id, "name": self.name }));
         let own = json!({ "id": call, "from": offer.from(), "to": offer.to() });
@@ -278,6 +339,12 @@ impl Agents {
     /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, a token that no
     /// header can hold, or an [`AfterCall`] that cannot be done.
     pub async fn put(&self, tenant: TenantId, agent: &Agent) -> Result<()> {
+        let key = RecordKey::new(tenant, AGENT, agent.id);
+        if self.store.get(key).await?.is_none()
+            && self.store.count(Query::new(Some(tenant), AGENT)).await? >= AGENTS_MAX
+        {
+            return Err(Error::new(ErrorKind::Conflict, "agents.put", "there are as many agents as may be"));
+        }
         let mut batch = Batch::default();
         batch.put(self.save(tenant, agent, Expect::Any)?);
         self.store.commit(batch).await.map(|_| ())
@@ -309,15 +376,26 @@ impl Agents {
 
     /// Forgets an agent; nobody answers its numbers any more. Calls that have begun go on. False when there was none.
     pub async fn delete(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
-        let Some(record) = self.store.get(RecordKey::new(tenant, AGENT, agent)).await? else { return Ok(false) };
-        let mut batch = Batch::default();
-        batch.delete(record.key, Expect::Any);
-        self.store.commit(batch).await?;
-        self.numbers.release(tenant, agent).await?;
-        Ok(true)
+        for _ in 0..CONFLICTS_MAX {
+            let record = self.store.get(RecordKey::new(tenant, AGENT, agent)).await?;
+            let mut batch = Batch::default();
+            for put in self.numbers.released(tenant, agent).await? {
+                batch.put(put);
+            }
+            let was_there = record.is_some();
+            if let Some(record) = record {
+                batch.delete(record.key, Expect::Revision(record.revision));
+            }
+            match self.store.commit(batch).await {
+                Err(error) if error.kind() == ErrorKind::Conflict => {}
+                result => return result.map(|_| was_there),
+            }
+        }
+        Err(Error::new(ErrorKind::Conflict, "agents.delete", "the agent was changed by others too often"))
     }
 
     fn save(&self, tenant: TenantId, agent: &Agent, expect: Expect) -> Result<Put> {
+        agent.check()?;
         agent.after_call.check(&self.reach)?;
         let urls = agent.functions.iter().map(|function| &function.url);
         urls.chain(agent.prefetch.as_ref().map(|prefetch| &prefetch.url)).try_for_each(|url| self.reach.check(url))?;

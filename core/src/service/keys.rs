@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 /// The record kind of API keys.
 pub const API_KEY: &str = "api_key";
 
-/// Keys that a tenant may have, revoked ones too.
+/// Keys that a tenant may have, those that were revoked not counted.
 pub const KEYS_MAX: u32 = 1_000;
 
 /// Bytes of a label at most.
@@ -128,7 +128,7 @@ impl ApiKeys {
             let ApiKey { agents, dialect, expires_at, label, .. } = row.key.clone();
             let lifetime = expires_at.map(|expires_at| expires_at.saturating_since(now));
             let mut batch = Batch::default();
-            batch.put(put(&row, Expect::Revision(record.revision))?);
+            batch.put(put(&row, Expect::Revision(record.revision))?).add(Add::new(CounterKey::new(tenant, KEYS), -1));
             let made = self.make(&mut batch, tenant, NewApiKey { agents, dialect, label, lifetime })?;
             match self.store.commit(batch).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
@@ -139,6 +139,10 @@ impl ApiKeys {
     }
 
     fn make(&self, batch: &mut Batch, tenant: TenantId, new: NewApiKey) -> Result<(ApiKey, String)> {
+        if new.agents.is_some() && new.dialect != Dialect::VoxCore {
+            let message = "only VoxCore's keys are for some agents alone";
+            return Err(Error::new(ErrorKind::ConfigInvalid, "keys.create", message));
+        }
         let now = self.runtime.wall_clock();
         let text = format!("{}{}", prefix(new.dialect), random_text(&*self.runtime));
         let key = ApiKey {
@@ -195,7 +199,7 @@ impl ApiKeys {
             }
             row.key.revoked_at = Some(self.runtime.wall_clock());
             let mut batch = Batch::default();
-            batch.put(put(&row, Expect::Revision(record.revision))?);
+            batch.put(put(&row, Expect::Revision(record.revision))?).add(Add::new(CounterKey::new(tenant, KEYS), -1));
             match self.store.commit(batch).await {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 result => return result.map(|_| row.key),

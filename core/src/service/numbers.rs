@@ -11,7 +11,7 @@ use super::webhooks::{from_value, to_value};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{AgentId, NumberId, TenantId};
 use crate::provider::Store;
-use crate::provider::store::{Batch, Expect, LIMIT_MAX, Order, Put, Query, RecordKey};
+use crate::provider::store::{Batch, Expect, LIMIT_MAX, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::E164;
 use crate::runtime::Runtime;
 use crate::time::Timestamp;
@@ -142,15 +142,14 @@ impl Numbers {
         self.store.commit(batch).await.map(|_| ())
     }
 
-    /// Nobody answers any more where that agent did (DR-031).
-    pub(super) async fn release(&self, tenant: TenantId, agent: AgentId) -> Result<()> {
+    /// What lets nobody answer where that agent did (DR-031).
+    pub(super) async fn released(&self, tenant: TenantId, agent: AgentId) -> Result<Vec<Put>> {
         let query = Query::new(Some(tenant), NUMBER).equal("agent", agent.to_string()).limit(LIMIT_MAX);
-        for record in self.store.list(query).await?.records {
-            let number: Number = from_value(&record.body)?;
-            let released = |number: &mut Number| number.agent = number.agent.filter(|other| *other != agent);
-            self.change(tenant, number.id, released).await?;
-        }
-        Ok(())
+        let released = |record: &Record| {
+            let number = Number { agent: None, ..from_value(&record.body)? };
+            put(tenant, &number, Expect::Revision(record.revision))
+        };
+        self.store.list(query).await?.records.iter().map(released).collect()
     }
 
     async fn change(

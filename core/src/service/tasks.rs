@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::Store;
 use crate::provider::reach::Reach;
+use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
 use crate::provider::store::{Batch, Expect, IndexValue, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::E164;
 use crate::runtime::Runtime;
@@ -450,6 +451,9 @@ impl Tasks {
     fn check(&self, wish: &NewTask) -> Result<()> {
         if !(1..=ATTEMPTS_MAX).contains(&wish.attempts_max) {
             return Err(invalid("a task has 1 to 100 attempts"));
+        }
+        if !wish.variables.values().all(|value| nests_within(value, FOREIGN_DEPTH_MAX)) {
+            return Err(invalid("the variables nest too deeply"));
         }
         match &wish.webhook {
             Some(webhook) if webhook.events.is_empty() => Err(invalid("a webhook is told of something")),

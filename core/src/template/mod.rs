@@ -16,6 +16,9 @@ pub const TEMPLATE_BYTES_MAX: usize = 256 * 1024;
 /// Longest rendered text, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Longest name of a value in a text to [`fill`], in bytes.
+pub const PLACE_BYTES_MAX: usize = 256;
+
 const OPEN: &str = "{{";
 const CLOSE: &str = "}}";
 const ESCAPED_OPEN: &str = "{{{{";
@@ -116,7 +119,7 @@ pub fn fill(text: &str, values: &Value, namespaces: &[&str]) -> Result<String> {
             rest = after;
             continue;
         }
-        let place = rest[OPEN.len()..].split_once(CLOSE).and_then(|(place, after)| Some((path(place)?, after)));
+        let place = next_place(&rest[OPEN.len()..]);
         let known = place.and_then(|(path, after)| Some((find_known(values, namespaces, &path)?, after)));
         match known {
             Some((value, after)) => {
@@ -134,6 +137,14 @@ pub fn fill(text: &str, values: &Value, namespaces: &[&str]) -> Result<String> {
     }
     output.push_str(rest);
     if output.len() > OUTPUT_BYTES_MAX { Err(too_long()) } else { Ok(output) }
+}
+
+/// What stands up to the next `}}`, if it is a place, and what comes after it.
+fn next_place(text: &str) -> Option<(Vec<String>, &str)> {
+    // Looking no further keeps a text of nothing but `{{` cheap.
+    let near = &text.as_bytes()[..text.len().min(PLACE_BYTES_MAX + CLOSE.len())];
+    let end = near.windows(CLOSE.len()).position(|bytes| bytes == CLOSE.as_bytes())?;
+    Some((path(&text[..end])?, &text[end + CLOSE.len()..]))
 }
 
 fn parse_path(text: &str, offset: usize) -> Result<Vec<String>> {

@@ -46,6 +46,10 @@ fn a_key_opens_its_own_door_while_it_lives() {
         new.lifetime = Some(Duration::from_secs(3_600));
         let (_, brief) = keys.create(world.tenant, new).await.unwrap();
         let (key, lasting) = keys.create(world.tenant, NewApiKey::new(Dialect::Dialro, "for ever")).await.unwrap();
+        let mut scoped = NewApiKey::new(Dialect::Dialro, "nobody looks at its scope");
+        scoped.agents = Some(vec![world.agent.id]);
+        let refused = keys.create(world.tenant, scoped).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConfigInvalid);
         refuses(Dialect::VoxStack, &brief).await;
         refuses(Dialect::Dialro, "").await;
         refuses(Dialect::Dialro, &brief[..brief.len() - 1]).await;

@@ -97,7 +97,7 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
     // DR-064
     settings.increment = Increment::seconds(60, 60)?;
     settings.limits = Limits { calls_max: config.calls_max_per_tenant, ..Limits::default() };
-    settings.public_url = Some(public_url.clone());
+    settings.public_url = Some(public_url);
     settings.reach = config.reach.clone();
     settings.vault_keys = house.vault_keys.clone();
     let blob = ObjectBlob::folder(&config.data)?;
@@ -117,8 +117,10 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
     options.caller_id = Some(config.caller_id.clone().unwrap_or(fallback));
     options.calls_max = config.calls_max;
     options.cors = config.cors.clone();
-    options.public_url = Some(public_url);
+    // What was not said is not known behind a proxy: then the host of each request counts.
+    options.public_url = config.public_url.clone();
     options.root = config.root;
+    options.voxcore_requires_key = config.voxcore_requires_key;
     Ok((engine.clone(), App::new(engine, runtime, options, Some(streams))))
 }
 

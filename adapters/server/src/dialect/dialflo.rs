@@ -162,6 +162,7 @@ async fn call(State(app): State<App>, caller: Caller, Body(new): Body<NewCall>) 
         Some(from) => number("from_number", from)?,
         None => super::caller_id(&app, caller.tenant, agent.id).await?,
     };
+    super::check_caller_id(&app, caller.tenant, "from_number", &from).await?;
     let mut wish = NewTask::new(agent.id, from, to);
     wish.name.clone_from(&agent.name);
     wish.variables = context::variables(&new.call_context.unwrap_or_default());

@@ -53,3 +53,11 @@ async fn caller_id(app: &App, tenant: TenantId, agent: AgentId) -> Answer<E164> 
         Problem::invalid("from_number", "is required: neither the agent nor the server has a number to show")
     })
 }
+
+/// Nobody shows another tenant's number.
+async fn check_caller_id(app: &App, tenant: TenantId, field: &str, number: &E164) -> Answer<()> {
+    match app.engine().numbers().find(number).await? {
+        Some((owner, _)) if owner != tenant => Err(Problem::invalid(field, "is another tenant's number")),
+        _ => Ok(()),
+    }
+}

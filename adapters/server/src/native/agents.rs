@@ -3,13 +3,12 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use offhook::ids::AgentId;
 use offhook::service::agents::Agent;
 use offhook::{Error, ErrorKind};
 use serde_json::{Map, Value};
 
-use super::any_key;
+use super::AnyKey;
 use crate::app::App;
 use crate::id;
 use crate::problem::{Answer, Kind, Problem};
@@ -17,8 +16,7 @@ use crate::request::Body;
 
 /// An agent, without its secrets.
 #[utoipa::path(get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path, description = "The agent's UUID, or `agent_` and the UUID")), responses((status = 200, body = Object), (status = 401), (status = 404)))]
-pub(crate) async fn get(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Answer<Json<Value>> {
-    let caller = any_key(&app, &headers).await?;
+pub(crate) async fn get(State(app): State<App>, AnyKey(caller): AnyKey, Path(id): Path<String>) -> Answer<Json<Value>> {
     let agent = app.engine().agents().get(caller.tenant, agent_id(&id)?).await?;
     agent.ok_or_else(|| Problem::not_found("agent")).and_then(|agent| shown(&agent)).map(Json)
 }
@@ -27,11 +25,10 @@ pub(crate) async fn get(State(app): State<App>, Path(id): Path<String>, headers:
 #[utoipa::path(patch, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Object, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn update(
     State(app): State<App>,
+    AnyKey(caller): AnyKey,
     Path(id): Path<String>,
-    headers: HeaderMap,
     Body(patch): Body<Map<String, Value>>,
 ) -> Answer<Json<Value>> {
-    let caller = any_key(&app, &headers).await?;
     let mut patch = Value::Object(patch);
     secrets(&mut patch, &mut |secret| {
         if let Value::String(text) = secret {
@@ -39,6 +36,12 @@ pub(crate) async fn update(
             *text = hex::encode(text.as_bytes());
         }
     });
+    // A secret goes nowhere but to the URL that it was given for.
+    if let Some(prefetch) = patch.get_mut("prefetch").and_then(Value::as_object_mut)
+        && prefetch.contains_key("url")
+    {
+        prefetch.entry("token").or_insert(Value::Null);
+    }
     let wrong = |error: serde_json::Error| {
         Error::new(ErrorKind::ConfigInvalid, "native.agents", error.to_string()).with_source(error)
     };

@@ -4,13 +4,12 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, stream};
 use offhook::engine::CallHandle;
 use offhook::ids::CallId;
 
-use super::any_key;
+use super::AnyKey;
 use crate::app::App;
 use crate::id;
 use crate::problem::{Answer, Problem};
@@ -28,10 +27,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 )]
 pub(crate) async fn events(
     State(app): State<App>,
+    AnyKey(caller): AnyKey,
     Path(id): Path<String>,
-    headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<Event, Infallible>>>> {
-    let caller = any_key(&app, &headers).await?;
     let call: CallId = id::parse(id.strip_prefix("call_").unwrap_or(&id), "", "call")?;
     let (handle, glance) = app.engine().follow(caller.tenant, call).ok_or_else(|| Problem::not_found("live call"))?;
     let transcript: Vec<_> = glance.transcript.values().collect();

@@ -6,15 +6,17 @@ pub(crate) mod health;
 pub(crate) mod recordings;
 
 use axum::Json;
-use axum::http::HeaderMap;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use offhook::dialect::Dialect;
+use offhook::service::keys;
 use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
-use crate::gate;
+use crate::gate::{self, Rate};
 use crate::metrics;
 use crate::problem::{Answer, Kind, Problem};
 use crate::request::{Caller, RequestId};
@@ -36,15 +38,23 @@ pub fn shape(problem: &Problem, id: RequestId) -> Response {
     (problem.kind.status(), Json(body)).into_response()
 }
 
-/// Whoever has a key of any dialect that is for all agents, in `Authorization: Bearer` or `X-API-Key`.
-pub(crate) async fn any_key(app: &App, headers: &HeaderMap) -> Answer<Caller> {
-    let key = gate::bearer(headers, "authorization").or_else(|| gate::plain(headers, "x-api-key"));
-    let dialect = Dialect::ALL
-        .into_iter()
-        .find(|dialect| key.as_deref().is_some_and(|key| key.starts_with(offhook::service::keys::prefix(*dialect))));
-    let caller = gate::identify(app, dialect.unwrap_or(Dialect::VoxStack), key).await?;
-    match caller.key.agents {
-        None => Ok(caller),
-        Some(_) => Err(Problem::new(Kind::Forbidden, "the key is for some agents alone")),
+/// Whoever has a key of any dialect that is for all agents, in `Authorization: Bearer` or `X-API-Key`; counted as its
+/// tenant's plan says.
+pub(crate) struct AnyKey(pub(crate) Caller);
+
+impl FromRequestParts<App> for AnyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Answer<Self> {
+        let headers = &parts.headers;
+        let key = gate::bearer(headers, "authorization").or_else(|| gate::plain(headers, "x-api-key"));
+        let text = key.as_deref().unwrap_or_default();
+        let dialect = Dialect::ALL.into_iter().find(|dialect| text.starts_with(keys::prefix(*dialect)));
+        let caller = gate::identify(app, dialect.unwrap_or(Dialect::VoxStack), key).await?;
+        if caller.key.agents.is_some() {
+            return Err(Problem::new(Kind::Forbidden, "the key is for some agents alone"));
+        }
+        gate::count(app, Rate::Plan, &caller).await?;
+        Ok(Self(caller))
     }
 }

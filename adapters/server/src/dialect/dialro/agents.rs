@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use offhook::call::policy::{TransferMode, TransferTarget};
 use offhook::ids::AgentId;
 use offhook::provider::store::LIMIT_MAX;
-use offhook::service::agents::Agent;
+use offhook::service::agents::{Agent, PROMPT_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -243,7 +243,10 @@ fn named(name: String) -> Answer<String> {
 }
 
 fn prompt(text: String) -> Answer<String> {
-    if text.trim().is_empty() { Err(Problem::invalid("systemPrompt", "is empty")) } else { Ok(text) }
+    match text.trim().is_empty() || text.len() > PROMPT_BYTES_MAX {
+        true => Err(Problem::invalid("systemPrompt", "has 1 to 65536 bytes")),
+        false => Ok(text),
+    }
 }
 
 /// ISO 639-1 or any other BCP 47 tag (DR-A8).

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::Flags;
 use crate::app::App;
-use crate::dialect::{caller_id, context};
+use crate::dialect::{caller_id, check_caller_id, context};
 use crate::problem::{Answer, Kind, Problem};
 use crate::request::{Body, Caller};
 
@@ -68,6 +68,7 @@ async fn place(State(app): State<App>, caller: Caller, Body(order): Body<Dialout
         Some(from) => number("from_number", from)?,
         None => caller_id(&app, caller.tenant, bot.id).await?,
     };
+    check_caller_id(&app, caller.tenant, "from_number", &from).await?;
     let mut fields = order.variables.or(order.connected_event).unwrap_or_default();
     let flags = Flags::take(&mut fields);
     let mut bot = bot;

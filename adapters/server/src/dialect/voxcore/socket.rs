@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::{SinkExt, StreamExt};
@@ -22,6 +23,7 @@ use crate::dialect::context;
 use crate::gate;
 use crate::problem::{Answer, Kind, Problem};
 use crate::request::Query;
+use crate::serve::Held;
 
 /// Messages that wait in each direction.
 const MESSAGES_MAX: usize = 64;
@@ -45,15 +47,17 @@ pub(super) async fn connect(
     Path(bot): Path<String>,
     query: Query,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    held: Option<Extension<Held>>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
+    let upgrade = upgrade.map_err(|_| Problem::new(Kind::Invalid, "a WebSocket is expected here"))?;
     let streams = app.streams().cloned();
     let streams = streams.ok_or_else(|| Problem::new(Kind::External, "this server takes no media streams"))?;
     let key = query.text("token").map(str::to_owned).or_else(|| gate::plain(&headers, "x-api-key"));
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |socket| {
         let bot = find(&app, &bot, key).await;
-        let socket = bridge(socket);
+        let socket = bridge(socket, held);
         let (tenant, agent) = match bot {
             Ok(found) => found,
             Err(code) => {
@@ -74,8 +78,8 @@ async fn find(app: &App, bot: &str, key: Option<String>) -> Result<(TenantId, Ag
     let id: AgentId = bot.strip_prefix("agent_").unwrap_or(bot).parse().map_err(|_| CloseCode::POLICY)?;
     let found = app.engine().agents().find_anywhere(id).await.map_err(|_| CloseCode::INTERNAL)?;
     let (tenant, agent) = found.ok_or(CloseCode::POLICY)?;
-    if key.is_some() {
-        // Without one nobody is asked (FL-082).
+    if key.is_some() || app.options().voxcore_requires_key {
+        // Otherwise nobody is asked (FL-082).
         let caller = gate::identify(app, Dialect::VoxCore, key).await.map_err(|_| CloseCode::POLICY)?;
         let is_for = caller.key.agents.as_ref().is_none_or(|agents| agents.contains(&id));
         if caller.tenant != tenant || !is_for {
@@ -105,10 +109,11 @@ async fn hold(app: &App, streams: &Streams, tenant: TenantId, agent: Agent, sock
 }
 
 /// A WebSocket of the server as a carrier takes it.
-fn bridge(socket: WebSocket) -> Socket {
+fn bridge(socket: WebSocket, held: Option<Extension<Held>>) -> Socket {
     let (mut sink, stream) = socket.split();
     let (outgoing, messages) = async_channel::bounded::<SocketMessage>(MESSAGES_MAX);
     tokio::spawn(async move {
+        let _held = held;
         while let Ok(message) = messages.recv().await {
             let message = match message {
                 SocketMessage::Binary(bytes) => Message::Binary(bytes),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::response::Response;
 use offhook::call::{CallEventKind, Phase};
 use offhook::dialect::Dialect;
@@ -21,6 +21,7 @@ use crate::gate;
 use crate::id;
 use crate::problem::{Answer, Kind, Problem};
 use crate::request::Query;
+use crate::serve::Held;
 
 /// Longest wait for a client to take a message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +52,7 @@ pub(super) async fn open(
     State(app): State<App>,
     Path(id): Path<String>,
     query: Query,
+    held: Option<Extension<Held>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
     let (tenant, call) = admit(&app, &id, &query).await?;
@@ -58,6 +60,7 @@ pub(super) async fn open(
     let upgrade = upgrade.map_err(|_| Problem::new(Kind::Invalid, "a WebSocket is expected here"))?;
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
+        let _held = held;
         let idle_max = app.options().live_idle_max;
         let mut line = Line { idle_at: Instant::now() + idle_max, idle_max, socket };
         match watch(&mut line, &app, tenant, call).await {

@@ -17,7 +17,7 @@ use super::users::Shown;
 use crate::app::App;
 use crate::password;
 use crate::problem::{Answer, Kind, Problem};
-use crate::request::{Body, RequestId};
+use crate::request::{Body, JsonOnly, RequestId};
 
 /// Tries of one email address in a minute.
 const TRIES_PER_MINUTE: u32 = 10;
@@ -64,7 +64,13 @@ type WithCookies<T> = Answer<(AppendHeaders<[(header::HeaderName, String); 2]>, 
 
 /// Begins a session, whose cookie opens what API keys do not.
 #[utoipa::path(post, path = "/auth/login", tag = "management", security(()), request_body = Login, responses((status = 200, body = Envelope<LoggedIn>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
-pub(super) async fn login(State(app): State<App>, id: RequestId, Body(login): Body<Login>) -> WithCookies<LoggedIn> {
+pub(super) async fn login(
+    State(app): State<App>,
+    id: RequestId,
+    headers: HeaderMap,
+    _: JsonOnly,
+    Body(login): Body<Login>,
+) -> WithCookies<LoggedIn> {
     let refused = || Problem::new(Kind::Unauthorized, "email address or password are wrong");
     count_try(&app, &login.email)?;
     let found = app.engine().users().find(&login.email).await?;
@@ -81,7 +87,7 @@ pub(super) async fn login(State(app): State<App>, id: RequestId, Body(login): Bo
         csrf_token: sessions::csrf_token(&text),
         expires_at: session::end_of(&session),
     };
-    let cookies = session::cookies(app.options(), &text);
+    let cookies = session::cookies(app.options(), &headers, &text);
     Ok((set(cookies), Json(envelope(told, id, None))))
 }
 
@@ -92,7 +98,7 @@ pub(super) async fn logout(managed: Managed, headers: HeaderMap) -> WithCookies<
     if let Some(text) = cookie(&headers, SESSION_COOKIE) {
         app.engine().sessions().close(text).await?;
     }
-    Ok((set(session::no_cookies(app.options())), managed.ask.deleted()?))
+    Ok((set(session::no_cookies(app.options(), &headers)), managed.ask.deleted()?))
 }
 
 /// Chooses the password of somebody who was invited.
@@ -100,6 +106,7 @@ pub(super) async fn logout(managed: Managed, headers: HeaderMap) -> WithCookies<
 pub(super) async fn accept(
     State(app): State<App>,
     id: RequestId,
+    _: JsonOnly,
     Body(acceptance): Body<Acceptance>,
 ) -> Told<Accepted> {
     let Acceptance { email, password, token } = acceptance;

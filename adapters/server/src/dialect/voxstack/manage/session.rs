@@ -80,19 +80,22 @@ pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 }
 
 /// The two cookies of a session.
-pub(super) fn cookies(options: &Options, text: &str) -> [String; 2] {
+pub(super) fn cookies(options: &Options, headers: &HeaderMap, text: &str) -> [String; 2] {
     let age = sessions::LIFETIME.as_secs();
-    both(options, text, &sessions::csrf_token(text), age)
+    both(options, headers, text, &sessions::csrf_token(text), age)
 }
 
 /// What makes a browser forget them.
-pub(super) fn no_cookies(options: &Options) -> [String; 2] {
-    both(options, "", "", 0)
+pub(super) fn no_cookies(options: &Options, headers: &HeaderMap) -> [String; 2] {
+    both(options, headers, "", "", 0)
 }
 
-fn both(options: &Options, text: &str, csrf: &str, age: u64) -> [String; 2] {
+fn both(options: &Options, headers: &HeaderMap, text: &str, csrf: &str, age: u64) -> [String; 2] {
     // A browser keeps no secure cookie that came over plain HTTP.
-    let is_plain = options.public_url.as_deref().is_some_and(|url| url.starts_with("http://"));
+    let is_plain = match &options.public_url {
+        Some(url) => url.starts_with("http://"),
+        None => is_this_machine(headers),
+    };
     let secure = if is_plain { "" } else { "; Secure" };
     [
         format!("{SESSION_COOKIE}={text}; Path=/; Max-Age={age}; HttpOnly{secure}; SameSite=Lax"),
@@ -103,4 +106,11 @@ fn both(options: &Options, text: &str, csrf: &str, age: u64) -> [String; 2] {
 /// When a session ends, for people.
 pub(super) fn end_of(session: &Session) -> String {
     session.expires_at.to_string()
+}
+
+/// Whether the request was sent to a loopback address: nothing stands in front then.
+fn is_this_machine(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    matches!(name, "127.0.0.1" | "localhost" | "[::1]")
 }

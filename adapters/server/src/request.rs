@@ -14,6 +14,7 @@ use offhook::service::keys::ApiKey;
 use offhook::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::app::BODY_BYTES_MAX;
@@ -103,12 +104,31 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
             _ if error.is_syntax() || error.is_eof() => {
                 Problem::new(Kind::Invalid, format!("the body is not JSON: {message}"))
             }
-            (None, "." | "?") => Problem::new(Kind::Invalid, plain(&message)),
+            (None, "." | "?") => match culprit::<T>(bytes) {
+                Some(field) => Problem::invalid(field, plain(&message)),
+                None => Problem::new(Kind::Invalid, plain(&message)),
+            },
             (None, path) => Problem::invalid(path, plain(&message)),
         }
     })?;
     json.end().map_err(|error| Problem::new(Kind::Invalid, format!("the body is not JSON: {error}")))?;
     Ok(value)
+}
+
+/// What is wrong in flattened fields is told without its name: it is the field without which the rest is sound.
+fn culprit<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
+    const FIELDS_MAX: usize = 64;
+    const BYTES_MAX: usize = 64 * 1024;
+    if bytes.len() > BYTES_MAX {
+        return None;
+    }
+    let fields: Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+    let is_sound_without = |name: &&String| {
+        let rest = fields.iter().filter(|(other, _)| other != name);
+        let rest: Map<String, Value> = rest.map(|(name, value)| (name.clone(), value.clone())).collect();
+        T::deserialize(Value::Object(rest)).is_ok()
+    };
+    fields.keys().take(FIELDS_MAX).find(is_sound_without).cloned()
 }
 
 /// Without the place in the text, of which nobody makes anything.

@@ -184,6 +184,8 @@ async fn dr_028_029_a8_mistakes_are_told_with_their_field() {
         (with("name", json!(" ")), "name"),
         (with("systemPrompt", json!("")), "systemPrompt"),
         (with("voiceId", json!("Bob")), "voiceId"),
+        (with("maxCallDurationMinutes", json!("ten")), "maxCallDurationMinutes"),
+        (with("isActive", json!("yes")), "isActive"),
         (with("maxCallDurationMinutes", json!(0)), "maxCallDurationMinutes"),
         (with("maxCallDurationMinutes", json!(1_441)), "maxCallDurationMinutes"),
         (with("language", json!("??")), "language"),

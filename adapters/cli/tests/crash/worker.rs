@@ -33,8 +33,9 @@ use offhook_tokio::{ReqwestTransport, Tls, TokioRuntime};
 /// Between two wishes to call somebody.
 const WISH_INTERVAL: Duration = Duration::from_millis(300);
 
-/// How long the process that is left to live has to finish everything: a webhook that was on its way waits half a minute.
-const PATIENCE: Duration = Duration::from_secs(100);
+/// How long the process that is left to live has to finish everything: a webhook that was on its way waits half a minute,
+/// and one that was refused and killed again and again waits for minutes.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 const LEASE: Duration = Duration::from_millis(400);
 const CREDIT: Duration = Duration::from_secs(1_000 * 3_600);

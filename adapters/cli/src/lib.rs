@@ -61,8 +61,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Outcome<()> {
-    // `RUST_LOG` asks for the engine's own log; by default the terminal belongs to the command.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    // `RUST_LOG` asks for the engine's own log; by default the terminal belongs to the command, unless it is a server's.
+    let usual = if matches!(cli.command, Command::Serve(_)) { "warn,offhook=info" } else { "off" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = log.try_init();
     let runtime = Builder::new_multi_thread().enable_all().build();

@@ -191,8 +191,7 @@ impl Patch {
 impl Change {
     fn apply(&self, agent: &mut Agent) -> Answer<()> {
         if let Some(voice) = &self.voice_id {
-            if let Some(voice) = voice.as_deref().filter(|voice| !VOICES.contains(voice)) {
-                tracing::debug!(voice, "an unknown voice");
+            if voice.as_deref().is_some_and(|voice| !VOICES.contains(&voice)) {
                 return Err(Problem::invalid("voiceId", format!("is not one of {}", VOICES.join(", "))));
             }
             agent.voice.clone_from(voice);

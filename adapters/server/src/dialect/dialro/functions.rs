@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use offhook::provider::llm::Tool;
-use offhook::service::agents::{Agent, Function, FunctionMethod};
+use offhook::service::agents::{Agent, FUNCTIONS_MAX, Function, FunctionMethod};
 use offhook::service::functions::check_schema;
 use offhook::service::webhooks::Form;
 use offhook::signing::Secret;
@@ -18,9 +18,6 @@ use super::agents::agent_id;
 use crate::app::App;
 use crate::problem::{Answer, Problem};
 use crate::request::{Body, Caller};
-
-/// Functions that an agent may have.
-const FUNCTIONS_MAX: usize = 64;
 
 /// Longest name of a function: that of the models' own rules.
 const NAME_BYTES_MAX: usize = 64;

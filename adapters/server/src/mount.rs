@@ -72,7 +72,8 @@ async fn dress(State(shape): State<Shape>, request: Request, next: Next) -> Resp
             Problem::new(Kind::External, "the request took too long").retry_after(REQUEST_TIMEOUT).into_response()
         }
     };
-    let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() else { return response };
+    let problem = response.extensions_mut().remove::<Arc<Problem>>();
+    let Some(problem) = problem.or_else(|| foreign(&response)) else { return response };
     let mut shaped = shape(&problem, id);
     for (name, value) in response.headers() {
         if name != header::CONTENT_LENGTH && name != header::CONTENT_TYPE {
@@ -84,6 +85,13 @@ async fn dress(State(shape): State<Shape>, request: Request, next: Next) -> Resp
         shaped.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     }
     shaped
+}
+
+/// A refusal that the framework wrote, such as of a path that is no UTF-8: in plain text, which nothing here answers with.
+fn foreign(response: &Response) -> Option<Arc<Problem>> {
+    let kind = response.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let is_foreign = response.status().is_client_error() && kind.starts_with("text/plain");
+    is_foreign.then(|| Arc::new(Problem::new(Kind::Invalid, "the request cannot be understood")))
 }
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {

@@ -84,6 +84,7 @@ async fn dr_001_002_003_004_006_keys_open_the_door_until_they_are_revoked() {
     server.raw("GET", "/dialro/api/v1/nothing", &[], Body::empty()).await.is(401);
     assert_eq!(server.get("/nothing").await.is(404)["code"], "not_found");
     server.ask(Dialect::Dialro, "PUT", "/agents", Value::Null).await.is(405);
+    assert_eq!(server.get("/agents/%ff").await.is(400)["code"], "invalid_request");
 }
 
 #[tokio::test]

@@ -111,14 +111,16 @@ fn exponent_and_step(number: i32) -> i16 {
 }
 
 #[inline(always)]
-fn each<S: Simd, A: Copy, B>(_simd: S, from: &[A], to: &mut [B], convert: impl Fn(A) -> B) {
+fn each<S: Simd, A: Copy, B: Copy + Default>(_simd: S, from: &[A], to: &mut [B], convert: impl Fn(A) -> B) {
     let length = from.len().min(to.len());
     let (blocks, rest) = from[..length].as_chunks::<LANES>();
     let (blocks_out, rest_out) = to[..length].as_chunks_mut::<LANES>();
     for (block, block_out) in blocks.iter().zip(blocks_out) {
+        let mut lanes = [B::default(); LANES];
         for lane in 0..LANES {
-            block_out[lane] = convert(block[lane]);
+            lanes[lane] = convert(block[lane]);
         }
+        *block_out = lanes;
     }
     for (value, slot) in rest.iter().zip(rest_out) {
         *slot = convert(*value);

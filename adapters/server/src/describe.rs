@@ -116,7 +116,13 @@ fn document(mounted: &Mounted) -> OpenApi {
 }
 
 fn own() -> OpenApi {
-    let (_, document) = native::routes().split_for_parts();
+    let (_, mut document) = native::routes().split_for_parts();
+    // Keys of all dialects, in either header.
+    let schemes = [scheme(Dialect::VoxCore), scheme(Dialect::VoxStack)];
+    document.security =
+        Some(schemes.iter().map(|(name, _)| SecurityRequirement::new(*name, Vec::<String>::new())).collect());
+    let known = &mut document.components.get_or_insert_with(Components::new).security_schemes;
+    known.extend(schemes.into_iter().map(|(name, scheme)| (name.to_owned(), scheme.into())));
     titled(document, "offhook", "/")
 }
 

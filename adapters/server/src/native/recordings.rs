@@ -15,6 +15,7 @@ use crate::problem::{Answer, Kind, Problem};
     operation_id = "open_recording",
     path = "/recordings/{tenant}/{call}",
     tag = "recordings",
+    security(()),
     params(("tenant" = String, Path), ("call" = String, Path), ("expires" = String, Query), ("signature" = String, Query)),
     responses((status = 200, description = "WAV", content_type = "audio/wav"), (status = 206), (status = 401), (status = 404), (status = 416)),
 )]

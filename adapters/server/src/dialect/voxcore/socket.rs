@@ -45,6 +45,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
     operation_id = "connect",
     path = "/ws/{bot_id}",
     tag = "calls",
+    security((), ("X-API-Key" = [])),
     params(("bot_id" = String, Path), ("token" = Option<String>, Query, description = "A key, if the bot asks for one")),
     responses((status = 101, description = "A WebSocket"), (status = 503)),
 )]

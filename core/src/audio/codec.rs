@@ -3,61 +3,116 @@
 use std::time::Duration;
 
 use super::frame::samples_per_frame;
-use super::g711;
+use super::{g711, g722};
+use crate::error::Result;
 use crate::provider::telephony::{Codec, MediaFormat};
 
-/// Bytes of one sample on the wire.
-pub const fn bytes_per_sample(codec: Codec) -> usize {
+/// Bytes of so many samples on the wire; those of half a byte are not counted.
+pub const fn bytes_of(codec: Codec, samples: usize) -> usize {
     match codec {
-        Codec::Alaw | Codec::Ulaw => 1,
-        Codec::Pcm16Le => 2,
+        Codec::Alaw | Codec::Ulaw => samples,
+        Codec::G722 => samples / g722::SAMPLES_PER_BYTE,
+        Codec::Pcm16Be | Codec::Pcm16Le => samples * 2,
+    }
+}
+
+/// Samples of so many bytes on the wire; half a sample counts as none.
+pub const fn samples_of(codec: Codec, bytes: usize) -> usize {
+    match codec {
+        Codec::Alaw | Codec::Ulaw => bytes,
+        Codec::G722 => bytes * g722::SAMPLES_PER_BYTE,
+        Codec::Pcm16Be | Codec::Pcm16Le => bytes / 2,
     }
 }
 
 /// Bytes of a frame on the wire.
 pub const fn bytes_per_frame(format: MediaFormat) -> usize {
-    samples_per_frame(format.rate_hz) * bytes_per_sample(format.codec)
+    bytes_of(format.codec, samples_per_frame(format.rate_hz))
 }
 
 /// How long `bytes` of `format` play; half a sample counts as none. Zero at a rate of zero.
 pub fn duration_of(format: MediaFormat, bytes: usize) -> Duration {
-    let samples = (bytes / bytes_per_sample(format.codec)) as u128;
+    let samples = samples_of(format.codec, bytes) as u128;
     let Some(nanos) = (samples * 1_000_000_000).checked_div(u128::from(format.rate_hz)) else {
         return Duration::ZERO;
     };
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// Appends the wire form of `samples` to `bytes`.
+/// Writes sound as a codec's bytes; also what an adapter implements for a codec that is not built in.
+pub trait Encode: Send {
+    /// Appends the wire form of what `samples` complete to `bytes`.
+    ///
+    /// `ConfigInvalid` for a length that the codec has no packet for.
+    fn encode(&mut self, samples: &[i16], bytes: &mut Vec<u8>) -> Result<()>;
+}
+
+/// Reads a codec's bytes; also what an adapter implements for a codec that is not built in.
+pub trait Decode: Send {
+    /// Appends the samples that `bytes` complete to `samples`.
+    ///
+    /// `Unexpected` for bytes that are none of the codec's; what follows them can be decoded.
+    fn decode(&mut self, bytes: &[u8], samples: &mut Vec<i16>) -> Result<()>;
+
+    /// Appends `length` samples in place of a packet that was lost.
+    fn conceal(&mut self, length: usize, samples: &mut Vec<i16>) -> Result<()>;
+}
+
+/// Appends the wire form of `samples`, a sound of its own, to `bytes`. A stream takes an [`Encoder`].
 pub fn encode(codec: Codec, samples: &[i16], bytes: &mut Vec<u8>) {
-    let start = bytes.len();
-    bytes.resize(start + samples.len() * bytes_per_sample(codec), 0);
-    let encoded = &mut bytes[start..];
-    match codec {
-        Codec::Alaw => g711::encode_alaw(samples, encoded),
-        Codec::Pcm16Le => {
-            for (pair, sample) in encoded.as_chunks_mut().0.iter_mut().zip(samples) {
-                *pair = sample.to_le_bytes();
-            }
+    Encoder::new(codec).encode(samples, bytes);
+}
+
+/// Appends the samples of `bytes`, a sound of its own, to `samples`. Of two-byte samples cut in half, the odd byte at the
+/// end is lost: a stream that may be cut anywhere takes a [`Decoder`].
+pub fn decode(codec: Codec, bytes: &[u8], samples: &mut Vec<i16>) {
+    Decoder::new(codec).decode(bytes, samples);
+}
+
+/// Encodes a stream of samples that is cut at any place.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    codec: Codec,
+    g722: g722::Encoder,
+}
+
+impl Encoder {
+    /// At the start of a stream of `codec`.
+    pub const fn new(codec: Codec) -> Self {
+        Self { codec, g722: g722::Encoder::new() }
+    }
+
+    /// Appends the bytes that `samples` complete to `bytes`.
+    pub fn encode(&mut self, samples: &[i16], bytes: &mut Vec<u8>) {
+        if self.codec == Codec::G722 {
+            self.g722.encode(samples, bytes);
+            return;
         }
-        Codec::Ulaw => g711::encode_ulaw(samples, encoded),
+        let start = bytes.len();
+        bytes.resize(start + bytes_of(self.codec, samples.len()), 0);
+        let encoded = &mut bytes[start..];
+        match self.codec {
+            Codec::Alaw => g711::encode_alaw(samples, encoded),
+            Codec::G722 => (),
+            Codec::Pcm16Be => {
+                for (pair, sample) in encoded.as_chunks_mut().0.iter_mut().zip(samples) {
+                    *pair = sample.to_be_bytes();
+                }
+            }
+            Codec::Pcm16Le => {
+                for (pair, sample) in encoded.as_chunks_mut().0.iter_mut().zip(samples) {
+                    *pair = sample.to_le_bytes();
+                }
+            }
+            Codec::Ulaw => g711::encode_ulaw(samples, encoded),
+        }
     }
 }
 
-/// Appends the samples of `bytes` to `samples`. Of two-byte samples cut in half, the odd byte at the end is lost: a
-/// stream that may be cut anywhere takes a [`Decoder`].
-pub fn decode(codec: Codec, bytes: &[u8], samples: &mut Vec<i16>) {
-    let start = samples.len();
-    samples.resize(start + bytes.len() / bytes_per_sample(codec), 0);
-    let decoded = &mut samples[start..];
-    match codec {
-        Codec::Alaw => g711::decode_alaw(bytes, decoded),
-        Codec::Pcm16Le => {
-            for (sample, pair) in decoded.iter_mut().zip(bytes.as_chunks().0) {
-                *sample = i16::from_le_bytes(*pair);
-            }
-        }
-        Codec::Ulaw => g711::decode_ulaw(bytes, decoded),
+impl Encode for Encoder {
+    fn encode(&mut self, samples: &[i16], bytes: &mut Vec<u8>) -> Result<()> {
+        self.encode(samples, bytes);
+        Ok(())
     }
 }
 
@@ -66,24 +121,49 @@ pub fn decode(codec: Codec, bytes: &[u8], samples: &mut Vec<i16>) {
 pub struct Decoder {
     codec: Codec,
     half: Option<u8>,
+    g722: g722::Decoder,
 }
 
 impl Decoder {
     /// At the start of a stream of `codec`.
     pub const fn new(codec: Codec) -> Self {
-        Self { codec, half: None }
+        Self { codec, half: None, g722: g722::Decoder::new() }
     }
 
     /// Appends the samples that `bytes` complete to `samples`.
     pub fn decode(&mut self, bytes: &[u8], samples: &mut Vec<i16>) {
+        if self.codec == Codec::G722 {
+            self.g722.decode(bytes, samples);
+            return;
+        }
         let mut bytes = bytes;
-        if let (Some(low), Some((high, rest))) = (self.half, bytes.split_first()) {
-            samples.push(i16::from_le_bytes([low, *high]));
+        if let (Some(first), Some((second, rest))) = (self.half, bytes.split_first()) {
+            let pair = [first, *second];
+            let is_big = self.codec == Codec::Pcm16Be;
+            samples.push(if is_big { i16::from_be_bytes(pair) } else { i16::from_le_bytes(pair) });
             self.half = None;
             bytes = rest;
         }
-        decode(self.codec, bytes, samples);
-        if let (2, [last]) = (bytes_per_sample(self.codec), bytes.as_chunks::<2>().1) {
+        let start = samples.len();
+        samples.resize(start + samples_of(self.codec, bytes.len()), 0);
+        let decoded = &mut samples[start..];
+        let (pairs, rest) = bytes.as_chunks();
+        match self.codec {
+            Codec::Alaw => g711::decode_alaw(bytes, decoded),
+            Codec::G722 => (),
+            Codec::Pcm16Be => {
+                for (sample, pair) in decoded.iter_mut().zip(pairs) {
+                    *sample = i16::from_be_bytes(*pair);
+                }
+            }
+            Codec::Pcm16Le => {
+                for (sample, pair) in decoded.iter_mut().zip(pairs) {
+                    *sample = i16::from_le_bytes(*pair);
+                }
+            }
+            Codec::Ulaw => g711::decode_ulaw(bytes, decoded),
+        }
+        if let (Codec::Pcm16Be | Codec::Pcm16Le, [last]) = (self.codec, rest) {
             self.half = Some(*last);
         }
     }
@@ -100,7 +180,8 @@ mod tests {
 
     use super::*;
 
-    const CODECS: [Codec; 3] = [Codec::Alaw, Codec::Pcm16Le, Codec::Ulaw];
+    const CODECS: [Codec; 5] = [Codec::Alaw, Codec::G722, Codec::Pcm16Be, Codec::Pcm16Le, Codec::Ulaw];
+    const PCM: [Codec; 2] = [Codec::Pcm16Be, Codec::Pcm16Le];
 
     #[test]
     fn frames_have_the_sizes_of_the_wire() {
@@ -111,7 +192,7 @@ mod tests {
                 bytes_per_frame(format)
             })
         };
-        assert_eq!(CODECS.map(sizes), [[160, 320], [320, 640], [160, 320]]);
+        assert_eq!(CODECS.map(sizes), [[160, 320], [80, 160], [320, 640], [320, 640], [160, 320]]);
     }
 
     #[test]
@@ -129,23 +210,34 @@ mod tests {
             encode(codec, &[0, -2], &mut bytes);
             bytes
         });
-        assert_eq!(wire, [vec![1, 0xd5, 0x55], vec![1, 0, 0, 0xfe, 0xff], vec![1, 0xff, 0x7f]]);
+        assert_eq!(
+            wire,
+            [
+                vec![1, 0xd5, 0x55],
+                vec![1, 0x5e],
+                vec![1, 0, 0, 0xff, 0xfe],
+                vec![1, 0, 0, 0xfe, 0xff],
+                vec![1, 0xff, 0x7f],
+            ]
+        );
     }
 
     #[test]
     fn an_odd_byte_is_lost_at_once_and_kept_in_a_stream() {
-        let mut samples = Vec::new();
-        decode(Codec::Pcm16Le, &[1, 2, 3], &mut samples);
-        assert_eq!(samples, [0x0201]);
+        for (codec, expected) in [(Codec::Pcm16Be, [0x0102, 0x0304]), (Codec::Pcm16Le, [0x0201, 0x0403])] {
+            let mut samples = Vec::new();
+            decode(codec, &[1, 2, 3], &mut samples);
+            assert_eq!(samples, expected[..1]);
 
-        let mut decoder = Decoder::new(Codec::Pcm16Le);
-        samples.clear();
-        decoder.decode(&[1, 2, 3], &mut samples);
-        assert!(decoder.has_half());
-        decoder.decode(&[], &mut samples);
-        decoder.decode(&[4], &mut samples);
-        assert_eq!(samples, [0x0201, 0x0403]);
-        assert!(!decoder.has_half());
+            let mut decoder = Decoder::new(codec);
+            samples.clear();
+            decoder.decode(&[1, 2, 3], &mut samples);
+            assert!(decoder.has_half());
+            decoder.decode(&[], &mut samples);
+            decoder.decode(&[4], &mut samples);
+            assert_eq!(samples, expected);
+            assert!(!decoder.has_half());
+        }
     }
 
     proptest! {
@@ -166,13 +258,13 @@ mod tests {
                     decoder.decode(&bytes[ends[0]..ends[1]], &mut pieces);
                 }
                 prop_assert_eq!(&pieces, &whole);
-                prop_assert_eq!(decoder.has_half(), codec == Codec::Pcm16Le && bytes.len() % 2 == 1);
+                prop_assert_eq!(decoder.has_half(), PCM.contains(&codec) && bytes.len() % 2 == 1);
             }
         }
 
         #[test]
         fn pcm_is_lossless_and_companding_stays_within_half_a_step(samples in prop::collection::vec(any::<i16>(), 0..200)) {
-            for codec in CODECS {
+            for codec in CODECS.into_iter().filter(|codec| *codec != Codec::G722) {
                 let (mut bytes, mut back) = (Vec::new(), Vec::new());
                 encode(codec, &samples, &mut bytes);
                 decode(codec, &bytes, &mut back);
@@ -180,7 +272,7 @@ mod tests {
                 for (sample, back) in samples.iter().zip(back) {
                     let error = (i32::from(*sample) - i32::from(back)).abs();
                     // A step is at most a sixteenth of its sample; near zero it is 16 wide.
-                    let error_max = if codec == Codec::Pcm16Le { 0 } else { i32::from(*sample).abs() / 32 + 16 };
+                    let error_max = if PCM.contains(&codec) { 0 } else { i32::from(*sample).abs() / 32 + 16 };
                     prop_assert!(error <= error_max, "{:?} {} {}", codec, sample, back);
                 }
             }

@@ -5,21 +5,33 @@
 
 pub mod beep;
 pub mod codec;
+pub mod conceal;
 pub mod dtmf;
 pub mod frame;
 pub mod g711;
+pub mod g722;
+pub mod gain;
+pub mod jitter;
 pub mod level;
+pub mod mix;
+pub mod noise;
 pub mod playout;
 pub mod record;
 pub mod resample;
+pub mod rtp;
 pub mod silero;
 mod simd;
 pub mod telephone_event;
 pub mod vad;
 
 pub use beep::BeepDetector;
+pub use conceal::{Concealer, ConcealingDecoder};
 pub use dtmf::{DtmfDetector, DtmfTone};
 pub use frame::{FRAME_DURATION, FRAMES_PER_SECOND, Framer, samples_per_frame};
+pub use gain::{AutoGain, AutoGainSettings, DcBlocker};
+pub use jitter::JitterBuffer;
+pub use mix::Mixer;
+pub use noise::ComfortNoise;
 pub use playout::{Playout, PlayoutEvent};
 pub use record::Recorder;
 pub use resample::Resampler;

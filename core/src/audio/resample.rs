@@ -210,7 +210,7 @@ impl Filter {
 
 /// Rounds to the nearest sample (ties to even) and clips.
 #[inline]
-fn sample_from(value: f32) -> i16 {
+pub(super) fn sample_from(value: f32) -> i16 {
     // At 1.5 * 2^23 an `f32` has no bits left for fractions, so the addition rounds, in a form that vectorises.
     (value.clamp(f32::from(i16::MIN), f32::from(i16::MAX)) + 12_582_912.0).to_bits() as i16
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::audio::codec::{self, Decoder};
+use crate::audio::codec::{Decoder, Encoder};
 use crate::audio::vad::{EnergyVad, EnergyVadSettings, VadEvent};
 use crate::audio::{BeepDetector, FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
 use crate::call::{CommandId, Failure, Input, Outcome, Progress};
@@ -41,6 +41,7 @@ pub(super) struct MediaSession {
     pub(super) media: Media,
     decoder: Decoder,
     encoded: Vec<u8>,
+    encoder: Encoder,
     frame: Vec<i16>,
     heard: Vec<i16>,
     inputs: VecDeque<Input>,
@@ -88,6 +89,7 @@ impl MediaSession {
         Self {
             decoder: Decoder::new(media.format.codec),
             encoded: Vec::with_capacity(frame * 2),
+            encoder: Encoder::new(media.format.codec),
             frame: vec![0; frame],
             heard: vec![0; frame],
             inputs: VecDeque::new(),
@@ -174,7 +176,7 @@ impl MediaSession {
         self.record();
         while let Some(position) = self.playout.next_frame(&mut self.frame) {
             self.encoded.clear();
-            codec::encode(self.media.format.codec, &self.frame, &mut self.encoded);
+            self.encoder.encode(&self.frame, &mut self.encoded);
             self.send(MediaCommand::Audio(self.encoded.clone().into()));
             self.sent_since_mark += 1;
             if self.media.marks && (self.sent_since_mark >= MARK_INTERVAL || position == self.frame.len() as u64) {
@@ -385,7 +387,7 @@ impl MediaSession {
         self.record();
         if length > 0 {
             self.encoded.clear();
-            codec::encode(self.media.format.codec, &self.heard, &mut self.encoded);
+            self.encoder.encode(&self.heard, &mut self.encoded);
             self.send(MediaCommand::Audio(self.encoded.clone().into()));
         }
     }

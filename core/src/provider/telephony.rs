@@ -333,6 +333,10 @@ pub struct MediaFormat {
 pub enum Codec {
     /// ITU-T G.711 A-law, one byte a sample.
     Alaw,
+    /// ITU-T G.722 at 64 kbit/s, two samples at 16 kHz a byte.
+    G722,
+    /// Linear PCM, 16 bits, big-endian: L16 of RFC 3551.
+    Pcm16Be,
     /// Linear PCM, 16 bits, little-endian.
     Pcm16Le,
     /// ITU-T G.711 mu-law, one byte a sample.

@@ -9,10 +9,8 @@ use std::f64::consts::TAU;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use fearless_simd::f32x16;
-use fearless_simd::prelude::*;
-
-use super::simd::{Level, Simd, dispatch, level};
+use super::pitches::{Block, Pitches, Tones};
+use super::simd::{Level, dispatch, level};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::telephony::DtmfDigit;
 
@@ -89,7 +87,7 @@ impl Ear {
 
     /// Takes a block, and every other time the window that it completes.
     fn take(&mut self, bank: &Bank, samples: &[i16]) -> Option<DtmfDigit> {
-        self.blocks[self.next] = dispatch!(self.level, simd => bank.block_of(simd, samples));
+        self.blocks[self.next] = bank.pitches.hear(self.level, samples);
         self.next = (self.next + 1) % WINDOW_BLOCKS;
         if self.next % 2 == 1 {
             return None;
@@ -200,24 +198,12 @@ const LENGTH_MIN: f32 = 3.15;
 /// A pause so long ends a press: between an interruption of 10 ms and a pause of 40 ms.
 const GAP_MAX: f32 = 2.2;
 
-/// Cosine and sine sums of the eight tones.
-type Tones = [[f32; 8]; 2];
-
-/// What is known of 5 ms.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
-struct Block {
-    tones: Tones,
-    energy: f32,
-}
-
 /// What sound at a rate is held against.
 #[derive(Debug)]
 struct Bank {
     /// Samples in a block; 0 for a rate without telephone tones.
     block: usize,
-    /// Cosines and negative sines of the eight tones, sample by sample.
-    waves: Vec<Wave>,
+    pitches: Pitches,
     /// How each tone turns within a window, block by block, times the block's weight.
     turns: [Tones; WINDOW_BLOCKS],
     /// How each tone turns from a window to the next.
@@ -232,10 +218,6 @@ struct Bank {
     per_energy: f32,
 }
 
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Wave([f32; 16]);
-
 /// The telephone's rate, shared by all.
 static TELEPHONE: LazyLock<Arc<Bank>> = LazyLock::new(|| Arc::new(Bank::new(8_000)));
 
@@ -248,13 +230,6 @@ impl Bank {
         let is_fit = (RATE_MIN_HZ..=RATE_MAX_HZ).contains(&rate_hz);
         let block = if is_fit { (rate_hz / BLOCKS_PER_SECOND) as usize } else { 0 };
         let angle = |tone: usize, samples: usize| TAU * TONES_HZ[tone] * samples as f64 / f64::from(rate_hz.max(1));
-        let wave = |sample: usize| {
-            let part = |at: usize| {
-                let angle = angle(at % 8, sample);
-                if at < 8 { angle.cos() } else { -angle.sin() }
-            };
-            Wave(std::array::from_fn(|at| part(at) as f32))
-        };
         let turns = std::array::from_fn(|index| {
             let turn = |tone: usize| angle(tone, index * block).sin_cos();
             let weight = f64::from(WEIGHTS[index]);
@@ -268,7 +243,7 @@ impl Bank {
         let weight_squared = WEIGHTS.iter().map(|weight| weight * weight).sum::<f32>() * samples;
         Self {
             block,
-            waves: (0..block).map(wave).collect(),
+            pitches: Pitches::new(&TONES_HZ, rate_hz, block),
             turns,
             advance: std::array::from_fn(|tone| {
                 let (sin, cos) = angle(tone, 2 * block).sin_cos();
@@ -281,38 +256,6 @@ impl Bank {
             peak_min: AMPLITUDE_MIN * FULL_SCALE * weight / 2.0,
             per_energy: 2.0 * weight_squared / (weight * weight).max(1.0),
         }
-    }
-
-    #[inline(always)]
-    fn block_of<S: Simd>(&self, simd: S, samples: &[i16]) -> Block {
-        let mut sums = [f32x16::splat(simd, 0.0); 4];
-        let (mut energy, mut energies) = (0.0, [0.0_f32; 8]);
-        let (samples, rest) = samples.as_chunks::<8>();
-        let (waves, waves_rest) = self.waves.as_chunks::<8>();
-        for (samples, waves) in samples.iter().zip(waves) {
-            let mut values = [0.0; 8];
-            for index in 0..8 {
-                values[index] = f32::from(samples[index]);
-                energies[index] += values[index] * values[index];
-            }
-            for index in 0..8 {
-                sums[index % 4] += f32x16::load_array_ref(simd, &waves[index].0) * f32x16::splat(simd, values[index]);
-            }
-        }
-        for (sample, wave) in rest.iter().zip(waves_rest) {
-            let value = f32::from(*sample);
-            energy += value * value;
-            sums[0] += f32x16::load_array_ref(simd, &wave.0) * f32x16::splat(simd, value);
-        }
-        let mut both = [0.0; 16];
-        ((sums[0] + sums[1]) + (sums[2] + sums[3])).store_array(&mut both);
-        let mut tones = [[0.0; 8]; 2];
-        for tone in 0..8 {
-            (tones[0][tone], tones[1][tone]) = (both[tone], both[8 + tone]);
-        }
-        energy += (energies[0] + energies[4]) + (energies[1] + energies[5]);
-        energy += (energies[2] + energies[6]) + (energies[3] + energies[7]);
-        Block { tones, energy }
     }
 
     #[inline(always)]

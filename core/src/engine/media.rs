@@ -321,7 +321,7 @@ impl Listening {
         let began = self.began.unwrap_or_default();
         let mut rest = if self.vad.is_some() || self.beep.is_some() { samples } else { &[] };
         while let Some(frame) = self.framer.next_frame(&mut rest) {
-            if self.beep.as_mut().is_some_and(|beep| beep.push(frame)) {
+            if self.beep.as_mut().is_some_and(|beep| beep.push(frame).is_some()) {
                 inputs.push_back(Input::Progress(self.id, Progress::Beep));
             }
             let progress = match self.vad.as_mut().and_then(|vad| vad.push(frame)) {

@@ -121,10 +121,10 @@ impl Network {
         2 * self.spectrum.length()
     }
 
-    /// Judges windows of that length, no more than the scratch has lanes.
-    pub(super) fn judge(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>]) {
-        let lanes = windows.len();
-        self.take(scratch, windows);
+    /// Judges those of the windows that are picked, no more than the scratch has lanes; they have that length.
+    pub(super) fn judge(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>], picked: &[usize]) {
+        let lanes = picked.len();
+        self.take(scratch, windows, picked);
         let Scratch { spectrum, first, second, third, joined, gates, .. } = scratch;
         let (level, bins) = (self.level, self.spectrum.bins());
         let [one, two, three, four] = &self.encoder;
@@ -140,18 +140,21 @@ impl Network {
         let columns = columns(1, place(2 * HIDDEN, 0), place(4 * HIDDEN, 0));
         self.gates.apply(level, joined, columns, gates, f32::MIN);
         let (gates, _) = gates.as_chunks::<HIDDEN>();
-        for (window, gates) in windows.iter_mut().zip(gates.chunks_exact(4)) {
+        for (index, gates) in picked.iter().zip(gates.chunks_exact(4)) {
+            let window = &mut windows[*index];
             window.probability = self.decide(&mut window.stream.lane, gates);
+            window.stream.probability = window.probability;
         }
     }
 
     /// The spectra of the windows, and what the streams remember.
-    fn take(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>]) {
+    fn take(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>], picked: &[usize]) {
         let (length, bins) = (self.spectrum.length(), self.spectrum.bins());
         // Context, window, and as much as the context once more in reverse.
         let (context, total) = (length / 4, 2 * length + length / 2);
-        let lanes = windows.len();
-        for (lane, window) in windows.iter_mut().enumerate() {
+        let lanes = picked.len();
+        for (lane, index) in picked.iter().enumerate() {
+            let window = &mut windows[*index];
             let sound = &mut scratch.sound[lane * total..][..total];
             sound[..context].copy_from_slice(&window.stream.lane.context[..context]);
             for (to, sample) in sound[context..].iter_mut().zip(window.samples) {

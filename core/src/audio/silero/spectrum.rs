@@ -120,12 +120,12 @@ impl Spectrum {
         for (index, (bin, (cos, sin))) in spectrum.iter_mut().zip(&self.roots).enumerate() {
             let (low, high) = (index % points, (points - index) % points);
             let (low, high) = ((&re[low], &im[low]), (&re[high], &im[high]));
-            for lane in 0..L {
+            for (lane, magnitude) in bin.iter_mut().enumerate() {
                 let even = (low.0[lane] + high.0[lane], low.1[lane] - high.1[lane]);
                 let odd = (low.1[lane] + high.1[lane], high.0[lane] - low.0[lane]);
                 let re = even.0 + (odd.0 * cos - odd.1 * sin);
                 let im = even.1 + (odd.0 * sin + odd.1 * cos);
-                bin[lane] = 0.5 * (re * re + im * im).sqrt();
+                *magnitude = 0.5 * (re * re + im * im).sqrt();
             }
         }
     }

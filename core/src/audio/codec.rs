@@ -32,7 +32,11 @@ pub fn duration_of(format: MediaFormat, bytes: usize) -> Duration {
 pub fn encode(codec: Codec, samples: &[i16], bytes: &mut Vec<u8>) {
     let start = bytes.len();
     bytes.resize(start + samples.len() * bytes_per_sample(codec), 0);
-    let encoded = &mut bytes[start..];
+    encode_into(codec, samples, &mut bytes[start..]);
+}
+
+/// Writes the wire form of `samples` over `encoded`, which has room for just them.
+pub(crate) fn encode_into(codec: Codec, samples: &[i16], encoded: &mut [u8]) {
     match codec {
         Codec::Alaw => g711::encode_alaw(samples, encoded),
         Codec::Pcm16Le => {

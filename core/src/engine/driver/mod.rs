@@ -173,9 +173,7 @@ impl Driver {
             consult.exchange(caller);
         }
         let human = self.consult.as_mut().and_then(|consult| consult.media.as_mut());
-        for media in self.media.iter_mut().chain(human).filter(|media| media.next_tick() <= now) {
-            media.tick(now);
-        }
+        self.media.iter_mut().chain(human).for_each(|media| media.tick(now));
         if self.lease.next_renewal() <= now {
             let live = self.snapshot();
             self.lease.renew(now, live);
@@ -221,6 +219,7 @@ impl Driver {
                 return Poll::Ready(wake);
             }
         }
+        self.media.iter().for_each(MediaSession::wake_recogniser);
         let Some((_, sleep)) = &mut self.sleep else {
             return Poll::Pending;
         };

@@ -12,6 +12,7 @@ pub mod level;
 pub mod playout;
 pub mod record;
 pub mod resample;
+mod simd;
 pub mod vad;
 
 pub use beep::BeepDetector;

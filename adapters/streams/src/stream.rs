@@ -10,7 +10,7 @@ use async_channel::{Receiver, Sender, TrySendError};
 use futures_util::StreamExt;
 use offhook::provider::telephony::{HangupCause, MediaCommand, MediaEvent};
 use offhook::provider::transport::{Socket, SocketMessage};
-use offhook::runtime::Runtime;
+use offhook::runtime::{Runtime, Timer};
 use offhook::time::Instant;
 
 use crate::end::{EndReason, close_code};
@@ -31,11 +31,11 @@ pub(crate) async fn serve(runtime: Arc<dyn Runtime>, seat: Seat, wire: Box<dyn W
         outbox: Outbox::default(),
         pass: None,
         room: None,
-        sleep: None,
+        timer: runtime.clone().timer(),
         to_engine: VecDeque::new(),
         wire,
     };
-    let reason = poll_fn(|context| stream.poll_end(context, &runtime, &seat, &mut socket)).await;
+    let reason = poll_fn(|context| stream.poll_end(context, &*runtime, &seat, &mut socket)).await;
     let outgoing = socket.outgoing;
     if let Some(reason) = &reason {
         let _ = outgoing.try_send(SocketMessage::Close(close_code(reason.cause())));
@@ -58,7 +58,7 @@ struct Stream {
     pass: Option<Waiting>,
     /// The first of the outbox on its way.
     room: Option<Waiting>,
-    sleep: Option<(Instant, Waiting)>,
+    timer: Box<dyn Timer>,
     /// What the engine has not taken; nothing more is read then.
     to_engine: VecDeque<MediaEvent>,
     wire: Box<dyn Wire>,
@@ -71,7 +71,7 @@ impl Stream {
     fn poll_end(
         &mut self,
         context: &mut Context<'_>,
-        runtime: &Arc<dyn Runtime>,
+        runtime: &dyn Runtime,
         seat: &Seat,
         socket: &mut Socket,
     ) -> Poll<Option<EndReason>> {
@@ -86,7 +86,7 @@ impl Stream {
                 self.obey(now, control);
                 continue;
             }
-            if self.poll_due(context, runtime).is_ready() {
+            if self.poll_due(context).is_ready() {
                 if let Some(reason) = self.outbox.overdue(now) {
                     return Poll::Ready(Some(reason).filter(|_| !self.is_leaving));
                 }
@@ -118,17 +118,11 @@ impl Stream {
     }
 
     /// Ready when something is due.
-    fn poll_due(&mut self, context: &mut Context<'_>, runtime: &Arc<dyn Runtime>) -> Poll<()> {
+    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.wire.poll_timeout().into_iter().chain(self.outbox.deadline()).min() else {
-            self.sleep = None;
             return Poll::Pending;
         };
-        if self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline) {
-            let runtime = runtime.clone();
-            self.sleep = Some((deadline, Box::pin(async move { runtime.sleep_until(deadline).await })));
-        }
-        let Some((_, sleep)) = &mut self.sleep else { return Poll::Pending };
-        sleep.as_mut().poll(context).map(|()| self.sleep = None)
+        self.timer.poll_at(context, deadline)
     }
 
     /// Ready when the socket has taken what it had no room for.

@@ -52,17 +52,22 @@ pub(crate) fn messages() -> Vec<String> {
         .collect()
 }
 
-/// A sentence of the agent as the synthesiser yields it, in pieces of 100 ms.
-pub(crate) fn sentence() -> Vec<Vec<i16>> {
+/// A sentence of the agent as the synthesiser yields it, in pieces of 100 ms; a `long` one goes on until the caller speaks
+/// again.
+pub(crate) fn sentence(long: bool) -> Vec<Vec<i16>> {
+    let times = if long { 3 } else { 1 };
     let samples = usize::try_from(SENTENCE.as_millis()).unwrap_or(0) * TTS_RATE_HZ as usize / 1_000;
     let voice = voice(TTS_RATE_HZ);
-    voice[..samples].chunks(TTS_RATE_HZ as usize / 10).map(<[i16]>::to_vec).collect()
+    let once = voice[..samples].chunks(TTS_RATE_HZ as usize / 10).map(<[i16]>::to_vec);
+    std::iter::repeat_n(once, times).flatten().collect()
 }
 
 fn cycle() -> Vec<i16> {
     let frame = samples_per_frame(RATE_HZ);
     // Sounds without the pauses in between, so that the turn ends once.
-    let loud = voice(RATE_HZ).chunks(frame).filter(|frame| frame.iter().any(|sample| *sample > 3_000)).flatten().copied().collect::<Vec<_>>();
+    let voice = voice(RATE_HZ);
+    let is_loud = |frame: &&[i16]| frame.iter().any(|sample| *sample > 3_000);
+    let loud: Vec<i16> = voice.chunks(frame).filter(is_loud).flatten().copied().collect();
     let mut samples: Vec<i16> = loud.iter().copied().cycle().take(SPEECH_FRAMES * frame).collect();
     samples.resize(CYCLE_FRAMES * frame, 0);
     samples

@@ -25,7 +25,7 @@ const MEDIA_TIMEOUT: Duration = Duration::from_secs(10);
 const GAP_MIN: Duration = Duration::from_millis(200);
 
 /// Frames between two marks.
-const MARK_INTERVAL: u32 = 5;
+const MARK_INTERVAL: u32 = 4;
 
 /// Frames that are made up for at once after a late wake-up; what is later is skipped.
 const TICKS_MAX: u32 = 50;

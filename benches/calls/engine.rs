@@ -5,12 +5,13 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use offhook::engine::{Engine, Providers};
+use offhook::engine::{Engine, Providers, Settings};
 use offhook::ids::{AgentId, TenantId};
 use offhook::memory::MemoryStore;
 use offhook::provider::transport::Socket;
 use offhook::service::{self, agents::Agent};
 use offhook_blob::ObjectBlob;
+use offhook_local::{Models, silero};
 use offhook_streams::MediaStreams;
 use offhook_tokio::{ReqwestTransport, SocketListener, Tls, TokioRuntime};
 use tempfile::TempDir;
@@ -37,7 +38,11 @@ impl Bench {
         let runtime = Arc::new(TokioRuntime::current()?);
         let streams = Arc::new(MediaStreams::new(runtime.clone()));
         let waiting = Arc::new(Mutex::new(VecDeque::new()));
-        let engine = Engine::new(Providers {
+        let mut settings = Settings::default();
+        if options.neural {
+            settings.speech_detector = Some(silero::load(&Models::locate()?)?);
+        }
+        let providers = Providers {
             blob: if options.record { Some(Arc::new(ObjectBlob::folder(recordings.path())?)) } else { None },
             http: Arc::new(ReqwestTransport::new(&Tls::public()?)?),
             llm: Arc::new(NullModel),
@@ -46,7 +51,8 @@ impl Bench {
             stt: Arc::new(NullRecogniser { rate_hz: options.rate_hz, waiting: waiting.clone() }),
             telephony: streams.clone(),
             tts: Arc::new(NullVoice(Arc::new(script::sentence(options.barge_in)))),
-        });
+        };
+        let engine = Engine::with_settings(providers, settings);
         let tenant = TenantId::generate(&*runtime);
         engine.credits().grant(tenant, Duration::from_secs(1 << 30), "bench").await?;
         let mut agent = Agent::new(AgentId::generate(&*runtime), "Sari", "You are a helpful receptionist.");

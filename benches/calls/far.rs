@@ -40,6 +40,8 @@ pub(crate) struct Measures {
     pub(crate) out_late_ms: Vec<f64>,
     pub(crate) received: usize,
     pub(crate) turn_ms: Vec<f64>,
+    /// Times that the caller has said all.
+    pub(crate) turns_asked: usize,
 }
 
 impl Far {
@@ -90,7 +92,10 @@ impl Far {
         let mut state = self.state();
         match (index + self.offset) % CYCLE_FRAMES {
             0 => state.speech_began = state.expected.checked_duration_since(now).map(|_| now),
-            last if last == SPEECH_FRAMES - 1 => state.last_speech = Some(now),
+            last if last == SPEECH_FRAMES - 1 => {
+                state.last_speech = Some(now);
+                state.measures.turns_asked += usize::from(state.is_measured);
+            }
             _ => {}
         }
         let mut due = Vec::new();

@@ -10,6 +10,7 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a benchmark")]
 
+mod compare;
 mod engine;
 mod far;
 mod feeder;
@@ -20,12 +21,18 @@ mod script;
 
 use std::env;
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if arguments.iter().any(|argument| argument == "--test" || argument == "--list") {
         return Ok(());
+    }
+    if let [first, rest @ ..] = arguments.as_slice()
+        && first == "--compare"
+    {
+        return compare::run(rest.first().map(Path::new));
     }
     let options = Options::parse(&arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -40,6 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 pub(crate) struct Options {
     /// The caller speaks again while the agent is speaking.
     pub(crate) barge_in: bool,
+    /// A network tells speech from silence, and not the energy of the sound.
+    pub(crate) neural: bool,
     pub(crate) calls: usize,
     /// The process whose time and memory count, when it is not this one.
     pub(crate) pid: Option<u32>,
@@ -56,6 +65,7 @@ impl Options {
     fn parse(arguments: &[String]) -> Result<Self, Box<dyn Error>> {
         let mut options = Self {
             barge_in: false,
+            neural: false,
             calls: 100,
             pid: None,
             rate_hz: 16_000,
@@ -75,6 +85,7 @@ impl Options {
                 "--pid" => options.pid = Some(value()?.parse()?),
                 "--rate" => options.rate_hz = value()?.parse()?,
                 "--serve" => options.serve = Some(value()?.parse()?),
+                "--vad" => options.neural = value()? == "neural",
                 "--url" => options.url = Some(value()?.clone()),
                 "--warm" => options.warm = Duration::from_secs(value()?.parse()?),
                 "--window" => options.window = Duration::from_secs(value()?.parse()?),

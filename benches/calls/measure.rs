@@ -25,7 +25,7 @@ const SET_UP_LIMIT: Duration = Duration::from_secs(10);
 /// Engine and callers in this process.
 pub(crate) async fn in_memory(options: &Options) -> Result<(), Box<dyn Error>> {
     let bench = Bench::new(options).await?;
-    let messages = script::messages();
+    let messages = script::messages()?;
     let process = Process::this();
     let resident = process.resident_bytes();
     let (mut lines, mut set_up) = (Vec::with_capacity(options.calls), Vec::new());
@@ -70,7 +70,7 @@ pub(crate) async fn in_memory(options: &Options) -> Result<(), Box<dyn Error>> {
 /// Callers of the engine at `url`.
 pub(crate) async fn over_sockets(options: &Options, url: &str) -> Result<(), Box<dyn Error>> {
     let transport = TungsteniteTransport::new(&Tls::public()?);
-    let messages = script::messages();
+    let messages = script::messages()?;
     let process = options.pid.map_or_else(Process::this, Process::of);
     let resident = process.resident_bytes();
     let mut lines = Vec::with_capacity(options.calls);
@@ -135,6 +135,7 @@ impl Run {
             "in_late_ms": percentiles(all(|measures| &measures.in_late_ms)),
             "out_late_ms": percentiles(all(|measures| &measures.out_late_ms)),
             "turns": turns.len(),
+            "turns_asked": self.measures.iter().map(|measures| measures.turns_asked).sum::<usize>(),
             "turn_added_ms": percentiles(turns.into_iter().map(|turn| turn - wait_ms).collect()),
             "barge_ins": barge_ins.len(),
             "barge_in_ms": percentiles(barge_ins),

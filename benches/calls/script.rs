@@ -5,15 +5,23 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use offhook::audio::{codec, samples_per_frame};
+use offhook::Result;
+use offhook::audio::{Resampler, codec, samples_per_frame};
 use offhook::provider::telephony::Codec;
 use offhook_benches::voice;
+use offhook_local::{
+    Models, Voice,
+    pico::{self, Pico},
+};
 
 /// The carrier's rate.
 pub(crate) const RATE_HZ: u32 = 8_000;
 
 /// The synthesiser's rate.
 pub(crate) const TTS_RATE_HZ: u32 = 24_000;
+
+/// The first sample that is louder begins the speech.
+const LOUD: u16 = 300;
 
 /// A frame and the time between two of them.
 pub(crate) const FRAME: Duration = Duration::from_millis(20);
@@ -35,21 +43,19 @@ pub(crate) const TOKENS: [&str; 12] =
 pub(crate) const HEARD: &str = "Could you tell me when my next appointment is, please?";
 
 /// A carrier's media messages of a cycle, by Twilio's protocol, from behind the stream's name on.
-pub(crate) fn messages() -> Vec<String> {
+pub(crate) fn messages() -> Result<Vec<String>> {
     let frame = samples_per_frame(RATE_HZ);
-    let samples = cycle();
+    let samples = cycle()?;
     let mut random = 7_u64;
-    samples
-        .chunks(frame)
-        .map(|frame| {
-            let noisy: Vec<i16> = frame.iter().map(|sample| sample.saturating_add(noise(&mut random))).collect();
-            let mut bytes = Vec::new();
-            codec::encode(Codec::Ulaw, &noisy, &mut bytes);
-            let payload = STANDARD.encode(bytes);
-            let media = format!(r#"{{"track":"inbound","chunk":"1","timestamp":"0","payload":"{payload}"}}"#);
-            format!(r#"","sequenceNumber":"2","media":{media}}}"#)
-        })
-        .collect()
+    let messages = samples.chunks(frame).map(|frame| {
+        let noisy: Vec<i16> = frame.iter().map(|sample| sample.saturating_add(noise(&mut random))).collect();
+        let mut bytes = Vec::new();
+        codec::encode(Codec::Ulaw, &noisy, &mut bytes);
+        let payload = STANDARD.encode(bytes);
+        let media = format!(r#"{{"track":"inbound","chunk":"1","timestamp":"0","payload":"{payload}"}}"#);
+        format!(r#"","sequenceNumber":"2","media":{media}}}"#)
+    });
+    Ok(messages.collect())
 }
 
 /// A sentence of the agent as the synthesiser yields it, in pieces of 100 ms; a `long` one goes on until the caller speaks
@@ -62,15 +68,22 @@ pub(crate) fn sentence(long: bool) -> Vec<Vec<i16>> {
     std::iter::repeat_n(once, times).flatten().collect()
 }
 
-fn cycle() -> Vec<i16> {
+/// The caller's question from its first sound on, cut off when its time is up, and then nothing.
+fn cycle() -> Result<Vec<i16>> {
+    let (mut spoken, mut samples) = (Vec::new(), Vec::new());
+    Pico::load(&Models::locate()?, Voice::EnUs)?.speak(HEARD, &mut |piece| {
+        spoken.extend_from_slice(piece);
+        true
+    })?;
+    let mut resampler = Resampler::new(pico::RATE_HZ, RATE_HZ)?;
+    resampler.process(&spoken, &mut samples);
+    resampler.flush(&mut samples);
+    let first = samples.iter().position(|sample| sample.unsigned_abs() > LOUD).unwrap_or(0);
+    samples.drain(..first);
     let frame = samples_per_frame(RATE_HZ);
-    // Sounds without the pauses in between, so that the turn ends once.
-    let voice = voice(RATE_HZ);
-    let is_loud = |frame: &&[i16]| frame.iter().any(|sample| *sample > 3_000);
-    let loud: Vec<i16> = voice.chunks(frame).filter(is_loud).flatten().copied().collect();
-    let mut samples: Vec<i16> = loud.iter().copied().cycle().take(SPEECH_FRAMES * frame).collect();
+    samples.resize(SPEECH_FRAMES * frame, 0);
     samples.resize(CYCLE_FRAMES * frame, 0);
-    samples
+    Ok(samples)
 }
 
 /// Comfort noise at about -66 dBFS.

@@ -50,7 +50,8 @@ impl BeepDetector {
     pub fn push(&mut self, frame: &[i16]) -> Option<Beep> {
         let ended = self.tone.push(frame);
         self.now += FRAME_DURATION;
-        let tone = ended.filter(|tone| (BEEP_MIN..=BEEP_MAX).contains(&tone.length) && PITCH_HZ.contains(&tone.pitch_hz))?;
+        let tone =
+            ended.filter(|tone| (BEEP_MIN..=BEEP_MAX).contains(&tone.length) && PITCH_HZ.contains(&tone.pitch_hz))?;
         Some(Beep { pitch_hz: tone.pitch_hz, length: tone.length, ended: self.now.saturating_sub(FRAME_DURATION) })
     }
 
@@ -169,7 +170,8 @@ mod tests {
     fn its_pitch_and_its_end_are_told_to_the_frame() {
         let mut detector = BeepDetector::new(RATE_HZ);
         let sound = [vec![0; 160 * 7], signal(300, sine(1_004.0, 0.3)), vec![0; 160 * 5]].concat();
-        let mut frames = sound.chunks_exact(160).enumerate().filter_map(|(index, frame)| Some((index, detector.push(frame)?)));
+        let mut frames =
+            sound.chunks_exact(160).enumerate().filter_map(|(index, frame)| Some((index, detector.push(frame)?)));
         let (index, beep) = frames.next().unwrap();
         assert_eq!((index, beep.length, beep.ended), (22, Duration::from_millis(300), Duration::from_millis(440)));
         assert!((beep.pitch_hz - 1_004.0).abs() < 1.0, "{beep:?}");

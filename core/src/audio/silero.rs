@@ -13,11 +13,13 @@ mod math;
 mod network;
 mod onnx;
 mod spectrum;
+mod vad;
 
 use std::sync::Arc;
 
 use self::gate::Gate;
 use self::network::{LANES_MAX, Lane, Network, Scratch};
+pub use self::vad::SileroVad;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Length of a window, in milliseconds.

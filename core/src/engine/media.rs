@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::audio::codec::{Decoder, Encoder};
+use crate::audio::silero::{Silero, SileroVad};
 use crate::audio::vad::{EnergyVad, EnergyVadSettings, VadEvent};
 use crate::audio::{BeepDetector, FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
 use crate::call::{CommandId, Failure, Input, Outcome, Progress};
@@ -89,7 +90,30 @@ struct Listening {
     samples: Vec<i16>,
     beep: Option<BeepDetector>,
     framer: Framer,
-    vad: Option<EnergyVad>,
+    vad: Option<Vad>,
+}
+
+/// What tells speech from silence where the recogniser does not.
+enum Vad {
+    Energy(EnergyVad),
+    Neural(SileroVad),
+}
+
+impl Vad {
+    /// By `silero` if there is one and it takes the rate, else by the energy of the sound.
+    fn new(rate_hz: u32, silero: Option<&Silero>) -> Result<Self> {
+        match silero.map(|silero| SileroVad::new(silero, rate_hz)) {
+            Some(Ok(vad)) => Ok(Self::Neural(vad)),
+            _ => EnergyVad::new(rate_hz, EnergyVadSettings::default()).map(Self::Energy),
+        }
+    }
+
+    fn push(&mut self, frame: &[i16]) -> Option<VadEvent> {
+        match self {
+            Self::Energy(vad) => vad.push(frame),
+            Self::Neural(vad) => vad.push(frame),
+        }
+    }
 }
 
 impl MediaSession {
@@ -257,11 +281,12 @@ impl MediaSession {
         id: CommandId,
         rate_hz: u32,
         detects_speech: bool,
+        silero: Option<&Silero>,
         beeps: bool,
     ) -> Result<FeedStream> {
         let (input, queue) = Feed::new();
         let from_hz = self.media.format.rate_hz;
-        let vad = if detects_speech { None } else { Some(EnergyVad::new(from_hz, EnergyVadSettings::default())?) };
+        let vad = if detects_speech { None } else { Some(Vad::new(from_hz, silero)?) };
         self.listening = Some(Listening {
             began: None,
             fed: 0,

@@ -58,7 +58,8 @@ impl Gate {
         let loudest = powers.fold(0.0, f32::max);
         let threshold = (self.floor.power() * RISE).max(POWER_MIN);
         self.floor.push(level::power(samples), samples.len() as u64);
-        self.quiet = if loudest < threshold && probability < PROBABILITY_MAX { self.quiet.saturating_add(1) } else { 0 };
+        self.quiet =
+            if loudest < threshold && probability < PROBABILITY_MAX { self.quiet.saturating_add(1) } else { 0 };
         if self.quiet <= QUIET_MIN {
             return true;
         }

@@ -17,11 +17,11 @@ pub(crate) const LEGS_MAX: usize = 16_384;
 /// Legs whose media has not been opened, at most.
 pub(crate) const LEGS_UNOPENED_MAX: usize = 1_024;
 
-/// Media events that wait to be taken: five seconds of frames.
-pub(crate) const EVENTS_MAX: usize = 256;
+/// Media events that wait to be taken: two seconds of frames and more.
+pub(crate) const EVENTS_MAX: usize = 128;
 
-/// Media commands that wait to be sent: five seconds of frames.
-pub(crate) const COMMANDS_MAX: usize = 256;
+/// Media commands that wait to be sent: two seconds of frames and more.
+pub(crate) const COMMANDS_MAX: usize = 128;
 
 /// Requests to a leg's task that wait.
 const CONTROLS_MAX: usize = 16;

@@ -3,6 +3,7 @@
 mod consult;
 mod dispatcher;
 mod driver;
+mod feed;
 mod handle;
 mod hang_up;
 mod job;

@@ -82,7 +82,7 @@ fn words(value: &mut Value) {
             fields.values_mut().for_each(words);
             let pattern = fields.get("pattern").and_then(Value::as_str).unwrap_or_default();
             let Some(list) = pattern.strip_prefix("^(").and_then(|rest| rest.strip_suffix(")$")) else { return };
-            let is_plain = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '|');
+            let is_plain = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '.' | '|');
             if !list.chars().all(is_plain) {
                 return;
             }
@@ -141,5 +141,59 @@ fn scheme(dialect: Dialect) -> (&'static str, SecurityScheme) {
         Dialect::Dialai | Dialect::VoxStack => {
             ("bearer", SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offhook::service::after_call::TaskEvent;
+    use offhook::service::webhooks::EventName;
+
+    use super::*;
+
+    #[test]
+    fn texts_that_are_some_words_are_enumerated() {
+        let mut schema = json!({ "properties": {
+            "status": { "type": "string", "pattern": "^(ended|call.lost)$" },
+            "party": { "type": ["string", "null"], "pattern": "^(agent|caller)$" },
+            "name": { "type": "string", "pattern": "^[a-z]{1,64}$" },
+        } });
+        words(&mut schema);
+        assert_eq!(
+            schema,
+            json!({ "properties": {
+            "status": { "type": "string", "enum": ["ended", "call.lost"] },
+            "party": { "type": ["string", "null"], "enum": ["agent", "caller", null] },
+            "name": { "type": "string", "pattern": "^[a-z]{1,64}$" },
+        } })
+        );
+    }
+
+    #[test]
+    fn every_answer_is_described_and_every_refusal_has_a_form() {
+        let responses =
+            json!({ "200": { "description": "" }, "404": { "description": "" }, "416": { "description": "Bare" } });
+        let document = finished(json!({ "paths": { "/a": { "get": { "responses": responses } } } }), "Refusal");
+        let responses = &document["paths"]["/a"]["get"]["responses"];
+        let form = "/content/application~1json/schema/$ref";
+        assert_eq!((&responses["200"]["description"], responses["200"].pointer(form)), (&json!("OK"), None));
+        assert_eq!(responses["404"]["description"], "Not Found");
+        for status in ["404", "default"] {
+            assert_eq!(responses[status].pointer(form), Some(&json!("#/components/schemas/Refusal")));
+        }
+        assert_eq!(responses["416"], json!({ "description": "Bare" }));
+    }
+
+    /// The words of the documents are those of the engine.
+    #[test]
+    fn dr_071_vs_070_events_are_enumerated_as_they_are() {
+        let own = dialect::all();
+        let events = |name: &str, component: &str| {
+            let mounted = own.iter().find(|mounted| mounted.name == name).unwrap();
+            let document = finished(serde_json::to_value(document(mounted)).unwrap(), "Refusal");
+            document["components"]["schemas"][component]["enum"].clone()
+        };
+        assert_eq!(events("dialro", "dialro.Event"), json!(EventName::ALL.map(EventName::as_str)));
+        assert_eq!(events("voxstack", "voxstack.Event"), json!(TaskEvent::ALL.map(TaskEvent::as_str)));
     }
 }

@@ -27,7 +27,7 @@ const WEBHOOK: &str = "wh_";
 pub(super) struct Shown {
     id: String,
     url: String,
-    events: Vec<&'static str>,
+    events: Vec<Event>,
     is_active: bool,
     #[schema(format = "date-time")]
     created_at: String,
@@ -50,9 +50,15 @@ pub(super) struct New {
     #[schema(format = "uri")]
     url: String,
     #[schema(min_items = 1)]
-    events: Vec<String>,
+    events: Vec<Event>,
     secret: Option<String>,
 }
+
+/// The name of an event (DR-071).
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(as = dialro::Event, pattern = "^(call.started|call.answered|function.called|call.ended|call.transcript|credits.low)$")]
+struct Event(String);
 
 /// One delivery of one event.
 #[derive(Debug, Serialize, ToSchema)]
@@ -87,7 +93,7 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<
 #[utoipa::path(post, operation_id = "create_webhook", path = "/webhooks", tag = "webhooks", request_body = New, responses((status = 201, body = Shown), (status = 400)))]
 pub(super) async fn create(State(app): State<App>, caller: Caller, body: Body<New>) -> Answer<Response> {
     let new = body.read()?;
-    let events: Vec<EventName> = new.events.iter().map(|name| event(name)).collect::<Answer<_>>()?;
+    let events: Vec<EventName> = new.events.iter().map(|Event(name)| event(name)).collect::<Answer<_>>()?;
     if events.is_empty() {
         return Err(Problem::invalid("events", "names at least one event"));
     }
@@ -171,7 +177,7 @@ impl Shown {
         Self {
             id: endpoint.id.clone(),
             url: endpoint.url.clone(),
-            events: endpoint.events.iter().map(|name| name.as_str()).collect(),
+            events: endpoint.events.iter().map(|name| Event(name.as_str().to_owned())).collect(),
             is_active: endpoint.is_active,
             created_at: endpoint.created_at.to_string(),
             secret,

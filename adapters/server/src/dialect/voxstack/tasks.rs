@@ -45,7 +45,7 @@ pub(super) struct Shown {
     #[schema(pattern = "^(pending|in_progress|completed|failed)$")]
     status: &'static str,
     webhook_url: Option<String>,
-    webhook_events: Vec<&'static str>,
+    webhook_events: Vec<Event>,
     #[schema(format = "date-time")]
     created_at: String,
 }
@@ -112,9 +112,15 @@ pub(super) struct Fields {
     webhook_url: Option<Option<String>>,
     /// All unless told.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<Vec<String>>)]
-    webhook_events: Option<Option<Vec<String>>>,
+    #[schema(value_type = Option<Vec<Event>>)]
+    webhook_events: Option<Option<Vec<Event>>>,
 }
+
+/// The name of an event (VS-070).
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(as = voxstack::Event, pattern = "^(call_started|call_completed|call_failed)$")]
+struct Event(String);
 
 /// The call that a task has led to (VS-025).
 #[derive(Debug, Serialize, ToSchema)]
@@ -251,7 +257,7 @@ impl Shown {
             status: task.status.voxstack(),
             webhook_url: webhook.map(|webhook| webhook.url.clone()),
             webhook_events: webhook
-                .map(|webhook| webhook.events.iter().map(|event| event.as_str()).collect())
+                .map(|webhook| webhook.events.iter().map(|event| Event(event.as_str().to_owned())).collect())
                 .unwrap_or_default(),
             created_at: task.created_at.to_string(),
         }
@@ -320,8 +326,8 @@ fn moment(text: &str) -> Answer<Timestamp> {
     text.parse().map_err(|_| Problem::invalid("scheduled_at", "is not a time such as 2026-06-28T10:00:00Z"))
 }
 
-fn events(names: &[String]) -> Answer<Vec<TaskEvent>> {
-    let event = |name: &String| TaskEvent::ALL.into_iter().find(|event| event.as_str() == name);
+fn events(names: &[Event]) -> Answer<Vec<TaskEvent>> {
+    let event = |Event(name): &Event| TaskEvent::ALL.into_iter().find(|event| event.as_str() == name);
     let unknown = || {
         let known = TaskEvent::ALL.map(TaskEvent::as_str).join(", ");
         Problem::invalid("webhook_events", format!("names some of {known}"))

@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,11 +27,47 @@ pub trait Runtime: Send + Sync {
     /// Returns once [`Runtime::now`] has reached `deadline`. Dropping the future cancels it.
     async fn sleep_until(&self, deadline: Instant);
 
+    /// A timer that is not set.
+    fn timer(self: Arc<Self>) -> Box<dyn Timer>;
+
     /// Runs `task` to its end in the background. `name` is for diagnostics.
     fn spawn(&self, name: &'static str, task: Task);
 
     /// Fills `bytes` with randomness fit for ids and secrets.
     fn fill_random(&self, bytes: &mut [u8]);
+}
+
+/// A timer that is set anew for each wait, for loops that wait often.
+pub trait Timer: Send {
+    /// Ready once [`Runtime::now`] has reached `deadline`; else the task is woken then, and at no earlier `deadline` that it
+    /// was asked for.
+    fn poll_at(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()>;
+}
+
+/// A [`Timer`] made of [`Runtime::sleep_until`], for runtimes that have nothing better.
+pub struct SleepTimer<R> {
+    runtime: Arc<R>,
+    sleep: Option<(Instant, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+}
+
+impl<R: Runtime + 'static> SleepTimer<R> {
+    /// A timer of `runtime`.
+    pub fn new(runtime: Arc<R>) -> Self {
+        Self { runtime, sleep: None }
+    }
+}
+
+impl<R: Runtime + 'static> Timer for SleepTimer<R> {
+    fn poll_at(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let (_, sleep) = match &mut self.sleep {
+            Some(sleep) if sleep.0 == deadline => sleep,
+            sleep => {
+                let runtime = self.runtime.clone();
+                sleep.insert((deadline, Box::pin(async move { runtime.sleep_until(deadline).await })))
+            }
+        };
+        sleep.as_mut().poll(context).map(|()| self.sleep = None)
+    }
 }
 
 /// Ten random bytes for an id.

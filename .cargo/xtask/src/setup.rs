@@ -8,6 +8,10 @@ const AIMOCK: &str = "@copilotkit/aimock@1.43.0";
 /// The reference implementations of signed webhooks, as npm and as Python packages.
 const STANDARD_WEBHOOKS: [&str; 2] = ["standardwebhooks@1.1.1", "standardwebhooks==1.1.0"];
 
+/// Makers of clients out of OpenAPI documents, and what the vendors' samples use, as npm and as Python packages.
+const CLIENTS_NPM: [&str; 4] = ["openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3", "ws@8.18.3"];
+const CLIENTS_PIP: [&str; 3] = ["openapi-python-client==0.29.1", "requests==2.34.2", "schemathesis==4.32.5"];
+
 /// An object store that speaks as S3 does, as an npm package.
 const S3RVER: &str = "s3rver@3.7.1";
 
@@ -30,8 +34,11 @@ const FOR_SPEECH: [Tool; 5] = [
 ];
 
 /// Building libopus, and servers for the tests. Programs of Debian's PostgreSQL are not where commands are looked for.
-const FOR_TESTS: [Tool; 2] =
-    [("cmake", &["--version"], "cmake"), ("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql")];
+const FOR_TESTS: [Tool; 3] = [
+    ("cmake", &["--version"], "cmake"),
+    ("curl", &["--version"], "curl"),
+    ("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql"),
+];
 
 /// The peers in the race of audio.
 const FOR_RACE: [Tool; 10] = [
@@ -54,9 +61,11 @@ const NUMPY: &str = "numpy==2.4.6";
 pub(crate) fn everything(shell: &Shell) -> Result {
     speech(shell)?;
     debian(shell, &FOR_TESTS)?;
-    npm_peer(shell, "aimock", AIMOCK)?;
-    npm_peer(shell, "s3rver", S3RVER)?;
-    standard_webhooks(shell)
+    npm_peer(shell, "aimock", &[AIMOCK])?;
+    npm_peer(shell, "s3rver", &[S3RVER])?;
+    standard_webhooks(shell)?;
+    npm_peer(shell, "clients", &CLIENTS_NPM)?;
+    pip_peer(shell, "clients", "schemathesis", &CLIENTS_PIP)
 }
 
 /// The speech models, and the tools to fetch them.
@@ -78,28 +87,36 @@ pub(crate) fn race(shell: &Shell) -> Result {
     shell.step("numpy", "python3", &["-m", "pip", "install", "--quiet", "--target", &target, NUMPY])
 }
 
-/// A server for the tests of adapters.
-fn npm_peer(shell: &Shell, name: &str, package: &str) -> Result {
+/// What the tests talk to, as npm packages in a folder.
+fn npm_peer(shell: &Shell, name: &str, packages: &[&str]) -> Result {
     let folder = shell.target().join("peers").join(name);
-    let (path, _version) = package.rsplit_once('@').unwrap_or((package, ""));
-    if folder.join("node_modules").join(path).join("package.json").exists() {
+    let is_there = |package: &&str| {
+        let (path, _version) = package.rsplit_once('@').unwrap_or((package, ""));
+        folder.join("node_modules").join(path).join("package.json").exists()
+    };
+    if packages.iter().all(is_there) {
         return Ok(());
     }
     let prefix = folder.to_string_lossy().into_owned();
     let quiet = ["--no-save", "--no-audit", "--no-fund", "--ignore-scripts"];
-    shell.step(name, "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), &[package]].concat())
+    shell.step(name, "npm", &[&["install", "--prefix", &prefix], quiet.as_slice(), packages].concat())
+}
+
+/// The same as Python packages, in a folder beside; `probe` is a package that is only there when all are.
+fn pip_peer(shell: &Shell, name: &str, probe: &str, packages: &[&str]) -> Result {
+    let folder = shell.target().join("peers").join(name).join("python");
+    if folder.join(probe).exists() {
+        return Ok(());
+    }
+    let target = folder.to_string_lossy().into_owned();
+    shell.step(name, "python3", &[&["-m", "pip", "install", "--quiet", "--target", &target], packages].concat())
 }
 
 /// The packages that signatures are checked against.
 fn standard_webhooks(shell: &Shell) -> Result {
     let [npm, pip] = STANDARD_WEBHOOKS;
-    npm_peer(shell, "standardwebhooks", npm)?;
-    let folder = shell.target().join("peers/standardwebhooks/python");
-    if folder.join("standardwebhooks").exists() {
-        return Ok(());
-    }
-    let target = folder.to_string_lossy().into_owned();
-    shell.step("standardwebhooks", "python3", &["-m", "pip", "install", "--quiet", "--target", &target, pip])
+    npm_peer(shell, "standardwebhooks", &[npm])?;
+    pip_peer(shell, "standardwebhooks", "standardwebhooks", &[pip])
 }
 
 /// The licence checker.

@@ -1,109 +1,20 @@
 //! The server as a user runs it: its own process, the sandbox's people, real speech.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 
 use offhook::signing::{Secret, body};
 use serde_json::{Value, json};
+use support::receiver::{Customer, Told};
+use support::{OFFHOOK, Server, admin};
 
-const OFFHOOK: &str = env!("CARGO_BIN_EXE_offhook");
-
-/// Calls run so many times faster.
-const TIME_SCALE: &str = "3";
-
-struct Server {
-    child: Child,
-    addr: String,
-}
-
-impl Server {
-    fn start(data: &Path) -> Self {
-        let mut child = Command::new(OFFHOOK)
-            .args(["serve", "--listen", "127.0.0.1:0", "--root", "dialro", "--time-scale", TIME_SCALE, "--data"])
-            .arg(data)
-            .env("OFFHOOK_WEBHOOKS_ALLOW", "127.0.0.1/32")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("offhook listens on http://").and_then(|rest| rest.split(' ').next());
-        let addr = addr.unwrap_or_else(|| panic!("it says {line:?}")).to_owned();
-        Self { child, addr }
-    }
-
-    /// One request on a connection of its own.
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.addr);
-        for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request += &format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let mut socket = TcpStream::connect(&self.addr).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn admin(data: &Path, arguments: &[&str]) -> Value {
-    let output =
-        Command::new(OFFHOOK).arg("admin").args(arguments).arg("--json").arg("--data").arg(data).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Takes webhooks and passes on what they say, once their signatures hold.
-fn receiver(secret: &str) -> (String, mpsc::Receiver<Value>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (sender, received) = mpsc::channel();
-    let secret = Secret::new(secret);
-    std::thread::spawn(move || {
-        for socket in listener.incoming() {
-            let mut reader = BufReader::new(socket.unwrap());
-            let (mut length, mut signature) = (0, String::new());
-            loop {
-                let mut line = String::new();
-                if reader.read_line(&mut line).unwrap() == 0 || line == "\r\n" {
-                    break;
-                }
-                let (name, value) = line.split_once(':').unwrap_or((&line, ""));
-                match name.to_lowercase().as_str() {
-                    "content-length" => length = value.trim().parse().unwrap(),
-                    "x-dialro-signature" => signature = value.trim().to_owned(),
-                    _ => {}
-                }
-            }
-            let mut bytes = vec![0; length];
-            reader.read_exact(&mut bytes).unwrap();
-            let verdict = body::verify(&secret, &bytes, &signature);
-            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            reader.get_mut().write_all(answer.as_bytes()).unwrap();
-            verdict.unwrap();
-            if sender.send(serde_json::from_slice(&bytes).unwrap()).is_err() {
-                return;
-            }
-        }
-    });
-    (url, received)
+/// What a webhook of Dialro says, once its signature holds.
+fn verified(told: &Told) -> Value {
+    body::verify(&Secret::new("hush"), &told.bytes, told.header("x-dialro-signature")).unwrap();
+    told.body()
 }
 
 #[test]
@@ -114,10 +25,11 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     let key = |dialect: &str| tenant["keys"][dialect].as_str().unwrap().to_owned();
     let (dialro, voxcore, dialflo) = (key("dialro"), key("voxcore"), format!("Bearer {}", key("dialflo")));
     let dialro = [("x-api-key", dialro.as_str())];
-    let server = Server::start(&data);
+    let server = Server::start(&data, "dialro");
     assert_eq!(server.ask("GET", "/health", &[], Value::Null).0, 200);
 
-    let (url, events) = receiver("hush");
+    let customer = Customer::open();
+    let url = format!("{}/hook", customer.base);
     let hook = json!({ "url": url, "events": ["call.started", "call.answered", "call.ended", "call.transcript"], "secret": "hush" });
     assert_eq!(server.ask("POST", "/api/v1/webhooks", &dialro, hook).0, 201);
     let agent = json!({
@@ -131,7 +43,7 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     let order = json!({ "bot_id": bot, "to_number": "+15550100005", "variables": { "customer_name": "Rahul" } });
     let (status, placed) = server.ask("POST", "/voxcore/api/v1/dialout", &[("x-api-key", &voxcore)], order);
     assert_eq!(status, 200, "{placed}");
-    let told: Vec<Value> = (0..4).map(|_| events.recv_timeout(Duration::from_secs(60)).unwrap()).collect();
+    let told: Vec<Value> = (0..4).map(|_| verified(&customer.next())).collect();
     let names: Vec<_> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["call.started", "call.answered", "call.ended", "call.transcript"]);
     let path = format!("/api/v1/calls/call_{}", placed["call_id"].as_str().unwrap());
@@ -144,16 +56,8 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     let (status, queued) = server.ask("POST", "/dialflo/call", &[("auth_token", &dialflo)], wish);
     assert_eq!(status, 200, "{queued}");
     let path = format!("/dialflo/call_details/{}", queued["task_id"].as_str().unwrap());
-    let patience = Instant::now() + Duration::from_secs(60);
-    loop {
-        let (_, details) = server.ask("GET", &path, &[("auth_token", &dialflo)], Value::Null);
-        if let Some(details) = details.as_array().and_then(|details| details.first()) {
-            assert_eq!(details["call_status"], "BUSY");
-            break;
-        }
-        assert!(Instant::now() < patience, "the task does not end");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let details = server.until(&path, &[("auth_token", &dialflo)], |details| details[0].is_object());
+    assert_eq!(details[0]["call_status"], "BUSY");
 
     // Beside the running server: a key is gone at once, a copy is whole.
     let made =
@@ -170,7 +74,7 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     let tenants = admin(&copy, &["tenant", "list"]);
     assert_eq!(tenants["tenants"][0]["name"], "Klinik Sehat");
 
-    let server = Server::start(&data);
+    let server = Server::start(&data, "dialro");
     assert_eq!(server.ask("GET", "/api/v1/calls", &dialro, Value::Null).1["total"], 2);
     assert_eq!(server.ask("GET", "/api/v1/webhooks", &dialro, Value::Null).1["webhooks"][0]["url"], url);
 }
@@ -206,4 +110,43 @@ fn what_is_wrong_is_said_in_one_line() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && said.lines().count() == 1, "{arguments:?}: {said}");
     }
+}
+
+#[test]
+fn trunks_are_kept_for_an_adapter_that_this_build_has_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let add = ["trunk", "add", "carrier", "--host", "sip.carrier.example", "--user", "clinic", "--password-stdin"];
+    let mut adding = Command::new(OFFHOOK)
+        .arg("admin")
+        .args(add)
+        .args(["--json", "--data"])
+        .arg(&data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    adding.stdin.take().unwrap().write_all(b"hush\n").unwrap();
+    let added = adding.wait_with_output().unwrap();
+    assert!(added.status.success());
+    let trunks = admin(&data, &["trunk", "list"]);
+    assert_eq!(trunks["trunks"][0], serde_json::from_slice::<Value>(&added.stdout).unwrap());
+    assert_eq!((&trunks["trunks"][0]["name"], &trunks["trunks"][0]["kind"]), (&json!("carrier"), &json!("sip")));
+    assert!(!trunks.to_string().contains("hush"));
+
+    let mut serving = Command::new(OFFHOOK)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(&data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(serving.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    serving.kill().unwrap();
+    let told = String::from_utf8(serving.wait_with_output().unwrap().stderr).unwrap();
+    assert!(line.starts_with("offhook listens") && told.contains("trunk carrier: this build has no adapter"), "{told}");
+
+    assert_eq!(admin(&data, &["trunk", "remove", "carrier"])["removed"], "carrier");
+    assert_eq!(admin(&data, &["trunk", "list"])["trunks"], json!([]));
 }

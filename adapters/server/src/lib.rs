@@ -30,4 +30,4 @@ mod mount;
 
 pub use app::{App, Options, Streams};
 pub use mount::router;
-pub use serve::{Limits, serve};
+pub use serve::{Held, Limits, Peer, serve};

@@ -1,16 +1,16 @@
 //! A leg's task: a [`Wire`] on a socket and a clock.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use async_channel::{Receiver, Sender, TrySendError};
-use futures_util::future;
-use futures_util::{FutureExt, StreamExt, select_biased};
-use offhook::Result;
-use offhook::provider::BoxStream;
+use futures_util::StreamExt;
 use offhook::provider::telephony::{HangupCause, MediaCommand, MediaEvent};
 use offhook::provider::transport::{Socket, SocketMessage};
-use offhook::runtime::Runtime;
+use offhook::runtime::{Runtime, Timer};
 use offhook::time::Instant;
 
 use crate::end::{EndReason, close_code};
@@ -19,20 +19,24 @@ use crate::wire::{Output, Wire};
 use crate::{CLOSE_LIMIT, OPEN_LIMIT, STALL_LIMIT};
 
 /// Waits for the leg's media to be opened, then carries it until either side ends it.
-pub(crate) async fn serve(runtime: Arc<dyn Runtime>, seat: Seat, wire: Box<dyn Wire>, socket: Socket) {
-    let Socket { incoming, outgoing } = socket;
+pub(crate) async fn serve(runtime: Arc<dyn Runtime>, seat: Seat, wire: Box<dyn Wire>, mut socket: Socket) {
     if let Err(cause) = seat.opened(&*runtime, OPEN_LIMIT).await {
-        let _ = outgoing.try_send(SocketMessage::Close(close_code(cause)));
+        let _ = socket.outgoing.try_send(SocketMessage::Close(close_code(cause)));
         return;
     }
     let mut stream = Stream {
-        commands: Some(seat.commands.clone()),
+        commands: Some(Box::pin(seat.commands.clone())),
+        control: Box::pin(seat.control.clone()),
         is_leaving: false,
         outbox: Outbox::default(),
+        pass: None,
+        room: None,
+        timer: runtime.clone().timer(),
         to_engine: VecDeque::new(),
         wire,
     };
-    let reason = stream.carry(&*runtime, &seat, incoming, &outgoing).await;
+    let reason = poll_fn(|context| stream.poll_end(context, &*runtime, &seat, &mut socket)).await;
+    let outgoing = socket.outgoing;
     if let Some(reason) = &reason {
         let _ = outgoing.try_send(SocketMessage::Close(close_code(reason.cause())));
     }
@@ -45,57 +49,107 @@ pub(crate) async fn serve(runtime: Arc<dyn Runtime>, seat: Seat, wire: Box<dyn W
 
 struct Stream {
     /// `None` once the media was given back; the leg goes on unspoken to.
-    commands: Option<Receiver<MediaCommand>>,
+    commands: Option<Pin<Box<Receiver<MediaCommand>>>>,
+    control: Pin<Box<Receiver<Control>>>,
     /// Our side has hung up.
     is_leaving: bool,
     outbox: Outbox,
+    /// The first of `to_engine` on its way.
+    pass: Option<Waiting>,
+    /// The first of the outbox on its way.
+    room: Option<Waiting>,
+    timer: Box<dyn Timer>,
     /// What the engine has not taken; nothing more is read then.
     to_engine: VecDeque<MediaEvent>,
     wire: Box<dyn Wire>,
 }
 
+type Waiting = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 impl Stream {
-    /// Runs until the end; `None` when our side hung up.
-    async fn carry(
+    /// Gets on until the end; `None` when our side hung up.
+    fn poll_end(
         &mut self,
+        context: &mut Context<'_>,
         runtime: &dyn Runtime,
         seat: &Seat,
-        mut incoming: BoxStream<'static, Result<SocketMessage>>,
-        outgoing: &Sender<SocketMessage>,
-    ) -> Option<EndReason> {
+        socket: &mut Socket,
+    ) -> Poll<Option<EndReason>> {
         loop {
-            if let Some(end) = self.deliver(seat, outgoing, runtime.now()) {
-                return end.filter(|_| !self.is_leaving);
+            let now = runtime.now();
+            if let Some(end) = self.deliver(seat, &socket.outgoing, now) {
+                return Poll::Ready(end.filter(|_| !self.is_leaving));
             }
-            let deadline = self.wire.poll_timeout().into_iter().chain(self.outbox.deadline()).min();
-            select_biased! {
-                control = next_control(seat, self.is_leaving).fuse() => self.control(runtime.now(), control),
-                () = until(runtime, deadline).fuse() => {
-                    if let Some(reason) = self.outbox.overdue(runtime.now()) {
-                        return Some(reason).filter(|_| !self.is_leaving);
-                    }
-                    self.wire.handle_timeout(runtime.now());
+            if !self.is_leaving
+                && let Poll::Ready(control) = self.control.poll_next_unpin(context)
+            {
+                self.obey(now, control);
+                continue;
+            }
+            if self.poll_due(context).is_ready() {
+                if let Some(reason) = self.outbox.overdue(now) {
+                    return Poll::Ready(Some(reason).filter(|_| !self.is_leaving));
                 }
-                () = room(outgoing, self.outbox.front()).fuse() => self.outbox.took_one(),
-                () = pass(&seat.events, self.to_engine.front()).fuse() => drop(self.to_engine.pop_front()),
-                command = next_command(self.commands.as_ref().filter(|_| self.may_take())).fuse() => match command {
-                    Some(command) => self.wire.handle_command(runtime.now(), command),
+                self.wire.handle_timeout(now);
+                continue;
+            }
+            let is_handed_over = self.poll_room(context, &socket.outgoing).is_ready();
+            if is_handed_over || self.poll_pass(context, &seat.events).is_ready() {
+                continue;
+            }
+            if self.may_take()
+                && let Some(Poll::Ready(command)) = self.commands.as_mut().map(|from| from.poll_next_unpin(context))
+            {
+                match command {
+                    Some(command) => self.wire.handle_command(now, command),
                     None => self.commands = None,
-                },
-                message = next_message(&mut incoming, self.to_engine.is_empty()).fuse() => match message {
-                    Some(Ok(SocketMessage::Text(text))) => self.wire.handle_message(&text),
-                    Some(Ok(SocketMessage::Binary(_))) => self.wire.handle_binary(),
-                    Some(Ok(SocketMessage::Close(_)) | Err(_)) | None => self.wire.handle_close(),
-                },
+                }
+                continue;
+            }
+            if !self.to_engine.is_empty() {
+                return Poll::Pending;
+            }
+            match ready!(socket.incoming.poll_next_unpin(context)) {
+                Some(Ok(SocketMessage::Text(text))) => self.wire.handle_message(&text),
+                Some(Ok(SocketMessage::Binary(_))) => self.wire.handle_binary(),
+                Some(Ok(SocketMessage::Close(_)) | Err(_)) | None => self.wire.handle_close(),
             }
         }
+    }
+
+    /// Ready when something is due.
+    fn poll_due(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.wire.poll_timeout().into_iter().chain(self.outbox.deadline()).min() else {
+            return Poll::Pending;
+        };
+        self.timer.poll_at(context, deadline)
+    }
+
+    /// Ready when the socket has taken what it had no room for.
+    fn poll_room(&mut self, context: &mut Context<'_>, outgoing: &Sender<SocketMessage>) -> Poll<()> {
+        let Some(message) = self.outbox.queue.front() else { return Poll::Pending };
+        let room = self.room.get_or_insert_with(|| hand_over(outgoing, message));
+        ready!(room.as_mut().poll(context));
+        self.room = None;
+        self.outbox.took_one();
+        Poll::Ready(())
+    }
+
+    /// Ready when the engine has taken what it had no room for.
+    fn poll_pass(&mut self, context: &mut Context<'_>, events: &Sender<MediaEvent>) -> Poll<()> {
+        let Some(event) = self.to_engine.front() else { return Poll::Pending };
+        let pass = self.pass.get_or_insert_with(|| hand_over(events, event));
+        ready!(pass.as_mut().poll(context));
+        self.pass = None;
+        self.to_engine.pop_front();
+        Poll::Ready(())
     }
 
     fn may_take(&self) -> bool {
         self.outbox.queue.is_empty() && self.wire.takes_commands() && !self.is_leaving
     }
 
-    fn control(&mut self, now: Instant, control: Option<Control>) {
+    fn obey(&mut self, now: Instant, control: Option<Control>) {
         match control {
             Some(Control::HangUp(cause)) => self.leave(now, cause),
             Some(Control::Transfer(target, answer)) => {
@@ -110,6 +164,7 @@ impl Stream {
     fn leave(&mut self, now: Instant, cause: HangupCause) {
         self.is_leaving = true;
         self.to_engine.clear();
+        self.pass = None;
         self.wire.hang_up(now, cause);
     }
 
@@ -120,6 +175,7 @@ impl Stream {
                 Output::Close(code) => {
                     self.outbox.queue.push_back(SocketMessage::Close(code));
                     // A peer that does not read sees the socket close.
+                    self.room = None;
                     self.outbox.flush(outgoing, now);
                     return Some(None);
                 }
@@ -129,7 +185,9 @@ impl Stream {
                 Output::Send(text) => self.outbox.queue.push_back(SocketMessage::Text(text)),
             }
         }
-        self.outbox.flush(outgoing, now);
+        if self.room.is_none() {
+            self.outbox.flush(outgoing, now);
+        }
         None
     }
 
@@ -173,10 +231,6 @@ impl Outbox {
         }
     }
 
-    fn front(&self) -> Option<&SocketMessage> {
-        self.queue.front()
-    }
-
     fn took_one(&mut self) {
         self.queue.pop_front();
         self.full_since = None;
@@ -196,47 +250,8 @@ impl Outbox {
     }
 }
 
-async fn next_control(seat: &Seat, is_leaving: bool) -> Option<Control> {
-    if is_leaving {
-        return future::pending().await;
-    }
-    seat.control.recv().await.ok()
-}
-
-async fn until(runtime: &dyn Runtime, deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => runtime.sleep_until(deadline).await,
-        None => future::pending().await,
-    }
-}
-
-/// Hands `message` over once there is room.
-async fn room(outgoing: &Sender<SocketMessage>, message: Option<&SocketMessage>) {
-    match message {
-        // A socket that closes meanwhile is noticed by the next message.
-        Some(message) => drop(outgoing.send(message.clone()).await),
-        None => future::pending().await,
-    }
-}
-
-/// Hands `event` over once there is room.
-async fn pass(events: &Sender<MediaEvent>, event: Option<&MediaEvent>) {
-    match event {
-        Some(event) => drop(events.send(event.clone()).await),
-        None => future::pending().await,
-    }
-}
-
-async fn next_command(commands: Option<&Receiver<MediaCommand>>) -> Option<MediaCommand> {
-    match commands {
-        Some(commands) => commands.recv().await.ok(),
-        None => future::pending().await,
-    }
-}
-
-async fn next_message(
-    incoming: &mut BoxStream<'static, Result<SocketMessage>>,
-    is_wanted: bool,
-) -> Option<Result<SocketMessage>> {
-    if is_wanted { incoming.next().await } else { future::pending().await }
+/// Hands `item` over once there is room; a channel that closes meanwhile is noticed by the next item.
+fn hand_over<T: Clone + Send + 'static>(to: &Sender<T>, item: &T) -> Waiting {
+    let (to, item) = (to.clone(), item.clone());
+    Box::pin(async move { drop(to.send(item).await) })
 }

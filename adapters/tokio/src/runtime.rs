@@ -1,9 +1,13 @@
 //! [`TokioRuntime`]: tokio's clock and tasks.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use offhook::runtime::{Runtime, Task};
+use offhook::runtime::{Runtime, Task, Timer};
 use offhook::time::{self, Instant, Timestamp};
 use offhook::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
@@ -41,6 +45,11 @@ impl TokioRuntime {
         };
         Ok(Self { handle, origin })
     }
+
+    /// `None` is never.
+    fn at(&self, deadline: Instant) -> Option<tokio::time::Instant> {
+        self.origin.checked_add(Duration::from_micros(deadline.as_micros()))
+    }
 }
 
 #[async_trait]
@@ -58,14 +67,16 @@ impl Runtime for TokioRuntime {
     }
 
     async fn sleep_until(&self, deadline: Instant) {
-        let Some(deadline) = self.origin.checked_add(Duration::from_micros(deadline.as_micros())) else {
-            return std::future::pending().await;
-        };
+        let Some(deadline) = self.at(deadline) else { return std::future::pending().await };
         let sleep = {
             let _inside = self.handle.enter();
             tokio::time::sleep_until(deadline)
         };
         sleep.await;
+    }
+
+    fn timer(self: Arc<Self>) -> Box<dyn Timer> {
+        Box::new(TokioTimer { runtime: (*self).clone(), sleep: None })
     }
 
     fn spawn(&self, name: &'static str, task: Task) {
@@ -78,6 +89,27 @@ impl Runtime for TokioRuntime {
             tracing::error!(%error, "the system stopped giving randomness");
             std::process::abort();
         }
+    }
+}
+
+/// Later deadlines only move the entry in tokio's wheel when it comes up.
+struct TokioTimer {
+    runtime: TokioRuntime,
+    sleep: Option<(Instant, Pin<Box<tokio::time::Sleep>>)>,
+}
+
+impl Timer for TokioTimer {
+    fn poll_at(&mut self, context: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let Some(at) = self.runtime.at(deadline) else { return Poll::Pending };
+        let (until, sleep) = self.sleep.get_or_insert_with(|| {
+            let _inside = self.runtime.handle.enter();
+            (deadline, Box::pin(tokio::time::sleep_until(at)))
+        });
+        if *until != deadline {
+            *until = deadline;
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(context)
     }
 }
 
@@ -102,6 +134,21 @@ mod tests {
         let never = std::future::pending::<Result<()>>();
         let error = runtime::timeout(&runtime, Duration::from_secs(5), "test.wait", never).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::TimedOut, "test.wait"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_can_be_set_later_and_earlier() {
+        let runtime = Arc::new(TokioRuntime::current().unwrap());
+        let mut timer = runtime.clone().timer();
+        let mut wait = async |millis: u64| {
+            std::future::poll_fn(|context| timer.poll_at(context, Instant::from_micros(millis * 1_000))).await;
+            runtime.now().as_micros() / 1_000
+        };
+        let mut early = std::pin::pin!(wait(500));
+        assert!(futures_util::poll!(early.as_mut()).is_pending());
+        assert_eq!(wait(700).await, 700);
+        assert_eq!(wait(600).await, 700);
+        assert_eq!(wait(900).await, 900);
     }
 
     #[test]

@@ -1,11 +1,17 @@
-//! A beep: one steady tone, as answering machines give before they record.
+//! Pure tones: the beep after which an answering machine records, a fax, the three tones before an announcement.
 
 use std::time::Duration;
 
 use super::FRAME_DURATION;
 
-/// Shortest tone that counts; speech holds no pitch so purely for so long.
-const LENGTH_MIN: Duration = Duration::from_millis(160);
+/// Shortest beep; speech holds no pitch so purely for so long.
+pub const BEEP_MIN: Duration = Duration::from_millis(160);
+
+/// Longest beep: what goes on is the tone of a line or of a fax.
+pub const BEEP_MAX: Duration = Duration::from_millis(2_400);
+
+/// Pitches that machines beep at.
+const PITCH_HZ: std::ops::Range<f32> = 350.0..2_300.0;
 
 /// Quieter tones are the line's own noises: mean square of samples in -1 to 1, about -36 dBFS.
 const POWER_MIN: f32 = 2.5e-4;
@@ -16,40 +22,99 @@ const RESIDUE_MAX: f32 = 0.02;
 /// How much the pitch may drift from frame to frame, as a difference of `cos(2 pi f / rate)`.
 const DRIFT_MAX: f32 = 0.01;
 
-/// Pitches that machines beep at.
-const PITCH_HZ: std::ops::Range<f32> = 350.0..2_300.0;
+/// A beep that is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beep {
+    /// Its pitch.
+    pub pitch_hz: f32,
+    /// How long it was, to a frame.
+    pub length: Duration,
+    /// When it ended, to a frame, since the first sample pushed.
+    pub ended: Duration,
+}
 
 /// Finds beeps in 20 ms frames, at no allocation.
-///
-/// A sampled sinusoid obeys `x[n-1] + x[n+1] = 2 cos(w) x[n]`; how well a frame obeys it, for the `cos(w)` that fits it
-/// best, says how pure it is. Two tones at once, as of a key or a dial tone, do not.
 #[derive(Clone, Debug)]
 pub struct BeepDetector {
-    cos: f32,
-    cos_range: (f32, f32),
-    length: Duration,
+    tone: PureTone,
+    now: Duration,
 }
 
 impl BeepDetector {
     /// A detector for frames at `rate_hz`.
     pub fn new(rate_hz: u32) -> Self {
-        let cos = |hz: f32| (2.0 * std::f32::consts::PI * hz / rate_hz.max(1) as f32).cos();
-        Self { cos: 0.0, cos_range: (cos(PITCH_HZ.end), cos(PITCH_HZ.start)), length: Duration::ZERO }
+        Self { tone: PureTone::new(rate_hz), now: Duration::ZERO }
     }
 
-    /// Takes 20 ms; true once in each beep, when it is long enough to be one.
-    pub fn push(&mut self, frame: &[i16]) -> bool {
-        let Some(cos) = tone(frame).filter(|cos| (self.cos_range.0..self.cos_range.1).contains(cos)) else {
-            self.length = Duration::ZERO;
-            return false;
-        };
-        if (cos - self.cos).abs() > DRIFT_MAX {
-            self.length = Duration::ZERO;
+    /// Takes 20 ms; a beep at the first frame without it.
+    pub fn push(&mut self, frame: &[i16]) -> Option<Beep> {
+        let ended = self.tone.push(frame);
+        self.now += FRAME_DURATION;
+        let tone =
+            ended.filter(|tone| (BEEP_MIN..=BEEP_MAX).contains(&tone.length) && PITCH_HZ.contains(&tone.pitch_hz))?;
+        Some(Beep { pitch_hz: tone.pitch_hz, length: tone.length, ended: self.now.saturating_sub(FRAME_DURATION) })
+    }
+
+    /// Whether a tone sounds that may turn out to be a beep.
+    pub fn is_sounding(&self) -> bool {
+        self.tone.sounding().is_some_and(|tone| tone.length >= BEEP_MIN && PITCH_HZ.contains(&tone.pitch_hz))
+    }
+}
+
+/// One tone at a time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sounded {
+    pub(super) pitch_hz: f32,
+    pub(super) length: Duration,
+}
+
+/// Follows a pure tone from frame to frame.
+///
+/// A sampled sinusoid obeys `x[n-1] + x[n+1] = 2 cos(w) x[n]`; how well a frame obeys it, for the `cos(w)` that fits it
+/// best, says how pure it is. Two tones at once, as of a key or a dial tone, do not.
+#[derive(Clone, Debug)]
+pub(super) struct PureTone {
+    radians_per_hz: f32,
+    /// Of the frames so far: the sum of their `cos(w)`.
+    cos_sum: f32,
+    frames: u16,
+}
+
+impl PureTone {
+    pub(super) fn new(rate_hz: u32) -> Self {
+        Self { radians_per_hz: 2.0 * std::f32::consts::PI / rate_hz.max(1) as f32, cos_sum: 0.0, frames: 0 }
+    }
+
+    /// Takes 20 ms; a tone at the first frame without it.
+    pub(super) fn push(&mut self, frame: &[i16]) -> Option<Sounded> {
+        let cos = tone(frame);
+        let goes_on = cos.is_some_and(|cos| self.frames > 0 && (cos - self.mean()).abs() <= DRIFT_MAX);
+        let before = if goes_on { None } else { self.sounding() };
+        match cos {
+            Some(cos) if goes_on => {
+                self.cos_sum += cos;
+                self.frames = self.frames.saturating_add(1);
+                if self.frames == u16::MAX {
+                    // Rather a new tone than a wrong mean.
+                    self.frames = 0;
+                }
+            }
+            Some(cos) => (self.cos_sum, self.frames) = (cos, 1),
+            None => self.frames = 0,
         }
-        self.cos = cos;
-        let was_short = self.length < LENGTH_MIN;
-        self.length += FRAME_DURATION;
-        was_short && self.length >= LENGTH_MIN
+        before
+    }
+
+    /// The tone that the last frame had.
+    pub(super) fn sounding(&self) -> Option<Sounded> {
+        (self.frames > 0).then(|| Sounded {
+            pitch_hz: self.mean().clamp(-1.0, 1.0).acos() / self.radians_per_hz,
+            length: FRAME_DURATION * u32::from(self.frames),
+        })
+    }
+
+    fn mean(&self) -> f32 {
+        self.cos_sum / f32::from(self.frames.max(1))
     }
 }
 
@@ -89,7 +154,7 @@ mod tests {
 
     fn beeps(samples: &[i16]) -> usize {
         let mut detector = BeepDetector::new(RATE_HZ);
-        samples.chunks_exact(160).filter(|frame| detector.push(frame)).count()
+        samples.chunks_exact(160).chain([&[0; 160][..]]).filter_map(|frame| detector.push(frame)).count()
     }
 
     #[test]
@@ -99,6 +164,24 @@ mod tests {
         }
         let noisy = |at: f32| sine(1_000.0, 0.3)(at) + sine(3_777.0, 0.01)(at);
         assert_eq!(beeps(&signal(500, noisy)), 1);
+    }
+
+    #[test]
+    fn its_pitch_and_its_end_are_told_to_the_frame() {
+        let mut detector = BeepDetector::new(RATE_HZ);
+        let sound = [vec![0; 160 * 7], signal(300, sine(1_004.0, 0.3)), vec![0; 160 * 5]].concat();
+        let mut frames =
+            sound.chunks_exact(160).enumerate().filter_map(|(index, frame)| Some((index, detector.push(frame)?)));
+        let (index, beep) = frames.next().unwrap();
+        assert_eq!((index, beep.length, beep.ended), (22, Duration::from_millis(300), Duration::from_millis(440)));
+        assert!((beep.pitch_hz - 1_004.0).abs() < 1.0, "{beep:?}");
+        assert_eq!(frames.next(), None);
+    }
+
+    #[test]
+    fn a_tone_that_goes_on_is_no_beep() {
+        assert_eq!(beeps(&signal(2_400, sine(1_000.0, 0.3))), 1);
+        assert_eq!(beeps(&signal(2_460, sine(1_000.0, 0.3))), 0);
     }
 
     #[test]

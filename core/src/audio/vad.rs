@@ -204,7 +204,7 @@ enum State {
 
 /// The least power of the last spans.
 #[derive(Clone, Debug)]
-struct Floor {
+pub(super) struct Floor {
     span_samples: u64,
     /// Oldest first.
     spans: [Span; SPANS],
@@ -230,7 +230,7 @@ impl Span {
 }
 
 impl Floor {
-    fn new(rate_hz: u32) -> Self {
+    pub(super) fn new(rate_hz: u32) -> Self {
         let start = level::power_from_db(FLOOR_START_DBFS);
         Self {
             span_samples: samples_of(SPAN_DURATION, rate_hz),
@@ -243,7 +243,7 @@ impl Floor {
         }
     }
 
-    fn push(&mut self, power: f32, samples: u64) {
+    pub(super) fn push(&mut self, power: f32, samples: u64) {
         self.current = self.current.with(Span { least: power, greatest: power });
         self.current_samples += samples;
         if self.current_samples < self.span_samples {
@@ -261,7 +261,7 @@ impl Floor {
         self.least = self.spans.iter().fold(f32::INFINITY, |least, span| least.min(span.least));
     }
 
-    fn power(&self) -> f32 {
+    pub(super) fn power(&self) -> f32 {
         self.least.min(self.current.least)
     }
 }

@@ -87,7 +87,7 @@ pub enum Control {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Progress {
-    /// Of a `Listen`: a tone such as an answering machine's.
+    /// Of a `Listen`: a tone such as an answering machine's, which is over.
     Beep,
     /// Of a `Consult`.
     Consult(ConsultEvent),

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bytes::BytesMut;
+
 use crate::audio::codec::{Decoder, Encoder};
+use crate::audio::silero::{Silero, SileroVad};
 use crate::audio::vad::{EnergyVad, EnergyVadSettings, VadEvent};
 use crate::audio::{BeepDetector, FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
 use crate::call::{CommandId, Failure, Input, Outcome, Progress};
@@ -13,6 +16,7 @@ use crate::provider::telephony::{HangupCause, Media, MediaCommand, MediaEvent};
 use crate::provider::tts::TtsEvent;
 use crate::time::{Instant, micros};
 
+use super::feed::{Feed, FeedStream};
 use super::recording::Recording;
 
 /// A carrier that sends nothing for so long has lost the call.
@@ -22,13 +26,17 @@ const MEDIA_TIMEOUT: Duration = Duration::from_secs(10);
 const GAP_MIN: Duration = Duration::from_millis(200);
 
 /// Frames between two marks.
-const MARK_INTERVAL: u32 = 5;
+const MARK_INTERVAL: u32 = 4;
 
 /// Frames that are made up for at once after a late wake-up; what is later is skipped.
 const TICKS_MAX: u32 = 50;
 
-/// Chunks of audio that wait for a slow recogniser: five seconds. One that falls further behind is given up.
-const STT_WAITING_MAX: usize = 250;
+/// A frame that arrives so shortly before its tick brings the tick along, and a tick waits as long for a frame: so one
+/// wake-up does the work of two.
+const TICK_SLACK: Duration = Duration::from_millis(10);
+
+/// Bytes that are allocated at once for what goes out.
+const ARENA_BYTES: usize = 4 * 1024;
 
 /// Caller's audio that waits to be recorded; a burst beyond it loses its oldest samples.
 const RECORD_WAITING_MAX: Duration = Duration::from_secs(1);
@@ -39,10 +47,13 @@ const RELAY_WAITING_PER_SECOND: usize = 5;
 /// Sound in both directions, from the joining of the media to the end of the call.
 pub(super) struct MediaSession {
     pub(super) media: Media,
+    arena: BytesMut,
     decoder: Decoder,
     encoded: Vec<u8>,
     encoder: Encoder,
     frame: Vec<i16>,
+    /// A frame has arrived since the last tick.
+    has_frame: bool,
     heard: Vec<i16>,
     inputs: VecDeque<Input>,
     last_audio: Instant,
@@ -55,7 +66,7 @@ pub(super) struct MediaSession {
     relay: Option<Relay>,
     samples: Vec<i16>,
     sent_since_mark: u32,
-    to_record: VecDeque<i16>,
+    to_record: Vec<i16>,
     voices: BTreeMap<CommandId, Voice>,
 }
 
@@ -74,12 +85,35 @@ struct Listening {
     /// Samples so far, at the carrier's rate.
     fed: u64,
     id: CommandId,
-    input: Option<async_channel::Sender<SttInput>>,
+    input: Option<Feed>,
     resampler: Resampler,
     samples: Vec<i16>,
     beep: Option<BeepDetector>,
     framer: Framer,
-    vad: Option<EnergyVad>,
+    vad: Option<Vad>,
+}
+
+/// What tells speech from silence where the recogniser does not.
+enum Vad {
+    Energy(EnergyVad),
+    Neural(SileroVad),
+}
+
+impl Vad {
+    /// By `silero` if there is one and it takes the rate, else by the energy of the sound.
+    fn new(rate_hz: u32, silero: Option<&Silero>) -> Result<Self> {
+        match silero.map(|silero| SileroVad::new(silero, rate_hz)) {
+            Some(Ok(vad)) => Ok(Self::Neural(vad)),
+            _ => EnergyVad::new(rate_hz, EnergyVadSettings::default()).map(Self::Energy),
+        }
+    }
+
+    fn push(&mut self, frame: &[i16]) -> Option<VadEvent> {
+        match self {
+            Self::Energy(vad) => vad.push(frame),
+            Self::Neural(vad) => vad.push(frame),
+        }
+    }
 }
 
 impl MediaSession {
@@ -87,10 +121,12 @@ impl MediaSession {
         let rate_hz = media.format.rate_hz;
         let frame = samples_per_frame(rate_hz);
         Self {
+            arena: BytesMut::new(),
             decoder: Decoder::new(media.format.codec),
             encoded: Vec::with_capacity(frame * 2),
             encoder: Encoder::new(media.format.codec),
             frame: vec![0; frame],
+            has_frame: false,
             heard: vec![0; frame],
             inputs: VecDeque::new(),
             last_audio: now,
@@ -104,14 +140,14 @@ impl MediaSession {
             relay: None,
             samples: Vec::with_capacity(frame * 2),
             sent_since_mark: 0,
-            to_record: VecDeque::new(),
+            to_record: Vec::new(),
             voices: BTreeMap::new(),
         }
     }
 
-    /// When [`MediaSession::tick`] is due.
+    /// When [`MediaSession::tick`] is due at the latest.
     pub(super) fn next_tick(&self) -> Instant {
-        self.next_tick
+        self.next_tick + TICK_SLACK
     }
 
     /// What the call machine must be told.
@@ -153,8 +189,12 @@ impl MediaSession {
 
     /// Plays and records what is due.
     pub(super) fn tick(&mut self, now: Instant) {
+        let due_until = if std::mem::take(&mut self.has_frame) { now + TICK_SLACK } else { now };
+        if self.next_tick > due_until {
+            return;
+        }
         let mut ticks = 0;
-        while self.next_tick <= now {
+        while self.next_tick <= due_until {
             self.next_tick = self.next_tick + FRAME_DURATION;
             ticks += 1;
             if ticks <= TICKS_MAX {
@@ -174,30 +214,43 @@ impl MediaSession {
         }
         self.playout.tick(&mut self.heard);
         self.record();
+        self.send_frames();
+        if self.media.marks && self.sent_since_mark > 0 && self.playout.has_nothing_to_send() {
+            self.mark(self.last_position);
+        }
+    }
+
+    /// Sends as much as the carrier may hold.
+    fn send_frames(&mut self) {
         while let Some(position) = self.playout.next_frame(&mut self.frame) {
             self.encoded.clear();
             self.encoder.encode(&self.frame, &mut self.encoded);
-            self.send(MediaCommand::Audio(self.encoded.clone().into()));
+            self.send_audio();
             self.sent_since_mark += 1;
             if self.media.marks && (self.sent_since_mark >= MARK_INTERVAL || position == self.frame.len() as u64) {
                 self.mark(position);
             }
             self.last_position = position;
         }
-        if self.media.marks && self.sent_since_mark > 0 && self.playout.has_nothing_to_send() {
-            self.mark(self.last_position);
-        }
     }
 
     fn record(&mut self) {
         let Some(recording) = &mut self.recording else { return };
         let length = self.to_record.len().min(self.frame.len());
-        self.samples.clear();
-        self.samples.extend(self.to_record.drain(..length));
-        self.samples.resize(self.frame.len(), 0);
-        if !recording.write(&self.samples, &self.heard) {
+        if !recording.write(&self.to_record[..length], &self.heard) {
             self.recording = None;
         }
+        self.to_record.drain(..length);
+    }
+
+    /// Sends what was encoded, in memory that many frames share.
+    fn send_audio(&mut self) {
+        if self.arena.capacity() < self.encoded.len() {
+            self.arena.reserve(self.encoded.len().max(ARENA_BYTES));
+        }
+        self.arena.extend_from_slice(&self.encoded);
+        let audio = self.arena.split().freeze();
+        self.send(MediaCommand::Audio(audio));
     }
 
     fn mark(&mut self, position: u64) {
@@ -228,11 +281,12 @@ impl MediaSession {
         id: CommandId,
         rate_hz: u32,
         detects_speech: bool,
+        silero: Option<&Silero>,
         beeps: bool,
-    ) -> Result<async_channel::Receiver<SttInput>> {
-        let (input, queue) = async_channel::bounded(STT_WAITING_MAX);
+    ) -> Result<FeedStream> {
+        let (input, queue) = Feed::new();
         let from_hz = self.media.format.rate_hz;
-        let vad = if detects_speech { None } else { Some(EnergyVad::new(from_hz, EnergyVadSettings::default())?) };
+        let vad = if detects_speech { None } else { Some(Vad::new(from_hz, silero)?) };
         self.listening = Some(Listening {
             began: None,
             fed: 0,
@@ -251,8 +305,13 @@ impl MediaSession {
     pub(super) fn finalize(&mut self) {
         if let Some(input) = self.listening.as_ref().and_then(|listening| listening.input.as_ref()) {
             // A recogniser that is too far behind to take this is given up by the next audio.
-            let _ = input.try_send(SttInput::Finalize);
+            let _ = input.push(SttInput::Finalize);
         }
+    }
+
+    /// Wakes a recogniser that has not taken what it was fed.
+    pub(super) fn wake_recogniser(&self) {
+        self.listening.iter().filter_map(|listening| listening.input.as_ref()).for_each(Feed::wake);
     }
 
     /// Ends the recogniser's input; what it still yields counts.
@@ -284,10 +343,11 @@ impl MediaSession {
 
     fn receive_audio(&mut self, now: Instant, bytes: &[u8]) {
         self.last_audio = now;
+        self.has_frame = true;
         self.samples.clear();
         self.decoder.decode(bytes, &mut self.samples);
         if self.recording.is_some() {
-            self.to_record.extend(&self.samples);
+            self.to_record.extend_from_slice(&self.samples);
             let rate_hz = u64::from(self.media.format.rate_hz);
             let waiting_max = usize::try_from(RECORD_WAITING_MAX.as_secs() * rate_hz).unwrap_or(usize::MAX);
             let excess = self.to_record.len().saturating_sub(waiting_max);
@@ -321,7 +381,7 @@ impl Listening {
         let began = self.began.unwrap_or_default();
         let mut rest = if self.vad.is_some() || self.beep.is_some() { samples } else { &[] };
         while let Some(frame) = self.framer.next_frame(&mut rest) {
-            if self.beep.as_mut().is_some_and(|beep| beep.push(frame)) {
+            if self.beep.as_mut().is_some_and(|beep| beep.push(frame).is_some()) {
                 inputs.push_back(Input::Progress(self.id, Progress::Beep));
             }
             let progress = match self.vad.as_mut().and_then(|vad| vad.push(frame)) {
@@ -337,7 +397,7 @@ impl Listening {
         if self.samples.is_empty() {
             return;
         }
-        if let Err(async_channel::TrySendError::Full(_)) = input.try_send(SttInput::Audio(self.samples.clone())) {
+        if input.push(SttInput::Audio(self.samples.clone())).is_err() {
             // Closing its input makes the recogniser end, and the call machine starts another.
             self.input = None;
         }
@@ -388,7 +448,7 @@ impl MediaSession {
         if length > 0 {
             self.encoded.clear();
             self.encoder.encode(&self.heard, &mut self.encoded);
-            self.send(MediaCommand::Audio(self.encoded.clone().into()));
+            self.send_audio();
         }
     }
 }
@@ -424,6 +484,8 @@ impl MediaSession {
                 voice.is_mute &= samples.is_empty();
                 voice.resampler.process(&samples, &mut voice.samples);
                 self.playout.push(id.get(), &voice.samples);
+                // The first sound of an answer need not wait for a tick.
+                self.send_frames();
             }
             Some(TtsEvent::Characters(_)) => {}
             Some(TtsEvent::Spoken { text_end, at }) => self.playout.align(id.get(), text_end, at),

@@ -3,6 +3,7 @@
 mod consult;
 mod dispatcher;
 mod driver;
+mod feed;
 mod handle;
 mod hang_up;
 mod job;
@@ -23,6 +24,7 @@ pub use handle::{CallHandle, EVENTS_MAX, Glance};
 use self::dispatcher::Ready;
 use self::driver::Driver;
 use self::handle::Line;
+use crate::audio::silero::Silero;
 use crate::billing::{Increment, PriceList, RateCard};
 use crate::call::{Admission, CallConfig, Offer};
 use crate::error::{Error, ErrorKind, Result};
@@ -107,6 +109,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// How far requests may reach whose URLs come from customers: webhooks, functions and what else they are sent.
     pub reach: Reach,
+    /// Tells speech from silence where the recogniser does not, at 8 and 16 kHz; without one, the energy of the sound does.
+    pub speech_detector: Option<Silero>,
     /// What seals the secrets of customers in the store, the newest first. The same for all engines on one store; without
     /// any, nothing that has a secret can be kept.
     pub vault_keys: Vec<VaultKey>,
@@ -123,6 +127,7 @@ impl Default for Settings {
             rates: None,
             public_url: None,
             reach: Reach::public(),
+            speech_detector: None,
             vault_keys: Vec::new(),
         }
     }
@@ -152,6 +157,7 @@ struct EngineShared {
     reach: Reach,
     retention: Retentions,
     sessions: Sessions,
+    speech_detector: Option<Silero>,
     tasks: Tasks,
     tenants: Tenants,
     users: Users,
@@ -169,7 +175,18 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { calls_max, increment, lease, limits, prices, public_url, rates, reach, vault_keys } = settings;
+        let Settings {
+            calls_max,
+            increment,
+            lease,
+            limits,
+            prices,
+            public_url,
+            rates,
+            reach,
+            speech_detector,
+            vault_keys,
+        } = settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let vault = Vault::new(runtime.clone(), vault_keys);
@@ -243,6 +260,7 @@ impl Engine {
             reach,
             retention,
             sessions: Sessions::new(runtime.clone(), store.clone()),
+            speech_detector,
             tasks,
             tenants,
             users: Users::new(runtime.clone(), store.clone()),

@@ -24,6 +24,7 @@ pub mod sessions;
 pub mod statements;
 pub mod tasks;
 pub mod tenants;
+pub mod trunks;
 pub mod users;
 pub mod vault;
 pub mod webhooks;
@@ -69,9 +70,11 @@ pub fn schema() -> Schema {
             kind(outbox::BELL, &[]),
             kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
             kind(outbox::QUEUE, &[]),
-            kind(sessions::SESSION, &[]),
+            kind(sessions::SESSION, &[("of_tenant", Text)]),
+            kind(trunks::TRUNK, &[]),
+            kind(users::INVITATION, &[("hash", Text)]),
             kind(users::MEMBER, &[("user", Text)]),
-            kind(users::USER, &[]),
+            kind(users::USER, &[("email", Text)]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::runtime::{Runtime, Task};
+use crate::runtime::{Runtime, SleepTimer, Task, Timer};
 use crate::time::{Instant, Timestamp};
 
 /// A runtime on which time runs so many times faster than on the one below: trials of what takes minutes end in seconds.
@@ -50,6 +50,10 @@ impl Runtime for Scaled {
         let below = micros.div_ceil(u128::from(self.factor.get()));
         let below = Duration::from_micros(u64::try_from(below).unwrap_or(u64::MAX));
         self.below.sleep_until(self.origin + below).await;
+    }
+
+    fn timer(self: Arc<Self>) -> Box<dyn Timer> {
+        Box::new(SleepTimer::new(self))
     }
 
     fn spawn(&self, name: &'static str, task: Task) {

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use offhook::runtime::{Runtime, Task};
+use offhook::runtime::{Runtime, SleepTimer, Task, Timer};
 use offhook::time::{Instant, Timestamp};
 
 use crate::random;
@@ -225,6 +225,10 @@ impl Runtime for VirtualRuntime {
             Poll::Pending
         })
         .await;
+    }
+
+    fn timer(self: Arc<Self>) -> Box<dyn Timer> {
+        Box::new(SleepTimer::new(self))
     }
 
     fn spawn(&self, name: &'static str, task: Task) {

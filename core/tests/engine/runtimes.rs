@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use offhook::runtime::{Runtime, Task};
+use offhook::runtime::{Runtime, SleepTimer, Task, Timer};
 use offhook::time::{Instant, Timestamp};
 use offhook_testkit::runtime::VirtualRuntime;
 
@@ -60,6 +60,10 @@ impl Runtime for Tokio {
         tokio::time::sleep_until(self.0.std_deadline(deadline).into()).await;
     }
 
+    fn timer(self: Arc<Self>) -> Box<dyn Timer> {
+        Box::new(SleepTimer::new(self))
+    }
+
     fn spawn(&self, _name: &'static str, task: Task) {
         tokio::spawn(task);
     }
@@ -83,6 +87,10 @@ impl Runtime for Smol {
 
     async fn sleep_until(&self, deadline: Instant) {
         smol::Timer::at(self.0.std_deadline(deadline)).await;
+    }
+
+    fn timer(self: Arc<Self>) -> Box<dyn Timer> {
+        Box::new(SleepTimer::new(self))
     }
 
     fn spawn(&self, _name: &'static str, task: Task) {

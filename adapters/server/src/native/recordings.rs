@@ -12,8 +12,10 @@ use crate::problem::{Answer, Kind, Problem};
 /// The sound of a call, to whoever has its link.
 #[utoipa::path(
     get,
+    operation_id = "open_recording",
     path = "/recordings/{tenant}/{call}",
     tag = "recordings",
+    security(()),
     params(("tenant" = String, Path), ("call" = String, Path), ("expires" = String, Query), ("signature" = String, Query)),
     responses((status = 200, description = "WAV", content_type = "audio/wav"), (status = 206), (status = 401), (status = 404), (status = 416)),
 )]

@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use offhook::provider::telephony::{DialOptions, Media, MediaEvent};
 use offhook::provider::transport::{CloseCode, Socket, SocketMessage, SocketRequest};
 use offhook::provider::{BoxStream, ProviderInfo, SocketTransport};
-use offhook::runtime::{Runtime, Task};
+use offhook::runtime::{Runtime, SleepTimer, Task, Timer as WaitTimer};
 use offhook::time::{Instant, Timestamp};
 use offhook::{Error, ErrorKind, Result};
 use offhook_streams::twilio::{FRAME_BYTES, SILENCE};
@@ -123,6 +123,10 @@ impl Runtime for World {
             Poll::Pending
         })
         .await;
+    }
+
+    fn timer(self: Arc<Self>) -> Box<dyn WaitTimer> {
+        Box::new(SleepTimer::new(self))
     }
 
     fn spawn(&self, _name: &'static str, task: Task) {

@@ -163,10 +163,11 @@ impl Driver {
     pub(super) fn listen(&mut self, id: CommandId, language: String) -> Result<()> {
         let stt = self.engine.shared.providers.stt.clone();
         let capabilities = stt.capabilities();
+        let silero = self.engine.shared.speech_detector.clone();
         let beeps = self.config.policy.screening.is_some() && matches!(self.offer, Offer::Outbound { .. });
         let session = self.session()?;
         let rate_hz = best_rate(&capabilities.rates_hz, session.media.format.rate_hz);
-        let input = session.listen(id, rate_hz, capabilities.detects_speech, beeps)?;
+        let input = session.listen(id, rate_hz, capabilities.detects_speech, silero.as_ref(), beeps)?;
         let options = SttOptions::new(language, rate_hz);
         let sent = self.meter.listen(id, rate_hz);
         let input = input.inspect(move |input| sent.count(input)).boxed();

@@ -5,8 +5,7 @@ mod human;
 mod meter;
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use super::media::MediaSession;
 use super::recording::Recording;
 use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Outcome, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
-use crate::runtime;
+use crate::runtime::{self, Timer};
 use crate::service::after_call::Pending;
 use crate::service::agents::Agent;
 use crate::service::recordings;
@@ -53,10 +52,8 @@ pub(super) struct Driver {
     media_first: bool,
     meter: Meter,
     offer: Offer,
-    sleep: Option<(Instant, Sleep)>,
+    timer: Box<dyn Timer>,
 }
-
-type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why the loop goes on.
 enum Wake {
@@ -87,6 +84,7 @@ impl Driver {
         let calls = engine.shared.calls.clone();
         let lease = Lease::new(providers.runtime.clone(), calls, engine.shared.lease);
         let live = engine.shared.live.enter(config.id);
+        let timer = providers.runtime.clone().timer();
         let meter = Meter::new(&engine.shared.providers);
         Self {
             after,
@@ -106,7 +104,7 @@ impl Driver {
             media_first: false,
             meter,
             offer,
-            sleep: None,
+            timer,
         }
     }
 
@@ -173,9 +171,7 @@ impl Driver {
             consult.exchange(caller);
         }
         let human = self.consult.as_mut().and_then(|consult| consult.media.as_mut());
-        for media in self.media.iter_mut().chain(human).filter(|media| media.next_tick() <= now) {
-            media.tick(now);
-        }
+        self.media.iter_mut().chain(human).for_each(|media| media.tick(now));
         if self.lease.next_renewal() <= now {
             let live = self.snapshot();
             self.lease.renew(now, live);
@@ -190,17 +186,11 @@ impl Driver {
         let human = self.consult.as_ref().and_then(|consult| consult.media.as_ref());
         let ticks = self.media.iter().chain(human).map(MediaSession::next_tick).min();
         let timeout = self.call.poll_timeout().map(|(deadline, _)| deadline);
-        let deadline = ticks.into_iter().chain(timeout).chain([self.lease.next_renewal()]).min();
-        if let Some(deadline) = deadline
-            && self.sleep.as_ref().is_none_or(|(until, _)| *until != deadline)
-        {
-            let runtime = self.engine.shared.providers.runtime.clone();
-            self.sleep = Some((deadline, Box::pin(async move { runtime.sleep_until(deadline).await })));
-        }
-        poll_fn(|context| self.poll_wake(context)).await
+        let due = ticks.into_iter().chain(timeout).fold(self.lease.next_renewal(), Instant::min);
+        poll_fn(|context| self.poll_wake(context, due)).await
     }
 
-    fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Wake> {
+    fn poll_wake(&mut self, context: &mut Context<'_>, due: Instant) -> Poll<Wake> {
         // The journal gets on beside everything else and never decides anything.
         let _ = self.log.poll_flush(context);
         if self.lease.poll_lost(context).is_ready() {
@@ -221,13 +211,8 @@ impl Driver {
                 return Poll::Ready(wake);
             }
         }
-        let Some((_, sleep)) = &mut self.sleep else {
-            return Poll::Pending;
-        };
-        sleep.as_mut().poll(context).map(|()| {
-            self.sleep = None;
-            Wake::Time
-        })
+        self.media.iter().for_each(MediaSession::wake_recogniser);
+        self.timer.poll_at(context, due).map(|()| Wake::Time)
     }
 
     fn poll_media(&mut self, context: &mut Context<'_>) -> Poll<Wake> {

@@ -1,6 +1,6 @@
 //! Audio, in ns for each frame of 20 ms on one thread, beside the crates that a user would take instead.
 //!
-//! `cargo bench -p offhook-benches --bench audio`; ratios hold between rows of one run.
+//! `cargo bench -p offhook-audio-benches`; ratios hold between rows of one run.
 
 #![allow(clippy::expect_used, reason = "a benchmark that cannot be set up has nothing to measure")]
 
@@ -8,15 +8,22 @@ use std::hint::black_box;
 use std::io::Cursor;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use offhook::audio::{EnergyVad, EnergyVadSettings, Recorder, Resampler, g711, level, samples_per_frame};
-use offhook_benches::{Frames, voice};
+use ezk_g722::libg722;
+use offhook::audio::codec::{Decode, Encode};
+use offhook::audio::{
+    AutoGain, AutoGainSettings, ComfortNoise, Concealer, DcBlocker, EnergyVad, EnergyVadSettings, JitterBuffer,
+    Recorder, Resampler, g711, g722, jitter, level, mix, samples_per_frame,
+};
+use offhook_audio_benches::{Frames, voice};
+use offhook_opus::{OpusDecoder, OpusEncoder, OpusSettings};
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _};
 
-criterion_group!(audio, g711_encode, g711_decode, resample, vad, recorder);
+criterion_group!(audio, g711_encode, g711_decode, g722_both, opus, resample, vad, recorder, the_rest);
 criterion_main!(audio);
 
 const NARROWBAND_HZ: u32 = 8_000;
+const WIDEBAND_HZ: u32 = 16_000;
 const RATES_HZ: [(u32, u32); 8] = [
     (8_000, 16_000),
     (8_000, 24_000),
@@ -76,6 +83,101 @@ fn decode(criterion: &mut Criterion, name: &str, ours: impl Fn(&[u8], &mut [i16]
                 *sample = peer(*code);
             }
         });
+    });
+}
+
+fn g722_both(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("g722_encode");
+    let (mut frames, mut bytes) = (frames(WIDEBAND_HZ), Vec::with_capacity(160));
+    let mut ours = g722::Encoder::new();
+    group.bench_function("offhook", |bencher| {
+        bencher.iter(|| {
+            bytes.clear();
+            ours.encode(black_box(frames.next_frame()), &mut bytes);
+            bytes.len()
+        });
+    });
+    let mut peer = libg722::encoder::Encoder::new(libg722::Bitrate::Mode1_64000, false, false);
+    group.bench_function("ezk-g722", |bencher| bencher.iter(|| peer.encode(black_box(frames.next_frame()))));
+    group.finish();
+
+    let mut group = criterion.benchmark_group("g722_decode");
+    let mut coded = Vec::new();
+    g722::Encoder::new().encode(&voice(WIDEBAND_HZ), &mut coded);
+    let (mut frames, mut samples) = (Frames::new(coded, 160), Vec::with_capacity(320));
+    let mut ours = g722::Decoder::new();
+    group.bench_function("offhook", |bencher| {
+        bencher.iter(|| {
+            samples.clear();
+            ours.decode(black_box(frames.next_frame()), &mut samples);
+            samples.len()
+        });
+    });
+    let mut peer = libg722::decoder::Decoder::new(libg722::Bitrate::Mode1_64000, false, false);
+    group.bench_function("ezk-g722", |bencher| bencher.iter(|| peer.decode(black_box(frames.next_frame()))));
+}
+
+/// The peer is the same library as Debian builds it, so that the row shows what the binding costs.
+fn opus(criterion: &mut Criterion) {
+    let mut encoder = OpusEncoder::new(OpusSettings::default()).expect("default settings");
+    let mut decoder = OpusDecoder::new(WIDEBAND_HZ).expect("a rate of Opus");
+    let (mut frames, mut packet, mut samples) =
+        (frames(WIDEBAND_HZ), Vec::with_capacity(4_000), Vec::with_capacity(2_000));
+    let packets: Vec<Vec<u8>> = (0..64)
+        .map(|_| {
+            let mut packet = Vec::new();
+            encoder.encode(frames.next_frame(), &mut packet).expect("a frame");
+            packet
+        })
+        .collect();
+    criterion.benchmark_group("opus_encode").bench_function("offhook", |bencher| {
+        bencher.iter(|| {
+            packet.clear();
+            encoder.encode(black_box(frames.next_frame()), &mut packet)
+        });
+    });
+    let mut packets = packets.iter().cycle();
+    criterion.benchmark_group("opus_decode").bench_function("offhook", |bencher| {
+        bencher.iter(|| {
+            samples.clear();
+            decoder.decode(black_box(packets.next().expect("for ever")), &mut samples)
+        });
+    });
+}
+
+/// Rows without a peer in Rust.
+fn the_rest(criterion: &mut Criterion) {
+    let (mut one, mut other, mut frame) = (frames(NARROWBAND_HZ), frames(NARROWBAND_HZ), [0; 160]);
+    let mut row = |name: &str, step: &mut dyn FnMut(&mut [i16], &[i16])| {
+        criterion.benchmark_group(name).bench_function("offhook", |bencher| {
+            bencher.iter(|| {
+                frame.copy_from_slice(one.next_frame());
+                step(black_box(&mut frame), black_box(other.next_frame()));
+            });
+        });
+    };
+    row("mixer", &mut mix::add);
+    let mut gain = AutoGain::new(NARROWBAND_HZ, AutoGainSettings::default()).expect("a rate of telephony");
+    row("auto_gain", &mut |frame, _| gain.process(frame));
+    let mut blocker = DcBlocker::new(NARROWBAND_HZ).expect("a rate of telephony");
+    row("dc_blocker", &mut |frame, _| blocker.process(frame));
+    let mut noise = ComfortNoise::new(1);
+    noise.update(&[50, 120, 140]).expect("a level and a spectrum");
+    row("comfort_noise", &mut |frame, _| noise.fill(frame));
+    let mut concealer = Concealer::new(NARROWBAND_HZ).expect("a rate of telephony");
+    row("conceal_none_lost", &mut |frame, _| concealer.hear(frame));
+    let mut turn = 0;
+    row("conceal_tenth_lost", &mut |frame, _| {
+        turn += 1;
+        if turn % 10 == 0 { concealer.conceal(frame) } else { concealer.hear(frame) }
+    });
+    let mut buffer = JitterBuffer::new(jitter::JitterSettings::default()).expect("default settings");
+    let (mut at, mut sequence) = (std::time::Duration::ZERO, 0_u16);
+    row("jitter_buffer", &mut |_, _| {
+        at += std::time::Duration::from_millis(20);
+        sequence = sequence.wrapping_add(1);
+        buffer.push(at, sequence, u32::from(sequence) * 160, &[0; 160]);
+        black_box(buffer.pop());
     });
 }
 

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use offhook::Result;
 use offhook::audio::{Resampler, codec, samples_per_frame};
 use offhook::provider::telephony::Codec;
-use offhook_benches::voice;
+use offhook_audio_benches::voice;
 use offhook_local::{
     Models, Voice,
     pico::{self, Pico},

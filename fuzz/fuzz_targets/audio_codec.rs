@@ -6,9 +6,11 @@ use libfuzzer_sys::fuzz_target;
 use offhook::audio::codec::{self, Decoder};
 use offhook::provider::telephony::Codec;
 
+const CODECS: [Codec; 5] = [Codec::Alaw, Codec::G722, Codec::Pcm16Be, Codec::Pcm16Le, Codec::Ulaw];
+
 fuzz_target!(|data: &[u8]| {
     let [choice, step, bytes @ ..] = data else { return };
-    let codec = [Codec::Alaw, Codec::Pcm16Le, Codec::Ulaw][usize::from(*choice) % 3];
+    let codec = CODECS[usize::from(*choice) % CODECS.len()];
     let mut whole = Vec::new();
     codec::decode(codec, bytes, &mut whole);
 
@@ -18,6 +20,10 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(pieces, whole);
 
+    // What G.722 hears depends on what it heard before.
+    if codec == Codec::G722 {
+        return;
+    }
     let mut back = Vec::new();
     codec::encode(codec, &whole, &mut back);
     for (back, byte) in back.iter().zip(bytes) {

@@ -20,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   crash [--kills N] [--store sqlite|postgres] [--json]
                     kill a process again and again under fifty calls, and count what was lost (100 kills, SQLite)
   fuzz [SECONDS]    run each fuzz target for a while (60 seconds unless told)
+  bench audio       race the audio against other programs and write the table of benches/README.md
   bench [FILTER]    run the benchmarks";
 
 fn main() -> ExitCode {
@@ -117,6 +118,15 @@ fn fuzz(shell: &Shell, seconds: &str) -> Result {
     Ok(())
 }
 
+/// The race of audio has a runner of its own, which brings the peers and writes the table.
 fn bench(shell: &Shell, filter: &[&str]) -> Result {
-    shell.step("benchmarks", "cargo", &[&["bench", "--package", "offhook-benches", "--"], filter].concat())
+    if filter == ["audio"] {
+        setup::race(shell)?;
+        return shell.step("the race of audio", "python3", &["benches/peers/race.py"]);
+    }
+    shell.step(
+        "benchmarks",
+        "cargo",
+        &[&["bench", "--package", "offhook-benches", "--package", "offhook-audio-benches", "--"], filter].concat(),
+    )
 }

@@ -33,9 +33,29 @@ const FOR_SPEECH: [Tool; 5] = [
     ("tar", &["--version"], "tar"),
 ];
 
-/// Servers for the tests. Programs of Debian's PostgreSQL are not where commands are looked for.
-const FOR_TESTS: [Tool; 2] =
-    [("curl", &["--version"], "curl"), ("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql")];
+/// Building libopus, and servers for the tests. Programs of Debian's PostgreSQL are not where commands are looked for.
+const FOR_TESTS: [Tool; 3] = [
+    ("cmake", &["--version"], "cmake"),
+    ("curl", &["--version"], "curl"),
+    ("sh", &["-c", "ls /usr/lib/postgresql/*/bin/initdb"], "postgresql"),
+];
+
+/// The peers in the race of audio.
+const FOR_RACE: [Tool; 10] = [
+    ("cc", &["--version"], "build-essential"),
+    ("cmake", &["--version"], "cmake"),
+    ("python3", &["--version"], "python3"),
+    ("python3", &["-m", "pip", "--version"], "python3-pip"),
+    ("sh", &["-c", "echo '#include <libavutil/opt.h>' | cc -E -"], "libavutil-dev"),
+    ("sh", &["-c", "echo '#include <libswresample/swresample.h>' | cc -E -"], "libswresample-dev"),
+    ("sh", &["-c", "echo '#include <opus/opus.h>' | cc -E -"], "libopus-dev"),
+    ("sh", &["-c", "echo '#include <soxr.h>' | cc -E -"], "libsoxr-dev"),
+    ("sh", &["-c", "echo '#include <spandsp.h>' | cc -E -"], "libspandsp-dev"),
+    ("sh", &["-c", "echo '#include <speex/speex_resampler.h>' | cc -E -"], "libspeexdsp-dev"),
+];
+
+/// The arithmetic of the judge of resamplers, as a Python package, and a peer itself.
+const NUMPY: &str = "numpy==2.4.6";
 
 /// Everything for the programs and the tests.
 pub(crate) fn everything(shell: &Shell) -> Result {
@@ -54,6 +74,17 @@ pub(crate) fn speech(shell: &Shell) -> Result {
     // Shown, because the first build takes minutes.
     shell.run("cargo", &["build", "--package", "offhook-cli"])?;
     shell.run("cargo", &["run", "--quiet", "--package", "offhook-cli", "--", "setup"])
+}
+
+/// What the race of audio runs against, and its judge.
+pub(crate) fn race(shell: &Shell) -> Result {
+    debian(shell, &FOR_RACE)?;
+    let folder = shell.target().join("peers/audio/python");
+    if folder.join("numpy").exists() {
+        return Ok(());
+    }
+    let target = folder.to_string_lossy().into_owned();
+    shell.step("numpy", "python3", &["-m", "pip", "install", "--quiet", "--target", &target, NUMPY])
 }
 
 /// What the tests talk to, as npm packages in a folder.

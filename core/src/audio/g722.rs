@@ -4,6 +4,8 @@
 //! in two, each as the difference from a prediction that the decoder makes as well. Names in upper case are the blocks
 //! of the recommendation.
 
+use super::simd::{Simd, dispatch, level};
+
 /// Samples of one byte.
 pub const SAMPLES_PER_BYTE: usize = 2;
 
@@ -33,13 +35,13 @@ impl Encoder {
     pub fn encode(&mut self, samples: &[i16], bytes: &mut Vec<u8>) {
         let mut samples = samples;
         if let (Some(first), Some((second, rest))) = (self.half, samples.split_first()) {
-            self.encode_pairs(&[[first, *second]], bytes);
+            dispatch!(level(), simd => self.encode_pairs(simd, &[[first, *second]], bytes));
             self.half = None;
             samples = rest;
         }
         let (pairs, rest) = samples.as_chunks::<SAMPLES_PER_BYTE>();
         for pairs in pairs.chunks(PAIRS) {
-            self.encode_pairs(pairs, bytes);
+            dispatch!(level(), simd => self.encode_pairs(simd, pairs, bytes));
         }
         if let [sample] = rest {
             self.half = Some(*sample);
@@ -52,7 +54,8 @@ impl Encoder {
     }
 
     /// Codes at most [`PAIRS`] pairs.
-    fn encode_pairs(&mut self, pairs: &[[i16; 2]], bytes: &mut Vec<u8>) {
+    #[inline(always)]
+    fn encode_pairs<S: Simd>(&mut self, _simd: S, pairs: &[[i16; 2]], bytes: &mut Vec<u8>) {
         let mut line = [0; MEMORY + 2 * PAIRS];
         line[..MEMORY].copy_from_slice(&self.heard);
         for (slot, sample) in line[MEMORY..].iter_mut().zip(pairs.as_flattened()) {
@@ -60,15 +63,16 @@ impl Encoder {
         }
         for n in 0..pairs.len() {
             let Some(window) = line[2 * n..].first_chunk() else { return };
-            let (sum, difference) = mirror(window);
-            let low = self.encode_low(sum >> 14);
-            let high = self.encode_high(difference >> 14);
+            let (even, odd) = mirror(window);
+            let low = self.encode_low((odd + even) >> 14);
+            let high = self.encode_high((odd - even) >> 14);
             bytes.push((high << 6 | low) as u8);
         }
         self.heard.copy_from_slice(&line[2 * pairs.len()..][..MEMORY]);
     }
 
     /// Six bits of the lower band: QUANTL and what follows from it.
+    #[inline(always)]
     fn encode_low(&mut self, sample: i32) -> usize {
         let band = &mut self.low;
         let difference = clip(sample - band.predicted);
@@ -80,6 +84,7 @@ impl Encoder {
     }
 
     /// Two bits of the higher band: QUANTH and what follows from it.
+    #[inline(always)]
     fn encode_high(&mut self, sample: i32) -> usize {
         let band = &mut self.high;
         let difference = clip(sample - band.predicted);
@@ -114,18 +119,29 @@ impl Decoder {
     /// Appends two samples at 16 kHz for each of `bytes` to `samples`.
     pub fn decode(&mut self, bytes: &[u8], samples: &mut Vec<i16>) {
         for bytes in bytes.chunks(PAIRS) {
-            let mut line = [0; MEMORY + 2 * PAIRS];
-            line[..MEMORY].copy_from_slice(&self.heard);
-            for (pair, byte) in line[MEMORY..].as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-                let low = self.decode_low(usize::from(byte & 0x3f));
-                let high = self.decode_high(usize::from(byte >> 6));
-                *pair = [low + high, low - high];
-            }
-            samples.extend((0..bytes.len()).flat_map(|n| synthesise(&line[2 * n..])));
-            self.heard.copy_from_slice(&line[2 * bytes.len()..][..MEMORY]);
+            dispatch!(level(), simd => self.decode_bytes(simd, bytes, samples));
         }
     }
 
+    /// Decodes at most [`PAIRS`] bytes.
+    #[inline(always)]
+    fn decode_bytes<S: Simd>(&mut self, _simd: S, bytes: &[u8], samples: &mut Vec<i16>) {
+        let mut line = [0; MEMORY + 2 * PAIRS];
+        line[..MEMORY].copy_from_slice(&self.heard);
+        for (pair, byte) in line[MEMORY..].as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            let low = self.decode_low(usize::from(byte & 0x3f));
+            let high = self.decode_high(usize::from(byte >> 6));
+            *pair = [low + high, low - high];
+        }
+        for n in 0..bytes.len() {
+            let Some(window) = line[2 * n..].first_chunk() else { return };
+            let (even, odd) = mirror(window);
+            samples.extend([clip(odd >> 11) as i16, clip(even >> 11) as i16]);
+        }
+        self.heard.copy_from_slice(&line[2 * bytes.len()..][..MEMORY]);
+    }
+
+    #[inline(always)]
     fn decode_low(&mut self, code: usize) -> i32 {
         let band = &mut self.low;
         let difference = (band.scale * LOW_OUTPUT[code]) >> 15;
@@ -134,6 +150,7 @@ impl Decoder {
         sample
     }
 
+    #[inline(always)]
     fn decode_high(&mut self, code: usize) -> i32 {
         let band = &mut self.high;
         let sample = (band.predicted + ((band.scale * HIGH_OUTPUT[code]) >> 15)).clamp(-BAND_MAX - 1, BAND_MAX);
@@ -162,13 +179,15 @@ struct Band {
     /// The last two differences plus what the zeros had predicted.
     partial: [i32; 2],
     poles: [i32; 2],
-    differences: [i32; ZEROS],
-    zeros: [i32; ZEROS],
+    differences: [i32; PLACES],
+    zeros: [i32; PLACES],
     log_scale: i32,
     scale: i32,
 }
 
 const ZEROS: usize = 6;
+/// Places of the zeros: two more, of which the differences stay zero, make a whole vector.
+const PLACES: usize = 8;
 /// The scales at the start of a stream.
 const LOW_SCALE: i32 = 32;
 const HIGH_SCALE: i32 = 8;
@@ -181,14 +200,15 @@ impl Band {
             rebuilt: [0; 2],
             partial: [0; 2],
             poles: [0; 2],
-            differences: [0; ZEROS],
-            zeros: [0; ZEROS],
+            differences: [0; PLACES],
+            zeros: [0; PLACES],
             log_scale: 0,
             scale,
         }
     }
 
     /// INVQAL, LOGSCL, SCALEL and the predictor, by the four upper bits of the code.
+    #[inline(always)]
     fn adapt_low(&mut self, code: usize) {
         let coarse = code >> 2;
         let difference = (self.scale * LOW_COARSE[coarse]) >> 15;
@@ -199,6 +219,7 @@ impl Band {
     }
 
     /// INVQAH, LOGSCH, SCALEH and the predictor.
+    #[inline(always)]
     fn adapt_high(&mut self, code: usize) {
         let difference = (self.scale * HIGH_OUTPUT[code]) >> 15;
         self.log_scale = ((self.log_scale * 127) >> 7) + HIGH_STEPS[code];
@@ -208,6 +229,7 @@ impl Band {
     }
 
     /// Learns from a difference and predicts the next sample.
+    #[inline(always)]
     fn predict(&mut self, difference: i32) {
         let rebuilt = clip(self.predicted + difference);
         let partial = clip(self.predicted_by_zeros + difference);
@@ -219,12 +241,16 @@ impl Band {
         self.differences[0] = difference;
 
         let by_poles: i32 = self.poles.iter().zip(self.rebuilt).map(|(pole, r)| (pole * clip(2 * r)) >> 15).sum();
-        let by_zeros: i32 = self.zeros.iter().zip(self.differences).map(|(zero, d)| (zero * clip(2 * d)) >> 15).sum();
+        let mut by_zeros = 0;
+        for n in 0..PLACES {
+            by_zeros += (self.zeros[n] * clip(2 * self.differences[n])) >> 15;
+        }
         self.predicted_by_zeros = clip(by_zeros);
         self.predicted = clip(clip(by_poles) + self.predicted_by_zeros);
     }
 
     /// UPPOL2 and UPPOL1.
+    #[inline(always)]
     fn adapt_poles(&mut self, partial: i32) {
         let [first, second] = self.poles;
         let [same, same_before] = self.partial.map(|before| (partial < 0) == (before < 0));
@@ -238,16 +264,19 @@ impl Band {
     }
 
     /// UPZERO.
+    #[inline(always)]
     fn adapt_zeros(&mut self, difference: i32) {
         let step = if difference == 0 { 0 } else { 128 };
-        for (zero, before) in self.zeros.iter_mut().zip(self.differences) {
-            let step = if (difference < 0) == (before < 0) { step } else { -step };
-            *zero = clip(step + ((*zero * 32_640) >> 15));
+        for n in 0..PLACES {
+            let differs = (difference ^ self.differences[n]) >> 31;
+            // Too small to need clipping: a zero stays below 128 * 256.
+            self.zeros[n] = ((step ^ differs) - differs) + ((self.zeros[n] * 32_640) >> 15);
         }
     }
 }
 
 /// SCALEL and SCALEH.
+#[inline(always)]
 fn linear_scale(log_scale: i32, exponent: i32) -> i32 {
     let mantissa = SCALES[(log_scale >> 6) as usize & 31];
     let shift = exponent - (log_scale >> 11);
@@ -255,6 +284,7 @@ fn linear_scale(log_scale: i32, exponent: i32) -> i32 {
 }
 
 /// How many decision levels a magnitude reaches, plus one: 1 to 30.
+#[inline(always)]
 fn level_of(magnitude: i32, scale: i32) -> usize {
     let mut reached = 0;
     for step in [16, 8, 4, 2, 1] {
@@ -265,28 +295,19 @@ fn level_of(magnitude: i32, scale: i32) -> usize {
     (reached + 1).min(LOW_POSITIVE.len() - 1)
 }
 
-/// Both mirror filters: what to shift down for the lower band and for the higher.
+/// Both mirror filters: one over the even places of the window, the other over the odd ones.
+#[inline(always)]
 fn mirror(window: &[i32; FILTER]) -> (i32, i32) {
     let (mut even, mut odd) = (0, 0);
     for n in 0..FILTER / 2 {
         even += window[2 * n] * MIRROR[n];
         odd += window[2 * n + 1] * MIRROR[FILTER / 2 - 1 - n];
     }
-    (odd + even, odd - even)
-}
-
-/// A pair of samples of the sums and differences of both bands.
-fn synthesise(line: &[i32]) -> [i16; 2] {
-    let Some(window) = line.first_chunk::<FILTER>() else { return [0; 2] };
-    let (mut even, mut odd) = (0, 0);
-    for n in 0..FILTER / 2 {
-        even += window[2 * n] * MIRROR[n];
-        odd += window[2 * n + 1] * MIRROR[FILTER / 2 - 1 - n];
-    }
-    [clip(odd >> 11) as i16, clip(even >> 11) as i16]
+    (even, odd)
 }
 
 /// Saturates to 16 bits.
+#[inline(always)]
 fn clip(value: i32) -> i32 {
     value.clamp(i32::from(i16::MIN), i32::from(i16::MAX))
 }

@@ -6,6 +6,7 @@
 use crate::error::{Error, ErrorKind, Result};
 
 use super::resample::check_rate;
+use super::simd::{Simd, dispatch, level};
 
 /// Bytes of a WAV header for linear PCM: `RIFF`, `fmt ` and the head of `data`.
 pub const HEADER_BYTES: usize = 44;
@@ -47,9 +48,7 @@ impl Recorder {
         out.resize(start + samples * BLOCK_BYTES as usize, 0);
         let blocks = out[start..].as_chunks_mut::<{ BLOCK_BYTES as usize }>().0;
         let both = left.len().min(right.len());
-        for ((block, left), right) in blocks.iter_mut().zip(left).zip(right) {
-            *block = block_of(*left, *right);
-        }
+        dispatch!(level(), simd => interleave(simd, &left[..both], &right[..both], &mut blocks[..both]));
         for (block, left) in blocks.iter_mut().zip(left).skip(both) {
             *block = block_of(*left, 0);
         }
@@ -92,6 +91,14 @@ const LENGTH_UNKNOWN: u32 = u32::MAX;
 const FORMAT_BYTES: u32 = 16;
 const FORMAT_PCM: u16 = 1;
 
+#[inline(always)]
+fn interleave<S: Simd>(_simd: S, left: &[i16], right: &[i16], blocks: &mut [[u8; BLOCK_BYTES as usize]]) {
+    for ((block, left), right) in blocks.iter_mut().zip(left).zip(right) {
+        *block = block_of(*left, *right);
+    }
+}
+
+#[inline(always)]
 fn block_of(left: i16, right: i16) -> [u8; BLOCK_BYTES as usize] {
     (u32::from(left as u16) | u32::from(right as u16) << 16).to_le_bytes()
 }

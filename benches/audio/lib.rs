@@ -1,4 +1,4 @@
-//! What the benchmarks share: sound to work on.
+//! What the benchmarks of audio share: sound to work on.
 
 use std::f64::consts::TAU;
 

@@ -207,7 +207,12 @@ impl Bank {
         });
         // A pitch alone spreads to where its side bands would be.
         let is_alone = |heard: &(Sound, f32)| matches!(heard.0, Sound::One(_)) && heard.1 >= ALONE_MIN;
-        (heard.max_by(|one, other| (is_alone(one), one.1).partial_cmp(&(is_alone(other), other.1)).unwrap_or(Ordering::Equal)), power)
+        (
+            heard.max_by(|one, other| {
+                (is_alone(one), one.1).partial_cmp(&(is_alone(other), other.1)).unwrap_or(Ordering::Equal)
+            }),
+            power,
+        )
     }
 }
 
@@ -331,7 +336,11 @@ impl Cadence {
             };
             let now = expected(0);
             let is_whole = self.off > 0;
-            let begins = if is_whole { is_near(self.on, now.0) && is_within(self.off, now.1) } else { is_within(self.on, now.0) };
+            let begins = if is_whole {
+                is_near(self.on, now.0) && is_within(self.off, now.1)
+            } else {
+                is_within(self.on, now.0)
+            };
             let fits = begins
                 && self.past[..past].iter().enumerate().all(|(back, (on, off))| {
                     let expected = expected(back + 1);

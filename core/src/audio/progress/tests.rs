@@ -38,7 +38,9 @@ fn special_information_and_faxes_are_heard_everywhere() {
     let north_america = || Line::new(Country::NorthAmerica);
     let sit = |pitches: [f64; 3], lengths: [f64; 3]| {
         let tones = pitches.into_iter().zip(lengths);
-        tones.fold(north_america().play(100.0, |_| 0.0), |line, (hz, length)| line.tone(&[hz], length)).play(500.0, |_| 0.0)
+        tones
+            .fold(north_america().play(100.0, |_| 0.0), |line, (hz, length)| line.tone(&[hz], length))
+            .play(500.0, |_| 0.0)
     };
     for (pitches, lengths) in [
         ([950.0, 1_400.0, 1_800.0], [330.0; 3]),
@@ -55,9 +57,9 @@ fn special_information_and_faxes_are_heard_everywhere() {
     assert_eq!(north_america().tone(&[2_100.0], 2_600.0).kinds(), [ToneKind::FaxAnswer]);
     assert_eq!(north_america().tone(&[2_100.0], 600.0).kinds(), []);
     // As modems do: the phase turns every 450 ms.
-    let turning = (0..6).fold(north_america(), |line, turn| line.play(450.0, |at| {
-        6_000.0 * (TAU * 2_100.0 * at + f64::from(turn % 2) * TAU / 2.0).sin()
-    }));
+    let turning = (0..6).fold(north_america(), |line, turn| {
+        line.play(450.0, |at| 6_000.0 * (TAU * 2_100.0 * at + f64::from(turn % 2) * TAU / 2.0).sin())
+    });
     assert_eq!(turning.kinds(), [ToneKind::FaxAnswer]);
 }
 
@@ -74,13 +76,15 @@ fn what_is_no_tone_of_a_network_is_none() {
     assert_eq!(Line { noise: 3_000.0, ..Line::new(Country::Germany) }.play(20_000.0, |_| 0.0).kinds(), []);
     // A beep, keys, and another country's tones.
     assert_eq!(Line::new(Country::NorthAmerica).tone(&[1_000.0], 800.0).play(900.0, |_| 0.0).kinds(), []);
-    let keys = (0..20).fold(Line::new(Country::NorthAmerica), |line, _| line.tone(&[697.0, 1_209.0], 80.0).play(80.0, |_| 0.0));
+    let keys = (0..20)
+        .fold(Line::new(Country::NorthAmerica), |line, _| line.tone(&[697.0, 1_209.0], 80.0).play(80.0, |_| 0.0));
     assert_eq!(keys.kinds(), []);
     let german = &Country::Germany.patterns()[2];
     assert_eq!(Line::new(Country::NorthAmerica).pattern(german, 8_000).kinds(), []);
     let voice = |at: f64| {
         let pitch = 140.0 + 30.0 * (TAU * 0.7 * at).sin();
-        (1..20).map(|k| 900.0 / f64::from(k) * (TAU * pitch * f64::from(k) * at).sin()).sum::<f64>() * (TAU * 2.3 * at).sin().abs()
+        (1..20).map(|k| 900.0 / f64::from(k) * (TAU * pitch * f64::from(k) * at).sin()).sum::<f64>()
+            * (TAU * 2.3 * at).sin().abs()
     };
     for country in COUNTRIES {
         assert_eq!(Line::new(country).play(20_000.0, voice).kinds(), [], "{country:?}");
@@ -93,7 +97,8 @@ fn countries_have_codes_and_fit_the_bank() {
     assert_eq!(codes.map(|code| Country::from_code(code).unwrap()), COUNTRIES);
     assert_eq!(Country::from_code("XX"), None);
     for country in COUNTRIES {
-        let mut pitches: Vec<_> = country.patterns().iter().flat_map(|pattern| pitches_of(pattern.sound)).flatten().collect();
+        let mut pitches: Vec<_> =
+            country.patterns().iter().flat_map(|pattern| pitches_of(pattern.sound)).flatten().collect();
         pitches.sort_by(f64::total_cmp);
         pitches.dedup();
         assert!(pitches.len() <= PITCHES);
@@ -105,7 +110,7 @@ proptest! {
     #[test]
     fn any_sound_is_taken_however_it_is_cut(
         pieces in prop::collection::vec(prop::collection::vec(any::<i16>(), 0..700), 0..20),
-        rate_hz in 50_u32..50_000,
+        rate_hz in 4_000_u32..50_000,
     ) {
         let mut whole = CallProgress::new(rate_hz, Country::UnitedKingdom).unwrap();
         let mut last = Duration::ZERO;
@@ -152,9 +157,7 @@ impl Line {
             Sound::Two(low, high) => self.tone(&[low, high], millis),
             Sound::Modulated(hz, by) => {
                 let detune = self.detune;
-                self.play(millis, |at| {
-                    3_000.0 * (TAU * hz * detune * at).sin() * (1.0 + 0.9 * (TAU * by * at).sin())
-                })
+                self.play(millis, |at| 3_000.0 * (TAU * hz * detune * at).sin() * (1.0 + 0.9 * (TAU * by * at).sin()))
             }
         }
     }

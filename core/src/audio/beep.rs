@@ -10,6 +10,9 @@ pub const BEEP_MIN: Duration = Duration::from_millis(160);
 /// Longest beep: what goes on is the tone of a line or of a fax.
 pub const BEEP_MAX: Duration = Duration::from_millis(2_400);
 
+/// Tones closer to each other than this are a melody, or the network's before an announcement.
+const ALONE_MIN: Duration = Duration::from_millis(60);
+
 /// Pitches that machines beep at.
 const PITCH_HZ: std::ops::Range<f32> = 350.0..2_300.0;
 
@@ -38,21 +41,29 @@ pub struct Beep {
 pub struct BeepDetector {
     tone: PureTone,
     now: Duration,
+    /// When the last tone ended that was long enough.
+    last: Option<Duration>,
 }
 
 impl BeepDetector {
     /// A detector for frames at `rate_hz`.
     pub fn new(rate_hz: u32) -> Self {
-        Self { tone: PureTone::new(rate_hz), now: Duration::ZERO }
+        Self { tone: PureTone::new(rate_hz), now: Duration::ZERO, last: None }
     }
 
     /// Takes 20 ms; a beep at the first frame without it.
     pub fn push(&mut self, frame: &[i16]) -> Option<Beep> {
         let ended = self.tone.push(frame);
         self.now += FRAME_DURATION;
-        let tone =
-            ended.filter(|tone| (BEEP_MIN..=BEEP_MAX).contains(&tone.length) && PITCH_HZ.contains(&tone.pitch_hz))?;
-        Some(Beep { pitch_hz: tone.pitch_hz, length: tone.length, ended: self.now.saturating_sub(FRAME_DURATION) })
+        let tone = ended.filter(|tone| tone.length >= BEEP_MIN)?;
+        let is_alone = self.tone.sounding().is_none()
+            && self.last.is_none_or(|last| self.now.saturating_sub(last + tone.length) > ALONE_MIN);
+        self.last = Some(self.now);
+        if !is_alone || tone.length > BEEP_MAX || !PITCH_HZ.contains(&tone.pitch_hz) {
+            return None;
+        }
+        let ended = self.now.saturating_sub(FRAME_DURATION);
+        Some(Beep { pitch_hz: tone.pitch_hz, length: tone.length, ended })
     }
 
     /// Whether a tone sounds that may turn out to be a beep.

@@ -3,6 +3,7 @@
 //! Samples are mono `i16` at a named rate, cut into frames of 20 ms. Nothing here reads a clock, waits or keeps more than
 //! its construction reserved: the caller owns the buffers and says when.
 
+pub mod answering;
 pub mod beep;
 pub mod codec;
 pub mod conceal;
@@ -26,6 +27,7 @@ mod simd;
 pub mod telephone_event;
 pub mod vad;
 
+pub use answering::AnswerDetector;
 pub use beep::{Beep, BeepDetector};
 pub use conceal::{Concealer, ConcealingDecoder};
 pub use dtmf::{DtmfDetector, DtmfTone};

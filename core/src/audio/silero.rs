@@ -53,7 +53,7 @@ impl Silero {
 
     /// The room to judge windows in, for up to 16 at once; more are judged in turns. It serves any number of streams.
     pub fn workspace(&self, windows: usize) -> SileroWorkspace {
-        SileroWorkspace { scratch: Scratch::new(windows.clamp(1, LANES_MAX)), room: [0; WINDOW_MAX] }
+        SileroWorkspace { scratch: Scratch::new(windows.clamp(1, LANES_MAX)) }
     }
 
     /// Judges each of `windows` and writes its probability.
@@ -70,39 +70,15 @@ impl Silero {
                 "a window has another length than its stream's",
             ));
         }
-        let SileroWorkspace { scratch, room } = workspace;
-        let mut picked = Picked { lanes: [0; LANES_MAX], count: 0 };
-        for index in 0..windows.len() {
-            let window = &mut windows[index];
-            let network = &self.networks[window.stream.network];
-            if !window.stream.is_open(network, window.samples, scratch, room) {
-                window.probability = window.stream.probability;
-                continue;
+        let lanes = workspace.scratch.lanes();
+        for group in windows.chunk_by_mut(|one, next| one.stream.network == next.stream.network) {
+            for group in group.chunks_mut(lanes) {
+                let Some(first) = group.first() else { continue };
+                self.networks[first.stream.network].judge(&mut workspace.scratch, group);
             }
-            let next = window.stream.network;
-            let is_other = picked.count > 0 && windows[picked.lanes[0]].stream.network != next;
-            if is_other || picked.count == scratch.lanes() {
-                self.judge_picked(scratch, windows, &mut picked);
-            }
-            picked.lanes[picked.count] = index;
-            picked.count += 1;
         }
-        self.judge_picked(scratch, windows, &mut picked);
         Ok(())
     }
-
-    fn judge_picked(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>], picked: &mut Picked) {
-        let lanes = &picked.lanes[..std::mem::take(&mut picked.count)];
-        if let Some(first) = lanes.first() {
-            self.networks[windows[*first].stream.network].judge(scratch, windows, lanes);
-        }
-    }
-}
-
-/// Which windows are judged at once.
-struct Picked {
-    lanes: [usize; LANES_MAX],
-    count: usize,
 }
 
 impl std::fmt::Debug for Silero {
@@ -111,7 +87,7 @@ impl std::fmt::Debug for Silero {
     }
 }
 
-/// What is remembered of one stream: 1.3 KB, and the last windows if it is [gated](SileroStream::gated).
+/// What is remembered of one stream: 1.3 KB, and 2.5 KB more if it is [gated](SileroStream::gated).
 #[derive(Clone, Debug)]
 pub struct SileroStream {
     network: usize,
@@ -124,11 +100,10 @@ pub struct SileroStream {
 }
 
 impl SileroStream {
-    /// Spares the network windows that are plainly silent: a window that is not judged has the probability of the last
-    /// one that was, which is below 0.1. What is speech is found all the same.
+    /// Spares the network a close look at windows that are plainly silent. Speech is found all the same.
     #[must_use]
     pub fn gated(mut self) -> Self {
-        self.gate = Some(Gate::new(self.rate_hz, self.window));
+        self.gate = Some(Gate::new(self.rate_hz));
         self
     }
 
@@ -137,7 +112,7 @@ impl SileroStream {
         self.window
     }
 
-    /// Windows that the network was spared.
+    /// Windows that the network did not look at.
     pub fn windows_spared(&self) -> u64 {
         self.gate.as_ref().map_or(0, |gate| gate.spared)
     }
@@ -146,22 +121,8 @@ impl SileroStream {
     pub fn reset(&mut self) {
         (self.lane, self.probability) = (Lane::default(), 0.0);
         if self.gate.is_some() {
-            self.gate = Some(Gate::new(self.rate_hz, self.window));
+            self.gate = Some(Gate::new(self.rate_hz));
         }
-    }
-
-    /// Whether the window is to be judged; then the network has heard what it missed.
-    fn is_open(&mut self, network: &Network, samples: &[i16], scratch: &mut Scratch, room: &mut [i16]) -> bool {
-        let Some(mut gate) = self.gate.take() else { return true };
-        let is_open = gate.is_open(samples, self.probability);
-        while is_open {
-            let Some(samples) = gate.next_missed(room) else { break };
-            let mut missed = [SileroWindow { stream: self, samples, probability: 0.0 }];
-            network.judge(scratch, &mut missed, &[0]);
-            gate.spared -= 1;
-        }
-        self.gate = Some(gate);
-        is_open
     }
 }
 
@@ -180,11 +141,8 @@ pub struct SileroWindow<'a> {
 #[derive(Debug)]
 pub struct SileroWorkspace {
     scratch: Scratch,
-    room: [i16; WINDOW_MAX],
 }
 
-/// Samples in the longest window.
-const WINDOW_MAX: usize = 512;
 const OPERATION: &str = "audio.silero";
 
 #[cfg(test)]

@@ -118,6 +118,9 @@ pub enum Progress {
         /// The words so far.
         text: String,
     },
+    /// Of a `Listen`: a tone that nobody makes who can be talked to, such as a fax machine's or the network's before an
+    /// announcement.
+    MachineTone,
     /// Of a `Speak`: its first sound was played.
     Playing,
     /// Of a `Reserve`: as many calls go on as may, and this one waits for its turn.

@@ -251,6 +251,7 @@ impl Call {
         let Some(screener) = &mut self.screener else { return };
         let verdict = match progress {
             Progress::Beep => screener.beeped(),
+            Progress::MachineTone => screener.toned(),
             Progress::Final { text, .. } => {
                 self.turn.overhear(self.now, screener.greeting.began, &text, &mut self.shared);
                 let verdict = screener.words(self.now, &text, &mut self.shared.timers);

@@ -209,6 +209,11 @@ impl Screener {
         }
     }
 
+    /// No person makes such a tone, and no machine before its beep.
+    pub(super) fn toned(&self) -> Option<Verdict> {
+        matches!(self.state, State::Greeting | State::Waiting).then_some(Verdict::AnsweredBy(AnsweredBy::Machine))
+    }
+
     pub(super) fn handle_timeout(&self, now: Instant) -> Verdict {
         // The end of speech may get lost: words that were settled and not gone on with are over as well.
         let settled = |at: Instant| now.saturating_since(at) >= self.policy.words_timeout;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::audio::codec::{Decoder, Encoder};
+use crate::audio::progress::{CallProgress, Country, ToneKind};
 use crate::audio::silero::{Silero, SileroVad};
 use crate::audio::vad::{EnergyVad, EnergyVadSettings, VadEvent};
 use crate::audio::{BeepDetector, FRAME_DURATION, Framer, Playout, PlayoutEvent, Resampler, samples_per_frame};
@@ -88,7 +89,7 @@ struct Listening {
     input: Option<Feed>,
     resampler: Resampler,
     samples: Vec<i16>,
-    beep: Option<BeepDetector>,
+    machines: Option<Machines>,
     framer: Framer,
     vad: Option<Vad>,
 }
@@ -274,15 +275,15 @@ impl MediaSession {
 
 /// The caller's side.
 impl MediaSession {
-    /// Begins to feed a recogniser at `rate_hz`; `detects_speech` when it tells speech from silence itself, `beeps` to
-    /// report an answering machine's too.
+    /// Begins to feed a recogniser at `rate_hz`; `detects_speech` when it tells speech from silence itself, `machines_of`
+    /// to report the tones of a country's machines too.
     pub(super) fn listen(
         &mut self,
         id: CommandId,
         rate_hz: u32,
         detects_speech: bool,
         silero: Option<&Silero>,
-        beeps: bool,
+        machines_of: Option<Country>,
     ) -> Result<FeedStream> {
         let (input, queue) = Feed::new();
         let from_hz = self.media.format.rate_hz;
@@ -294,7 +295,7 @@ impl MediaSession {
             input: Some(input),
             resampler: Resampler::new(from_hz, rate_hz)?,
             samples: Vec::new(),
-            beep: beeps.then(|| BeepDetector::new(from_hz)),
+            machines: machines_of.map(|country| Machines::new(from_hz, country)).transpose()?,
             framer: Framer::new(from_hz)?,
             vad,
         });
@@ -379,10 +380,10 @@ impl Listening {
     fn hear(&mut self, samples: &[i16], inputs: &mut VecDeque<Input>) {
         self.fed += samples.len() as u64;
         let began = self.began.unwrap_or_default();
-        let mut rest = if self.vad.is_some() || self.beep.is_some() { samples } else { &[] };
+        let mut rest = if self.vad.is_some() || self.machines.is_some() { samples } else { &[] };
         while let Some(frame) = self.framer.next_frame(&mut rest) {
-            if self.beep.as_mut().is_some_and(|beep| beep.push(frame).is_some()) {
-                inputs.push_back(Input::Progress(self.id, Progress::Beep));
+            if let Some(progress) = self.machines.as_mut().and_then(|machines| machines.push(frame)) {
+                inputs.push_back(Input::Progress(self.id, progress));
             }
             let progress = match self.vad.as_mut().and_then(|vad| vad.push(frame)) {
                 Some(VadEvent::SpeechEnded { at }) => Progress::SpeechEnded { at: began + at },
@@ -401,6 +402,28 @@ impl Listening {
             // Closing its input makes the recogniser end, and the call machine starts another.
             self.input = None;
         }
+    }
+}
+
+/// What machines sound like that pick up.
+struct Machines {
+    beeps: BeepDetector,
+    tones: CallProgress,
+}
+
+impl Machines {
+    fn new(rate_hz: u32, country: Country) -> Result<Self> {
+        Ok(Self { beeps: BeepDetector::new(rate_hz), tones: CallProgress::new(rate_hz, country)? })
+    }
+
+    fn push(&mut self, frame: &[i16]) -> Option<Progress> {
+        let beep = self.beeps.push(frame).map(|_| Progress::Beep);
+        let tone = self.tones.push(frame).filter(|tone| match tone.kind {
+            ToneKind::Busy | ToneKind::Congestion | ToneKind::FaxAnswer | ToneKind::SpecialInformation => true,
+            // A beep may be one of these.
+            _ => false,
+        });
+        tone.map(|_| Progress::MachineTone).or(beep)
     }
 }
 

@@ -239,6 +239,7 @@ impl Redactor {
             | Progress::Dial(_)
             | Progress::EndOfTurn { .. }
             | Progress::Heard { .. }
+            | Progress::MachineTone
             | Progress::Playing
             | Progress::Queued { .. }
             | Progress::SpeechEnded { .. }

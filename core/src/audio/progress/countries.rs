@@ -2,6 +2,7 @@
 //! networks" (Annex to Operational Bulletin 781, 2003); for the United Kingdom BT SIN 350.
 
 use super::ToneKind;
+use crate::provider::telephony::E164;
 
 /// Whose tones are listened for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -51,6 +52,12 @@ impl Country {
         })
     }
 
+    /// By the country code of a number; North America where the tones are not known.
+    pub fn of_number(number: &E164) -> Self {
+        let of = |(prefix, country): &(&str, Self)| number.as_str().starts_with(prefix).then_some(*country);
+        NUMBERS.iter().find_map(of).unwrap_or_default()
+    }
+
     pub(super) fn patterns(self) -> &'static [Pattern] {
         match self {
             Self::Australia => &AUSTRALIA,
@@ -67,6 +74,21 @@ impl Country {
         }
     }
 }
+
+/// Country codes of ITU-T E.164, none of which begins another.
+const NUMBERS: [(&str, Country); 11] = [
+    ("+1", Country::NorthAmerica),
+    ("+33", Country::France),
+    ("+34", Country::Spain),
+    ("+44", Country::UnitedKingdom),
+    ("+49", Country::Germany),
+    ("+55", Country::Brazil),
+    ("+61", Country::Australia),
+    ("+62", Country::Indonesia),
+    ("+81", Country::Japan),
+    ("+86", Country::China),
+    ("+91", Country::India),
+];
 
 /// A tone of a network.
 #[derive(Clone, Copy, Debug)]

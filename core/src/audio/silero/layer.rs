@@ -44,6 +44,14 @@ pub(super) struct Place {
     pub(super) step: usize,
 }
 
+impl Columns {
+    /// One column a lane, and lanes without gaps.
+    pub(super) fn lanes(count: usize, from: usize, to: usize) -> Self {
+        let place = |lane| Place { first: 0, lane, step: 0 };
+        Self { count, per_lane: 1, from: place(from), to: place(to) }
+    }
+}
+
 impl Layer {
     /// A layer of as many rows as `bias` has numbers, a multiple of 64; `weight` is asked for each row and column.
     pub(super) fn new(columns: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {

@@ -1,16 +1,20 @@
 //! The layers, written out.
 
 use super::super::simd::{Level, dispatch, level};
-use super::SileroWindow;
+use super::gate::Gate;
 use super::layer::{Columns, Layer, Place};
 use super::math::{sigmoid, tanh};
 use super::spectrum::{FRAMES, Spectrum};
+use super::{SileroStream, SileroWindow};
 
 /// Windows that are judged at once.
 pub(super) const LANES_MAX: usize = 16;
 
 /// Numbers that the LSTM keeps, and as many cells.
 pub(super) const HIDDEN: usize = 128;
+
+/// Numbers of the LSTM's four gates.
+pub(super) const GATES: usize = 4 * HIDDEN;
 
 /// Samples of the window before that a window begins with, at most.
 const CONTEXT_MAX: usize = 64;
@@ -27,8 +31,9 @@ pub(super) struct Network {
     spectrum: Spectrum,
     /// The convolutions; those whose input is shorter than the kernel keep only what meets it.
     encoder: [Layer; 4],
-    /// Input, forget, cell and output gates of the input and the hidden numbers.
-    gates: Layer,
+    /// What the encoder's output does to the input, forget, cell and output gates, and what the hidden numbers do.
+    input: Layer,
+    hidden: Layer,
     decoder: [f32; HIDDEN],
     decoder_bias: f32,
 }
@@ -91,15 +96,14 @@ impl Network {
             })
         };
         let bias: Vec<f32> = tensors.input.1.iter().zip(tensors.hidden.1).map(|(one, other)| one + other).collect();
-        let gates = Layer::new(2 * HIDDEN, &bias, |row, column| {
-            let of = if column < HIDDEN { tensors.input.0 } else { tensors.hidden.0 };
-            of[row * HIDDEN + column % HIDDEN]
-        });
+        let rows =
+            |weights: &[f32], bias: &[f32]| Layer::new(HIDDEN, bias, |row, column| weights[row * HIDDEN + column]);
         Ok(Self {
             level: level(),
             // The third layer's one column has nothing before it, the fourth's nothing on either side.
             encoder: [convolution(0, 0..3), convolution(1, 0..3), convolution(2, 1..3), convolution(3, 1..2)],
-            gates,
+            input: rows(tensors.input.0, &bias),
+            hidden: rows(tensors.hidden.0, &[0.0; GATES]),
             decoder: std::array::from_fn(|index| tensors.decoder.0[index]),
             decoder_bias: tensors.decoder.1[0],
             spectrum,
@@ -121,11 +125,47 @@ impl Network {
         2 * self.spectrum.length()
     }
 
-    /// Judges those of the windows that are picked, no more than the scratch has lanes; they have that length.
-    pub(super) fn judge(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>], picked: &[usize]) {
-        let lanes = picked.len();
-        self.take(scratch, windows, picked);
-        let Scratch { spectrum, first, second, third, joined, gates, .. } = scratch;
+    /// Judges windows of that length, no more than the scratch has lanes.
+    pub(super) fn judge(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>]) {
+        let mut looked_at = [0; LANES_MAX];
+        let mut count = 0;
+        for (lane, window) in windows.iter_mut().enumerate() {
+            let SileroStream { gate, probability, lane: memory, .. } = window.stream;
+            scratch.hidden[lane * HIDDEN..][..HIDDEN].copy_from_slice(&memory.hidden);
+            if let Some(gate) = gate {
+                gate.push(window.samples, *probability);
+                if gate.silence().is_some() {
+                    self.skip(memory, window.samples);
+                    continue;
+                }
+            }
+            looked_at[count] = lane;
+            count += 1;
+        }
+        let looked_at = &looked_at[..count];
+        self.take(scratch, windows, looked_at);
+        self.encode(scratch, count);
+        let step = |numbers| Columns::lanes(windows.len(), numbers, GATES);
+        self.hidden.apply(self.level, &scratch.hidden, step(HIDDEN), &mut scratch.gates, f32::MIN);
+        let (inputs, _) = scratch.inputs.as_chunks::<GATES>();
+        let mut inputs = looked_at.iter().zip(inputs).peekable();
+        let (gates, _) = scratch.gates.as_chunks::<GATES>();
+        for ((lane, window), gates) in windows.iter_mut().enumerate().zip(gates) {
+            let SileroStream { gate, probability, lane: memory, .. } = window.stream;
+            let silence = gate.as_ref().and_then(Gate::silence);
+            let seen = inputs.next_if(|(looked_at, _)| **looked_at == lane).map(|(_, input)| input);
+            let Some(input) = seen.or(silence) else { continue };
+            *probability = self.decide(memory, input, gates);
+            window.probability = *probability;
+            if let (Some(gate), Some(seen)) = (gate, seen) {
+                gate.learn(seen);
+            }
+        }
+    }
+
+    /// From the spectra of so many windows to what they do to the gates.
+    fn encode(&self, scratch: &mut Scratch, lanes: usize) {
+        let Scratch { spectrum, first, second, third, encoded, inputs, .. } = scratch;
         let (level, bins) = (self.level, self.spectrum.bins());
         let [one, two, three, four] = &self.encoder;
         let place = |lane, step| Place { first: 0, lane, step };
@@ -135,28 +175,30 @@ impl Network {
         one.apply(level, spectrum, columns(FRAMES, place((FRAMES + 2) * bins, bins), padded), first, 0.0);
         let from = place((FRAMES + 1) * ROWS[0], 2 * ROWS[0]);
         two.apply(level, first, columns(2, from, place(2 * ROWS[1], ROWS[1])), second, 0.0);
-        three.apply(level, second, columns(1, place(2 * ROWS[1], 0), place(ROWS[2], 0)), third, 0.0);
-        four.apply(level, third, columns(1, place(ROWS[2], 0), place(2 * HIDDEN, 0)), joined, 0.0);
-        let columns = columns(1, place(2 * HIDDEN, 0), place(4 * HIDDEN, 0));
-        self.gates.apply(level, joined, columns, gates, f32::MIN);
-        let (gates, _) = gates.as_chunks::<HIDDEN>();
-        for (index, gates) in picked.iter().zip(gates.chunks_exact(4)) {
-            let window = &mut windows[*index];
-            window.probability = self.decide(&mut window.stream.lane, gates);
-            window.stream.probability = window.probability;
+        three.apply(level, second, Columns::lanes(lanes, 2 * ROWS[1], ROWS[2]), third, 0.0);
+        four.apply(level, third, Columns::lanes(lanes, ROWS[2], HIDDEN), encoded, 0.0);
+        self.input.apply(level, encoded, Columns::lanes(lanes, HIDDEN, GATES), inputs, f32::MIN);
+    }
+
+    /// Remembers of a window that is not looked at what the next one begins with.
+    fn skip(&self, memory: &mut Lane, samples: &[i16]) {
+        let context = self.spectrum.length() / 4;
+        for (to, sample) in memory.context[..context].iter_mut().zip(&samples[samples.len() - context..]) {
+            *to = f32::from(*sample) / FULL_SCALE;
         }
     }
 
-    /// The spectra of the windows, and what the streams remember.
-    fn take(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>], picked: &[usize]) {
+    /// The spectra of the windows in those lanes, and what their streams remember of them.
+    fn take(&self, scratch: &mut Scratch, windows: &mut [SileroWindow<'_>], looked_at: &[usize]) {
         let (length, bins) = (self.spectrum.length(), self.spectrum.bins());
         // Context, window, and as much as the context once more in reverse.
         let (context, total) = (length / 4, 2 * length + length / 2);
-        let lanes = picked.len();
-        for (lane, index) in picked.iter().enumerate() {
+        let lanes = looked_at.len();
+        for (lane, index) in looked_at.iter().enumerate() {
             let window = &mut windows[*index];
+            let memory = &mut window.stream.lane.context[..context];
             let sound = &mut scratch.sound[lane * total..][..total];
-            sound[..context].copy_from_slice(&window.stream.lane.context[..context]);
+            sound[..context].copy_from_slice(memory);
             for (to, sample) in sound[context..].iter_mut().zip(window.samples) {
                 *to = f32::from(*sample) / FULL_SCALE;
             }
@@ -164,8 +206,7 @@ impl Network {
             for index in 0..context {
                 sound[end + index] = sound[end - 2 - index];
             }
-            window.stream.lane.context[..context].copy_from_slice(&sound[end - context..end]);
-            scratch.joined[lane * 2 * HIDDEN + HIDDEN..][..HIDDEN].copy_from_slice(&window.stream.lane.hidden);
+            memory.copy_from_slice(&sound[end - context..end]);
         }
         // The columns before the first and after the last frame are nothing.
         for lane in scratch.spectrum.chunks_exact_mut((FRAMES + 2) * bins).take(lanes) {
@@ -188,12 +229,16 @@ impl Network {
     }
 
     /// Moves a stream's memory on and yields the probability.
-    fn decide(&self, lane: &mut Lane, gates: &[[f32; HIDDEN]]) -> f32 {
-        let Lane { hidden, cells, .. } = lane;
-        let [input, forget, cell, output] = gates else { return 0.0 };
-        dispatch!(self.level, _simd => remember([input, forget, cell, output], cells, hidden));
+    fn decide(&self, memory: &mut Lane, input: &[f32; GATES], hidden: &[f32; GATES]) -> f32 {
+        let mut gates = [[0.0; HIDDEN]; 4];
+        dispatch!(self.level, _simd => {
+            for ((gate, input), hidden) in gates.as_flattened_mut().iter_mut().zip(input).zip(hidden) {
+                *gate = input + hidden;
+            }
+            remember(&gates, memory);
+        });
         let mut sum = self.decoder_bias;
-        for (hidden, weight) in hidden.iter().zip(&self.decoder) {
+        for (hidden, weight) in memory.hidden.iter().zip(&self.decoder) {
             sum += hidden.max(0.0) * weight;
         }
         sigmoid(sum)
@@ -202,8 +247,7 @@ impl Network {
 
 /// The step of the LSTM.
 #[inline(always)]
-fn remember(gates: [&[f32; HIDDEN]; 4], cells: &mut [f32; HIDDEN], hidden: &mut [f32; HIDDEN]) {
-    let [input, forget, cell, output] = gates;
+fn remember([input, forget, cell, output]: &[[f32; HIDDEN]; 4], Lane { cells, hidden, .. }: &mut Lane) {
     for index in 0..HIDDEN {
         let state = sigmoid(forget[index]) * cells[index] + sigmoid(input[index]) * tanh(cell[index]);
         cells[index] = state;
@@ -229,8 +273,9 @@ pub(super) struct Scratch {
     first: Vec<f32>,
     second: Vec<f32>,
     third: Vec<f32>,
-    /// What the encoder found, then the hidden numbers.
-    joined: Vec<f32>,
+    encoded: Vec<f32>,
+    inputs: Vec<f32>,
+    hidden: Vec<f32>,
     gates: Vec<f32>,
 }
 
@@ -244,8 +289,10 @@ impl Scratch {
             first: zeros((FRAMES + 1) * ROWS[0]),
             second: zeros(2 * ROWS[1]),
             third: zeros(ROWS[2]),
-            joined: zeros(2 * HIDDEN),
-            gates: zeros(4 * HIDDEN),
+            encoded: zeros(HIDDEN),
+            inputs: zeros(GATES),
+            hidden: zeros(HIDDEN),
+            gates: zeros(GATES),
         }
     }
 

@@ -83,6 +83,31 @@ fn a_stream_that_was_reset_is_as_new() {
 }
 
 #[test]
+fn a_gated_stream_is_spared_silence_and_misses_nothing_of_it() {
+    let mut weights = Weights::random(128, 1);
+    // A network that is sure of silence.
+    weights.tensors.last_mut().unwrap().1[0] = -6.0;
+    let silero = Silero::from_onnx(&weights.file()).unwrap();
+    let mut workspace = silero.workspace(2);
+    let plain = silero.stream(8_000).unwrap();
+    let mut streams = vec![plain.clone().gated(), plain];
+    let (silence, sound) = (vec![0; 256], noise(256, 4));
+    let mut hear = |window: &Vec<i16>, times: usize| {
+        for _ in 0..times {
+            let [gated, plain] = batch(&silero, &mut workspace, &mut streams, &[window.clone(), window.clone()])[..]
+            else {
+                panic!("two streams");
+            };
+            assert_eq!(gated.to_bits(), plain.to_bits());
+        }
+        (streams[0].windows_spared(), streams[1].windows_spared())
+    };
+    let (spared, never) = hear(&silence, 100);
+    assert!((80..100).contains(&spared) && never == 0, "{spared}");
+    assert_eq!(hear(&sound, 5).0, spared);
+}
+
+#[test]
 fn files_that_are_none_are_refused() {
     let weights = Weights::random(128, 1);
     let good = weights.file();

@@ -281,7 +281,11 @@ impl Turn {
         match progress {
             Progress::Final { text, .. } if self.stopped => self.append_last_words(now, &text, shared),
             _ if self.stopped => {}
-            Progress::Beep | Progress::Consult(_) | Progress::Dial(_) | Progress::Queued { .. } => {}
+            Progress::Beep
+            | Progress::Consult(_)
+            | Progress::Dial(_)
+            | Progress::MachineTone
+            | Progress::Queued { .. } => {}
             Progress::EndOfTurn { .. } | Progress::Final { .. } | Progress::Interim { .. } if self.on_hold => {}
             Progress::SpeechEnded { at } if self.on_hold => {
                 self.caller_stopped = Some(at.min(now));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 
 use super::Driver;
+use crate::audio::progress::Country;
 use crate::call::{CallEventKind, Command, CommandId, Failure, Input, Offer, Outcome, Output, Progress};
 use crate::engine::hang_up::hang_up;
 use crate::engine::job::{self, Kind};
@@ -164,10 +165,13 @@ impl Driver {
         let stt = self.engine.shared.providers.stt.clone();
         let capabilities = stt.capabilities();
         let silero = self.engine.shared.speech_detector.clone();
-        let beeps = self.config.policy.screening.is_some() && matches!(self.offer, Offer::Outbound { .. });
+        let machines_of = match &self.offer {
+            Offer::Outbound { to, .. } if self.config.policy.screening.is_some() => Some(Country::of_number(to)),
+            _ => None,
+        };
         let session = self.session()?;
         let rate_hz = best_rate(&capabilities.rates_hz, session.media.format.rate_hz);
-        let input = session.listen(id, rate_hz, capabilities.detects_speech, silero.as_ref(), beeps)?;
+        let input = session.listen(id, rate_hz, capabilities.detects_speech, silero.as_ref(), machines_of)?;
         let options = SttOptions::new(language, rate_hz);
         let sent = self.meter.listen(id, rate_hz);
         let input = input.inspect(move |input| sent.count(input)).boxed();

@@ -11,6 +11,9 @@ const STANDARD_WEBHOOKS: [&str; 2] = ["standardwebhooks@1.1.1", "standardwebhook
 /// An object store that speaks as S3 does, as an npm package.
 const S3RVER: &str = "s3rver@3.7.1";
 
+/// What the server is measured against.
+const FAST_API: [&str; 2] = ["fastapi==0.165.0", "uvicorn[standard]==0.54.0"];
+
 /// Version of the licence checker.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -71,6 +74,18 @@ fn standard_webhooks(shell: &Shell) -> Result {
     }
     let target = folder.to_string_lossy().into_owned();
     shell.step("standardwebhooks", "python3", &["-m", "pip", "install", "--quiet", "--target", &target, pip])
+}
+
+/// FastAPI and uvicorn, in an environment of their own; returns its Python.
+pub(crate) fn fast_api(shell: &Shell) -> Result<String> {
+    debian(shell, &[("python3", &["-c", "import venv, ensurepip"], "python3-venv")])?;
+    let folder = shell.target().join("peers/fastapi").to_string_lossy().into_owned();
+    let python = format!("{folder}/bin/python");
+    if !shell.works(&python, &["-c", "import fastapi, uvicorn, uvloop, httptools"]) {
+        shell.step("fastapi", "python3", &["-m", "venv", &folder])?;
+        shell.step("fastapi", &python, &[&["-m", "pip", "install", "--quiet"], FAST_API.as_slice()].concat())?;
+    }
+    Ok(python)
 }
 
 /// The licence checker.

@@ -1,73 +1,30 @@
 //! The server as a user runs it: its own process, the sandbox's people, real speech.
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use offhook::signing::{Secret, body};
 use serde_json::{Value, json};
 
+use self::support::{Server, admin};
+
 const OFFHOOK: &str = env!("CARGO_BIN_EXE_offhook");
 
 /// Calls run so many times faster.
 const TIME_SCALE: &str = "3";
 
-struct Server {
-    child: Child,
-    addr: String,
-}
-
-impl Server {
-    fn start(data: &Path) -> Self {
-        let mut child = Command::new(OFFHOOK)
-            .args(["serve", "--listen", "127.0.0.1:0", "--root", "dialro", "--time-scale", TIME_SCALE, "--data"])
-            .arg(data)
-            .env("OFFHOOK_WEBHOOKS_ALLOW", "127.0.0.1/32")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.strip_prefix("offhook listens on http://").and_then(|rest| rest.split(' ').next());
-        let addr = addr.unwrap_or_else(|| panic!("it says {line:?}")).to_owned();
-        Self { child, addr }
-    }
-
-    /// One request on a connection of its own.
-    fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.addr);
-        for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request += &format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let mut socket = TcpStream::connect(&self.addr).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn admin(data: &Path, arguments: &[&str]) -> Value {
-    let output =
-        Command::new(OFFHOOK).arg("admin").args(arguments).arg("--json").arg("--data").arg(data).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+fn start(data: &Path) -> Server {
+    Server::start(data, |command| {
+        let command = command.args(["--root", "dialro", "--time-scale", TIME_SCALE]);
+        command.env("OFFHOOK_WEBHOOKS_ALLOW", "127.0.0.1/32")
+    })
 }
 
 /// Takes webhooks and passes on what they say, once their signatures hold.
@@ -114,39 +71,39 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     let key = |dialect: &str| tenant["keys"][dialect].as_str().unwrap().to_owned();
     let (dialro, voxcore, dialflo) = (key("dialro"), key("voxcore"), format!("Bearer {}", key("dialflo")));
     let dialro = [("x-api-key", dialro.as_str())];
-    let server = Server::start(&data);
-    assert_eq!(server.ask("GET", "/health", &[], Value::Null).0, 200);
+    let server = start(&data);
+    assert_eq!(server.ask("GET", "/health", &[], &Value::Null).0, 200);
 
     let (url, events) = receiver("hush");
     let hook = json!({ "url": url, "events": ["call.started", "call.answered", "call.ended", "call.transcript"], "secret": "hush" });
-    assert_eq!(server.ask("POST", "/api/v1/webhooks", &dialro, hook).0, 201);
+    assert_eq!(server.ask("POST", "/api/v1/webhooks", &dialro, &hook).0, 201);
     let agent = json!({
         "name": "Maya", "systemPrompt": "You are a receptionist.", "greetingText": "Hello {{crm.customer_name}}.",
         "language": "en", "maxCallDurationMinutes": 2,
     });
-    let (status, agent) = server.ask("POST", "/api/v1/agents", &dialro, agent);
+    let (status, agent) = server.ask("POST", "/api/v1/agents", &dialro, &agent);
     assert_eq!(status, 201);
     let bot = agent["id"].as_str().unwrap().strip_prefix("agent_").unwrap().to_owned();
 
     let order = json!({ "bot_id": bot, "to_number": "+15550100005", "variables": { "customer_name": "Rahul" } });
-    let (status, placed) = server.ask("POST", "/voxcore/api/v1/dialout", &[("x-api-key", &voxcore)], order);
+    let (status, placed) = server.ask("POST", "/voxcore/api/v1/dialout", &[("x-api-key", &voxcore)], &order);
     assert_eq!(status, 200, "{placed}");
     let told: Vec<Value> = (0..4).map(|_| events.recv_timeout(Duration::from_secs(60)).unwrap()).collect();
     let names: Vec<_> = told.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["call.started", "call.answered", "call.ended", "call.transcript"]);
     let path = format!("/api/v1/calls/call_{}", placed["call_id"].as_str().unwrap());
-    let (_, call) = server.ask("GET", &path, &dialro, Value::Null);
+    let (_, call) = server.ask("GET", &path, &dialro, &Value::Null);
     assert_eq!((&call["status"], &call["hangupInitiator"]), (&json!("ended"), &json!("caller")));
-    let (_, credits) = server.ask("GET", "/api/v1/credits", &dialro, Value::Null);
+    let (_, credits) = server.ask("GET", "/api/v1/credits", &dialro, &Value::Null);
     assert_eq!((&credits["balanceMinutes"], &credits["lifetimeUsedMinutes"]), (&json!(99), &json!(1)));
 
     let wish = json!({ "agent_name": "Maya", "to_number": "15550100002" });
-    let (status, queued) = server.ask("POST", "/dialflo/call", &[("auth_token", &dialflo)], wish);
+    let (status, queued) = server.ask("POST", "/dialflo/call", &[("auth_token", &dialflo)], &wish);
     assert_eq!(status, 200, "{queued}");
     let path = format!("/dialflo/call_details/{}", queued["task_id"].as_str().unwrap());
     let patience = Instant::now() + Duration::from_secs(60);
     loop {
-        let (_, details) = server.ask("GET", &path, &[("auth_token", &dialflo)], Value::Null);
+        let (_, details) = server.ask("GET", &path, &[("auth_token", &dialflo)], &Value::Null);
         if let Some(details) = details.as_array().and_then(|details| details.first()) {
             assert_eq!(details["call_status"], "BUSY");
             break;
@@ -159,9 +116,9 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     let made =
         admin(&data, &["key", "create", "--tenant", tenant["tenant_id"].as_str().unwrap(), "--dialect", "dialro"]);
     let made = made["key"].as_str().unwrap();
-    assert_eq!(server.ask("GET", "/api/v1/calls", &[("x-api-key", made)], Value::Null).1["total"], 2);
+    assert_eq!(server.ask("GET", "/api/v1/calls", &[("x-api-key", made)], &Value::Null).1["total"], 2);
     admin(&data, &["key", "revoke", "--tenant", tenant["tenant_id"].as_str().unwrap(), made]);
-    assert_eq!(server.ask("GET", "/api/v1/calls", &[("x-api-key", made)], Value::Null).0, 401);
+    assert_eq!(server.ask("GET", "/api/v1/calls", &[("x-api-key", made)], &Value::Null).0, 401);
     let copy = folder.path().join("copy");
     std::fs::create_dir(&copy).unwrap();
     admin(&data, &["backup", copy.join("offhook.db").to_str().unwrap()]);
@@ -170,9 +127,9 @@ fn a_call_of_one_dialect_is_seen_in_the_others_and_outlives_the_server() {
     let tenants = admin(&copy, &["tenant", "list"]);
     assert_eq!(tenants["tenants"][0]["name"], "Klinik Sehat");
 
-    let server = Server::start(&data);
-    assert_eq!(server.ask("GET", "/api/v1/calls", &dialro, Value::Null).1["total"], 2);
-    assert_eq!(server.ask("GET", "/api/v1/webhooks", &dialro, Value::Null).1["webhooks"][0]["url"], url);
+    let server = start(&data);
+    assert_eq!(server.ask("GET", "/api/v1/calls", &dialro, &Value::Null).1["total"], 2);
+    assert_eq!(server.ask("GET", "/api/v1/webhooks", &dialro, &Value::Null).1["webhooks"][0]["url"], url);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod lease;
 mod log;
 mod media;
 mod recording;
+mod tracer;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +51,7 @@ use crate::service::users::Users;
 use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
 use crate::time::Instant;
+use crate::trace::{Span, TraceParent};
 
 /// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
 /// that agree much better than this.
@@ -107,6 +109,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// How far requests may reach whose URLs come from customers: webhooks, functions and what else they are sent.
     pub reach: Reach,
+    /// Where the [spans](crate::trace) of calls go. One for which there is no room is lost.
+    pub spans: Option<async_channel::Sender<Span>>,
     /// What seals the secrets of customers in the store, the newest first. The same for all engines on one store; without
     /// any, nothing that has a secret can be kept.
     pub vault_keys: Vec<VaultKey>,
@@ -123,6 +127,7 @@ impl Default for Settings {
             rates: None,
             public_url: None,
             reach: Reach::public(),
+            spans: None,
             vault_keys: Vec::new(),
         }
     }
@@ -131,6 +136,8 @@ impl Default for Settings {
 /// Answers and places calls. Clones share one engine; webhooks are delivered until the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
+    /// Of calls that are begun by this clone.
+    parent: Option<TraceParent>,
     shared: Arc<EngineShared>,
 }
 
@@ -152,6 +159,7 @@ struct EngineShared {
     reach: Reach,
     retention: Retentions,
     sessions: Sessions,
+    spans: Option<async_channel::Sender<Span>>,
     tasks: Tasks,
     tenants: Tenants,
     users: Users,
@@ -169,7 +177,8 @@ impl Engine {
     /// An engine that works by `settings`. At once, and from then on, it ends the calls that an engine on the same store
     /// has lost.
     pub fn with_settings(providers: Providers, settings: Settings) -> Self {
-        let Settings { calls_max, increment, lease, limits, prices, public_url, rates, reach, vault_keys } = settings;
+        let Settings { calls_max, increment, lease, limits, prices, public_url, rates, reach, spans, vault_keys } =
+            settings;
         let lease = lease.max(LEASE_MIN);
         let (runtime, store) = (providers.runtime.clone(), providers.store.clone());
         let vault = Vault::new(runtime.clone(), vault_keys);
@@ -243,6 +252,7 @@ impl Engine {
             reach,
             retention,
             sessions: Sessions::new(runtime.clone(), store.clone()),
+            spans,
             tasks,
             tenants,
             users: Users::new(runtime.clone(), store.clone()),
@@ -254,7 +264,13 @@ impl Engine {
             let dispatcher = dispatcher::run(Arc::downgrade(&shared), runtime.clone(), stop);
             runtime.spawn("dispatcher", Box::pin(dispatcher));
         }
-        Self { shared }
+        Self { parent: None, shared }
+    }
+
+    /// The same engine; the calls that are begun by what is returned are traced as parts of `parent`.
+    #[must_use]
+    pub fn under(&self, parent: Option<TraceParent>) -> Self {
+        Self { parent, shared: self.shared.clone() }
     }
 
     /// Lets `agent` hold an incoming call. Returns at once; the call runs on the engine's runtime, also when the handle
@@ -332,7 +348,7 @@ impl Engine {
         if !self.shared.tasks.assign(&row, &mut task, config.id).await? {
             return Err(Error::new(ErrorKind::Conflict, "tasks.execute", "the task was changed meanwhile"));
         }
-        let mut handle = self.run(agent, config, offer)?;
+        let mut handle = self.under(self.parent.or(task.wish.trace)).run(agent, config, offer)?;
         handle.begun().await?;
         Ok(handle)
     }
@@ -488,7 +504,7 @@ struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         if let Some(shared) = self.engine.upgrade() {
-            Engine { shared }.lines().remove(&self.id);
+            Engine { parent: None, shared }.lines().remove(&self.id);
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::gate::{self, Gate, Rate};
 use crate::id;
 use crate::problem::{Answer, Problem};
-use crate::request::{Body, Caller, Query, RequestId};
+use crate::request::{Body, Caller, Query, RequestId, Traced};
 
 pub(super) fn mounted() -> Mounted {
     Mounted {
@@ -146,7 +146,12 @@ async fn details(State(app): State<App>, caller: Caller, Path(task): Path<String
 
 /// Wishes a call.
 #[utoipa::path(post, path = "/call", tag = "calls", request_body = NewCall, responses((status = 200, body = Queued), (status = 400), (status = 404)))]
-async fn call(State(app): State<App>, caller: Caller, Body(new): Body<NewCall>) -> Answer<Json<Queued>> {
+async fn call(
+    State(app): State<App>,
+    caller: Caller,
+    Traced(parent): Traced,
+    Body(new): Body<NewCall>,
+) -> Answer<Json<Queued>> {
     let agents = app.engine().agents();
     let agent = match (&new.agent_id, &new.agent_name) {
         (Some(id), _) => {
@@ -165,6 +170,7 @@ async fn call(State(app): State<App>, caller: Caller, Body(new): Body<NewCall>) 
     super::check_caller_id(&app, caller.tenant, "from_number", &from).await?;
     let mut wish = NewTask::new(agent.id, from, to);
     wish.name.clone_from(&agent.name);
+    wish.trace = parent;
     wish.variables = context::variables(&new.call_context.unwrap_or_default());
     let moment = app.runtime().wall_clock();
     let key: Uuid = offhook::ids::uuid_v7(moment, offhook::runtime::random_id_bytes(app.runtime()));

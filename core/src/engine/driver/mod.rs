@@ -22,6 +22,7 @@ use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
+use super::tracer::Tracer;
 use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Outcome, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
 use crate::runtime;
@@ -54,6 +55,7 @@ pub(super) struct Driver {
     meter: Meter,
     offer: Offer,
     sleep: Option<(Instant, Sleep)>,
+    tracer: Option<Tracer>,
 }
 
 type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -88,6 +90,8 @@ impl Driver {
         let lease = Lease::new(providers.runtime.clone(), calls, engine.shared.lease);
         let live = engine.shared.live.enter(config.id);
         let meter = Meter::new(&engine.shared.providers);
+        let spans = engine.shared.spans.clone();
+        let tracer = spans.and_then(|spans| Tracer::new(spans, providers, &config, engine.parent, start));
         Self {
             after,
             agent,
@@ -107,6 +111,7 @@ impl Driver {
             meter,
             offer,
             sleep: None,
+            tracer,
         }
     }
 
@@ -133,6 +138,9 @@ impl Driver {
         loop {
             while let Some(output) = self.call.poll_output() {
                 self.log.output(&output);
+                if let Some(tracer) = &mut self.tracer {
+                    tracer.output(self.engine.shared.providers.runtime.now(), &output);
+                }
                 self.perform(output);
             }
             let input = self.inbox.pop_front();
@@ -148,6 +156,9 @@ impl Driver {
     fn feed(&mut self, input: Input) {
         let at = self.engine.shared.providers.runtime.now();
         self.log.input(at, &input);
+        if let Some(tracer) = &mut self.tracer {
+            tracer.input(at, &input);
+        }
         self.call.handle_input(at, input);
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use offhook::dialect::Dialect;
-use offhook::provider::reach::Reach;
+use offhook::provider::reach::{Networks, Reach};
 use offhook::provider::telephony::E164;
 use offhook_otel::Collector;
 use serde::Deserialize;
@@ -85,6 +85,7 @@ struct TlsFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct VoxcoreFile {
+    allow: Vec<String>,
     require_key: bool,
 }
 
@@ -127,6 +128,8 @@ pub struct Config {
     pub time_scale: NonZeroU32,
     /// Certificate and key, in PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// From where VoxCore's diallers may connect; from anywhere if it is empty.
+    pub voxcore_allow: Networks,
     /// Whether VoxCore's diallers need a key.
     pub voxcore_requires_key: bool,
 }
@@ -208,6 +211,8 @@ impl File {
         let caller_id = caller_id.map_err(|error| Failure::during("caller_id", &error))?;
         let reach = Reach::public_and(self.webhooks.allow.iter().map(String::as_str));
         let reach = reach.map_err(|error| Failure::during("webhooks.allow", &error))?;
+        let voxcore_allow = Networks::parse(self.voxcore.allow.iter().map(String::as_str));
+        let voxcore_allow = voxcore_allow.map_err(|error| Failure::during("voxcore.allow", &error))?;
         let public_url = self.public_url.map(|url| url.trim_end_matches('/').to_owned());
         if public_url.as_deref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             return Err(Failure::usage("public_url is not http:// or https://"));
@@ -241,6 +246,7 @@ impl File {
             root: self.root.as_deref().map(dialect).transpose()?,
             time_scale: self.calls.time_scale.unwrap_or(NonZeroU32::MIN),
             tls: self.tls.map(|tls| (tls.certificate, tls.key)),
+            voxcore_allow,
             voxcore_requires_key: self.voxcore.require_key,
         })
     }
@@ -310,6 +316,7 @@ mod tests {
             ("caller_id = \"0811\"", "caller_id"),
             ("public_url = \"calls.example.com\"", "public_url"),
             ("[webhooks]\nallow = [\"::/x\"]", "webhooks.allow"),
+            ("[voxcore]\nallow = [\"dialler.example\"]", "voxcore.allow"),
             ("[model]\nname = \"gpt\"", "model.name"),
         ] {
             let file: File = toml::from_str(text).unwrap();

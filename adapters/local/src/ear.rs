@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use offhook::audio::Resampler;
+use offhook::audio::silero::{Silero, SileroStream, SileroWindow, SileroWorkspace, WINDOW_MS};
 use offhook::error::Result;
 
 use crate::moonshine;
 use crate::segment::{Edge, Segmenter};
-use crate::silero::{Detector, Silero, WINDOW_MS};
 
 /// Sound kept from before the detector noticed speech: without it first consonants are lost, and Moonshine likes a lead.
 const LEAD_MS: u64 = 320;
@@ -46,7 +46,9 @@ pub struct Speech {
 /// Hears one line at 8 or 16 kHz. Holds at most the longest piece of speech and its lead.
 #[derive(Debug)]
 pub struct Ear {
-    detector: Detector,
+    silero: Silero,
+    stream: SileroStream,
+    workspace: SileroWorkspace,
     segmenter: Segmenter,
     rate_hz: u32,
     /// Samples not yet forgotten; the first one's position is `forgotten`.
@@ -56,16 +58,18 @@ pub struct Ear {
     detected: u64,
     /// Position of the last cut: what lies before it was transcribed and may not lead the next piece.
     cut: u64,
-    window: Vec<f32>,
+    window: Vec<i16>,
 }
 
 impl Ear {
     /// An ear for audio at `rate_hz`: 8000 or 16000, else `Unsupported`.
     pub fn new(silero: &Silero, rate_hz: u32) -> Result<Self> {
-        let detector = silero.detector(rate_hz)?;
+        let stream = silero.stream(rate_hz)?;
         Ok(Self {
-            window: vec![0.0; detector.window()],
-            detector,
+            window: vec![0; stream.window()],
+            silero: silero.clone(),
+            stream,
+            workspace: silero.workspace(1),
             segmenter: Segmenter::default(),
             rate_hz,
             sound: VecDeque::new(),
@@ -109,9 +113,11 @@ impl Ear {
     fn detect(&mut self, heard: &mut Vec<Heard>) -> Result<()> {
         let from = (self.detected - self.forgotten) as usize;
         for (slot, &sample) in self.window.iter_mut().zip(self.sound.range(from..)) {
-            *slot = unit(sample);
+            *slot = sample;
         }
-        let probability = self.detector.detect(&self.window)?;
+        let mut windows = [SileroWindow { stream: &mut self.stream, samples: &self.window, probability: 0.0 }];
+        self.silero.judge(&mut self.workspace, &mut windows)?;
+        let [SileroWindow { probability, .. }] = windows;
         self.detected += self.window.len() as u64;
         if let Some(edge) = self.segmenter.push(probability) {
             self.report(edge, heard)?;

@@ -2,7 +2,7 @@
 //!
 //! | what | by | cost on one core |
 //! |---|---|---|
-//! | [`LocalSpeechToText`] | Silero v6 detects speech, Moonshine base or tiny (English) writes it down, both on `rten` | 0.5 % a call, and 3 to 5 % of the speech |
+//! | [`LocalSpeechToText`] | Silero v6 detects speech, Moonshine base or tiny (English) writes it down on `rten` | 0.5 % a call, and 3 to 5 % of the speech |
 //! | [`LocalTextToSpeech`] | SVOX Pico: American and British English, French, German, Italian, Spanish | 1 % of the speech |
 //! | [`RulesBrain`] | rules from a readable file, no model | microseconds |
 //!

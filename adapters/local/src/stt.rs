@@ -9,6 +9,7 @@ use async_channel::{Receiver, Sender};
 use async_trait::async_trait;
 use futures_util::future::{self, Either};
 use futures_util::stream::{self, BoxStream, StreamExt as _};
+use offhook::audio::silero::Silero;
 use offhook::error::{Error, ErrorKind, Result};
 use offhook::provider::ProviderInfo;
 use offhook::provider::stt::{SpeechToText, SttCapabilities, SttEvent, SttEvents, SttInput, SttOptions};
@@ -16,7 +17,7 @@ use offhook::provider::stt::{SpeechToText, SttCapabilities, SttEvent, SttEvents,
 use self::lane::{Job, Lane, Message};
 use crate::ear::Ear;
 use crate::moonshine::Recognizer;
-use crate::silero::Silero;
+use crate::silero;
 use crate::weights::{Models, Size};
 
 /// Jobs of all calls that wait for the hearing thread; more wait in their calls.
@@ -63,7 +64,7 @@ impl LocalSpeechToText {
             let message = format!("recognition takes 1 to {THREADS_MAX} threads");
             return Err(Error::new(ErrorKind::ConfigInvalid, OPERATION, message));
         }
-        let silero = Silero::load(models)?;
+        let silero = silero::load(models)?;
         let recognizer = Recognizer::load(models, config.size)?;
         let (jobs, queue) = async_channel::bounded(JOBS_MAX);
         let (tasks, waiting) = async_channel::bounded(config.threads);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use offhook::dialect::Dialect;
 use offhook::engine::Engine;
+use offhook::provider::reach::Networks;
 use offhook::provider::telephony::E164;
 use offhook::runtime::Runtime;
 use offhook::signing::Secret;
@@ -40,6 +41,9 @@ pub struct Options {
     pub public_url: Option<String>,
     /// The dialect that also stands at `/`.
     pub root: Option<Dialect>,
+    /// From where VoxCore's diallers may connect (FL-082); from anywhere if it is empty. Behind a proxy it is the proxy that
+    /// connects.
+    pub voxcore_allow: Networks,
     /// Whether VoxCore's diallers need a key (FL-082); otherwise a bot's id is enough.
     pub voxcore_requires_key: bool,
 }
@@ -53,6 +57,7 @@ impl Default for Options {
             live_idle_max: LIVE_IDLE_MAX,
             public_url: None,
             root: None,
+            voxcore_allow: Networks::default(),
             voxcore_requires_key: false,
         }
     }

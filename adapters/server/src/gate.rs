@@ -26,8 +26,11 @@ use crate::request::{Caller, Query};
 /// How long it is remembered how much a tenant may ask.
 const ALLOWANCE_TTL: Duration = Duration::from_secs(10);
 
-/// Counters that are kept at once; beyond it those that are full again are forgotten.
+/// Counters that are kept at once; beyond it those that are full again are forgotten, and then those that were used longest
+/// ago.
 const COUNTERS_MAX: usize = 100_000;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How a dialect lets callers in.
 #[derive(Clone, Copy)]
@@ -175,15 +178,35 @@ struct Counter {
 type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
 /// The counters of all callers. Each is a bucket that holds a minute's requests and fills evenly.
-#[derive(Default)]
 pub struct RateLimits {
+    counters_max: usize,
     state: Mutex<Counters>,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { counters_max: COUNTERS_MAX, state: Mutex::default() }
+    }
 }
 
 #[derive(Default)]
 struct Counters {
     counters: BTreeMap<Uuid, Counter>,
     allowances: BTreeMap<TenantId, (Allowance, Instant)>,
+}
+
+impl Counters {
+    /// Forgets those that are full again, because they were not used for a minute, and then those that were used longest ago
+    /// until `left` are left: so many that this is not done at each new caller.
+    fn forget(&mut self, now: Instant, left: usize) {
+        self.counters.retain(|_, counter| now.duration_since(counter.used_at) < MINUTE);
+        let Some(surplus) = self.counters.len().checked_sub(left).filter(|surplus| *surplus > 0) else { return };
+        let mut used: Vec<_> = self.counters.iter().map(|(whose, counter)| (counter.used_at, *whose)).collect();
+        used.sort_unstable();
+        for (_, whose) in used.into_iter().take(surplus) {
+            self.counters.remove(&whose);
+        }
+    }
 }
 
 impl RateLimits {
@@ -202,8 +225,8 @@ impl RateLimits {
 
     fn count(&self, whose: Uuid, per_minute: u32) -> Standing {
         let limit = NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN);
-        let limiter = self.limiter(whose, limit);
-        let interval = Duration::from_secs(60) / limit.get();
+        let limiter = self.limiter(whose, limit, Instant::now());
+        let interval = MINUTE / limit.get();
         let (remaining, retry_after) = match limiter.check() {
             Ok(snapshot) => (snapshot.remaining_burst_capacity(), None),
             Err(not_until) => (0, Some(not_until.wait_time_from(DefaultClock::default().now()))),
@@ -214,18 +237,16 @@ impl RateLimits {
         Standing { limit: limit.get(), remaining, reset, retry_after }
     }
 
-    fn limiter(&self, whose: Uuid, limit: NonZeroU32) -> Arc<Limiter> {
+    fn limiter(&self, whose: Uuid, limit: NonZeroU32, now: Instant) -> Arc<Limiter> {
         let mut state = self.state();
-        let now = Instant::now();
         if let Some(counter) = state.counters.get_mut(&whose)
             && counter.limit == limit.get()
         {
             counter.used_at = now;
             return counter.limiter.clone();
         }
-        if state.counters.len() >= COUNTERS_MAX {
-            // One that was not used for a minute is full again.
-            state.counters.retain(|_, counter| now - counter.used_at < Duration::from_secs(60));
+        if state.counters.len() >= self.counters_max {
+            state.forget(now, self.counters_max / 2);
         }
         let limiter = RateLimiter::direct(Quota::per_minute(limit)).with_middleware::<StateInformationMiddleware>();
         let limiter = Arc::new(limiter);
@@ -242,8 +263,9 @@ impl RateLimits {
 
     fn learn(&self, tenant: TenantId, allowance: Allowance) {
         let mut state = self.state();
-        if state.allowances.len() >= COUNTERS_MAX {
-            state.allowances.retain(|_, (_, learnt)| learnt.elapsed() < ALLOWANCE_TTL);
+        if state.allowances.len() >= self.counters_max {
+            // What was forgotten is asked for again.
+            state.allowances.clear();
         }
         state.allowances.insert(tenant, (allowance, Instant::now()));
     }
@@ -251,5 +273,53 @@ impl RateLimits {
     fn state(&self) -> MutexGuard<'_, Counters> {
         // Nothing that runs under the lock can panic half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: NonZeroU32 = NonZeroU32::MIN;
+
+    fn limits(counters_max: usize) -> RateLimits {
+        RateLimits { counters_max, ..RateLimits::default() }
+    }
+
+    fn left(limits: &RateLimits) -> Vec<u128> {
+        limits.state().counters.keys().map(|whose| whose.as_u128()).collect()
+    }
+
+    #[test]
+    fn counters_that_are_full_again_make_room_for_others() {
+        let (limits, now) = (limits(4), Instant::now());
+        for whose in 0..4_u128 {
+            limits.limiter(Uuid::from_u128(whose), LIMIT, now + Duration::from_secs(whose as u64));
+        }
+        // The first two were not used for a minute by then.
+        limits.limiter(Uuid::from_u128(9), LIMIT, now + Duration::from_millis(61_500));
+        assert_eq!(left(&limits), [2, 3, 9]);
+    }
+
+    #[test]
+    fn no_crowd_of_callers_makes_them_more_than_may_be() {
+        let (limits, now) = (limits(4), Instant::now());
+        for whose in 0..100_u128 {
+            limits.limiter(Uuid::from_u128(whose), LIMIT, now + Duration::from_millis(whose as u64));
+            assert!(left(&limits).len() <= 4);
+        }
+        assert!(left(&limits).ends_with(&[98, 99]), "those that were used last are kept");
+        let tenants = (0..100).map(|tenant| TenantId::from_uuid(Uuid::from_u128(tenant)));
+        tenants.for_each(|tenant| limits.learn(tenant, Allowance { own: None, plan: 1 }));
+        assert!(limits.state().allowances.len() <= 4);
+    }
+
+    #[test]
+    fn whoever_is_remembered_keeps_its_count() {
+        let limits = limits(2);
+        let (often, once) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert!(limits.count(often, 1).retry_after.is_none());
+        assert!(limits.count(once, 1).retry_after.is_none());
+        assert!(limits.count(often, 1).retry_after.is_some());
     }
 }

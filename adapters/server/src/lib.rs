@@ -31,4 +31,4 @@ mod pages;
 
 pub use app::{App, Options, Streams};
 pub use mount::router;
-pub use serve::{Limits, serve};
+pub use serve::{Held, Limits, Peer, serve};

@@ -61,7 +61,7 @@ impl Metrics {
 }
 
 /// The counters of this process, for Prometheus.
-#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, description = "OpenMetrics", content_type = "application/openmetrics-text")))]
+#[utoipa::path(get, operation_id = "get_metrics", path = "/metrics", tag = "health", responses((status = 200, description = "OpenMetrics", content_type = "application/openmetrics-text")))]
 pub(crate) async fn metrics(State(app): State<App>) -> Answer<Response> {
     let metrics = app.metrics();
     metrics.calls_live.set(i64::try_from(app.engine().live_calls()).unwrap_or(i64::MAX));

@@ -1,10 +1,12 @@
 //! Taking requests apart: who asks, its body, its query, its place. Every mistake is a [`Problem`].
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Display;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header;
 use axum::http::request::Parts;
@@ -86,20 +88,31 @@ impl<S: Sync> FromRequestParts<S> for JsonOnly {
     }
 }
 
-/// A JSON body. Unknown fields do not matter (X18); what is wrong is named by its field.
-pub struct Body<T>(pub T);
+/// A JSON body, which is read once it is known that there is what the path names and that the caller may change it: that is
+/// said before what is wrong with the body (X18).
+pub struct Body<T> {
+    bytes: Option<Bytes>,
+    form: PhantomData<fn() -> T>,
+}
 
-impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Body<T> {
-    type Rejection = Problem;
+impl<T, S: Sync> FromRequest<S> for Body<T> {
+    type Rejection = Infallible;
 
-    async fn from_request(request: Request, _: &S) -> Answer<Self> {
-        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX).await;
-        let bytes =
-            bytes.map_err(|_| Problem::new(Kind::TooLarge, "the body is longer than 1 MiB, or was cut short"))?;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        let bytes = to_bytes(request.into_body(), BODY_BYTES_MAX).await.ok();
+        Ok(Self { bytes, form: PhantomData })
+    }
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    /// What it says. Unknown fields do not matter (X18); what is wrong is named by its field.
+    pub fn read(self) -> Answer<T> {
+        let too_large = || Problem::new(Kind::TooLarge, "the body is longer than 1 MiB, or was cut short");
+        let bytes = self.bytes.ok_or_else(too_large)?;
         if bytes.is_empty() {
             return Err(Problem::new(Kind::Invalid, "a JSON body is expected"));
         }
-        parse(&bytes).map(Self)
+        parse(&bytes)
     }
 }
 
@@ -211,6 +224,14 @@ impl Query {
 /// A moment: RFC 3339, or a date, which is its first moment in UTC.
 pub fn moment(text: &str) -> Option<Timestamp> {
     text.parse().ok().or_else(|| format!("{text}T00:00:00Z").parse().ok())
+}
+
+/// A text that says something, of some length at most.
+pub fn text(field: &str, text: String, bytes_max: usize) -> Answer<String> {
+    match text.trim().is_empty() || text.len() > bytes_max {
+        true => Err(Problem::invalid(field, format!("has 1 to {bytes_max} bytes"))),
+        false => Ok(text),
+    }
 }
 
 /// A number as E.164 writes it.

@@ -1,5 +1,6 @@
 //! The port: HTTP/1.1 with or without TLS, limits of headers, time and connections, and an orderly end.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,8 +79,9 @@ pub async fn serve(
             next = next => next,
         };
         match accepted {
-            Ok((tcp, _)) => {
-                let connection = Connection { limits: limits.clone(), router: router.clone(), slot, tls: tls.clone() };
+            Ok((tcp, addr)) => {
+                let (limits, router, tls) = (limits.clone(), router.clone(), tls.clone());
+                let connection = Connection { limits, peer: Peer(addr.ip()), router, slot, tls };
                 tokio::spawn(connection.run(tcp, graceful.clone()));
             }
             Err(error) => {
@@ -119,10 +121,15 @@ impl Graceful {
 
 struct Connection {
     limits: Limits,
+    peer: Peer,
     router: Router,
     slot: Option<OwnedSemaphorePermit>,
     tls: Option<TlsAcceptor>,
 }
+
+/// Who is at the other end of a request's connection: a proxy, if one stands in front.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
 
 /// A connection's place, which a socket that outlives its request holds on to: it counts among the connections, and the
 /// server waits for it when it stops.
@@ -155,8 +162,10 @@ impl Connection {
         stopped: &async_channel::Receiver<()>,
         held: Held,
     ) {
+        let peer = self.peer;
         let router = self.router.clone().map_request(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(held.clone());
+            request.extensions_mut().insert(peer);
             request
         });
         let service = TowerToHyperService::new(router);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use offhook::dialect::Dialect;
 use offhook::ids::AgentId;
+use offhook::provider::reach::Networks;
 use offhook::service::hours::Hours;
 use offhook::service::keys::NewApiKey;
 use offhook::service::tenants::Plan;
-use offhook_server::{Limits, serve};
+use offhook_server::{Limits, Options, serve};
 use serde_json::{Value, json};
 use support::Server;
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +34,11 @@ struct Port {
 
 impl Port {
     async fn open() -> Self {
-        let server = Server::of_streams().await;
+        Self::open_with(Options::default()).await
+    }
+
+    async fn open_with(options: Options) -> Self {
+        let server = Server::of_streams_with(options).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("ws://{}/voxcore/ws", listener.local_addr().unwrap());
         let never = std::future::pending();
@@ -126,6 +131,43 @@ async fn fl_033_070_071_073_074_075_079_a_dialler_talks_to_the_bot() {
     assert_eq!(call.to.unwrap().as_str(), "+911234567890");
     assert_eq!(call.transcript[0].text, "Hello Rahul Sharma.");
     assert_eq!(call.hangup_party.unwrap().to_string(), "caller");
+}
+
+#[tokio::test]
+async fn fl_082_diallers_come_from_where_they_may() {
+    for (network, is_allowed) in [("127.0.0.0/8", true), ("10.0.0.0/8", false), ("127.0.0.2", false)] {
+        let mut options = Options::default();
+        options.voxcore_allow = Networks::parse([network]).unwrap();
+        let port = Port::open_with(options).await;
+        let bot = port.bot(|agent| agent.greeting = Some("Hello.".to_owned())).await;
+        let mut dialler = port.dial(format!("{bot}?token={}", port.server.key(Dialect::VoxCore))).await;
+        if is_allowed {
+            dialler.shake_hands().await;
+            dialler.next_of("reverse-media").await;
+        } else {
+            assert_eq!(dialler.closed().await, 1008);
+        }
+    }
+}
+
+/// A dialler goes on sending sound while the call ends: what it is told last must reach it all the same.
+#[tokio::test]
+async fn fl_077_081_a_dialler_that_still_talks_hears_the_end() {
+    let port = Port::open().await;
+    let bot = port.bot(|agent| agent.greeting = Some("Hello.".to_owned())).await;
+    let mut dialler = port.dial(bot).await;
+    dialler.shake_hands().await;
+    dialler.next_of("reverse-media").await;
+    let (calls, _) = port.server.engine.calls().list(port.server.tenant, &Default::default(), 0, 1).await.unwrap();
+    let (handle, _) = port.server.engine.follow(port.server.tenant, calls[0].record.id).unwrap();
+    handle.hang_up().unwrap();
+    for _ in 0..50 {
+        // It fails when the server has closed its side without waiting for this one.
+        dialler.say(json!({ "event": "media", "payload": silence() })).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    dialler.next_of("reverse-hangup-call").await;
+    assert_eq!(dialler.closed().await, 1000);
 }
 
 #[tokio::test]

@@ -220,7 +220,14 @@ async fn vs_080_organizations_are_listed_renamed_and_made() {
         ann.ask("PATCH", &path, json!({ "name": "Mine" })).await.refused(404);
     }
     let there = json!({ "email": EMAIL, "password": PASSWORD, "organization_id": stranger.to_string() });
-    server.anonymous("/auth/login", there).await.refused(403);
+    server.anonymous("/auth/login", there).await.refused(401);
+    for path in ["/organizations", &path] {
+        let method = if path == "/organizations" { "POST" } else { "PATCH" };
+        assert_eq!(
+            ann.ask(method, path, json!({ "name": "x".repeat(201) })).await.refused(400),
+            "name: has 1 to 200 bytes"
+        );
+    }
 }
 
 #[tokio::test]
@@ -232,8 +239,11 @@ async fn vs_080_people_are_listed_and_invited() {
     let invited = ann.ask("POST", "/users/invite", json!({ "email": "bob@clinic.example", "name": "Bob" })).await;
     let invited = invited.data(201).clone();
     assert_eq!((&invited["role"], &invited["email"]), (&json!("member"), &json!("bob@clinic.example")));
-    let token = invited["invitation_token"].as_str().unwrap();
-    for email in ["bob@clinic.example", "ANN@clinic.example", "nonsense", "", "a b@clinic.example"] {
+    let earlier = invited["invitation_token"].as_str().unwrap();
+    let again = ann.ask("POST", "/users/invite", json!({ "email": "bob@clinic.example", "name": "Bob" })).await;
+    let token = again.data(201)["invitation_token"].as_str().unwrap();
+    assert_eq!(ann.get("/users").await.data(200), &listed, "nobody is a member who was only invited");
+    for email in ["ANN@clinic.example", "nonsense", "", "a b@clinic.example"] {
         let again = ann.ask("POST", "/users/invite", json!({ "email": email })).await;
         again.refused(400);
         assert_eq!(again.body["details"]["field"], "email");
@@ -244,6 +254,7 @@ async fn vs_080_people_are_listed_and_invited() {
         |email: &str, token: &str, password: &str| json!({ "email": email, "token": token, "password": password });
     for (email, token, password, status) in [
         ("bob@clinic.example", "x", PASSWORD, 401),
+        ("bob@clinic.example", earlier, PASSWORD, 401),
         (EMAIL, token, PASSWORD, 401),
         ("nobody@clinic.example", token, PASSWORD, 401),
         ("bob@clinic.example", token, "short", 400),
@@ -262,5 +273,87 @@ async fn vs_080_people_are_listed_and_invited() {
         ("PATCH", &format!("/organizations/{}", server.tenant), json!({ "name": "Mine" })),
     ] {
         bob.ask(method, path, body).await.refused(403);
+    }
+}
+
+#[tokio::test]
+async fn vs_080_another_tenants_invitation_touches_no_user() {
+    let server = Server::with_user().await;
+    let (other, _) = server.stranger(Plan::Starter).await;
+    server.user(other, "eve@other.example", Role::Admin).await;
+    let eve = server.person("eve@other.example").await;
+    let invite = async |person: &Person<'_>, email: &str| {
+        let invited = person.ask("POST", "/users/invite", json!({ "email": email })).await;
+        invited.data(201)["invitation_token"].as_str().unwrap().to_owned()
+    };
+    let accept = async |email: &str, token: &str, password: &str| {
+        let body = json!({ "email": email, "token": token, "password": password });
+        server.anonymous("/auth/accept", body).await
+    };
+    // Eve invites Ann, and accepts in her name: Ann's password and places stay what they were.
+    let token = invite(&eve, EMAIL).await;
+    accept(EMAIL, &token, "eve's own password").await.data(200);
+    let ann = server.person(EMAIL).await;
+    assert_eq!(ann.get("/organizations").await.data(200).as_array().unwrap().len(), 1);
+    let body =
+        json!({ "email": EMAIL, "password": "eve's own password", "organization_id": server.tenant.to_string() });
+    server.anonymous("/auth/login", body).await.refused(401);
+    // An address that Eve was first with is nobody's: its owner joins elsewhere with a password of its own.
+    accept("bob@clinic.example", &invite(&eve, "bob@clinic.example").await, "eve's own password").await.data(200);
+    let token = invite(&ann, "bob@clinic.example").await;
+    let joined = accept("bob@clinic.example", &token, PASSWORD).await.data(200).clone();
+    assert_eq!(joined["organization_id"], json!(server.tenant.to_string()));
+    let body =
+        json!({ "email": "bob@clinic.example", "password": PASSWORD, "organization_id": server.tenant.to_string() });
+    server.anonymous("/auth/login", body).await.data(200);
+    let bob = server.person("bob@clinic.example").await;
+    assert_eq!(bob.get("/organizations").await.data(200).as_array().unwrap().len(), 1);
+    // Whoever accepts with the password that it has is in both places as one user.
+    let (third, _) = server.stranger(Plan::Starter).await;
+    server.user(third, "cat@third.example", Role::Admin).await;
+    let cat = server.person("cat@third.example").await;
+    let both = accept("bob@clinic.example", &invite(&cat, "bob@clinic.example").await, PASSWORD).await;
+    assert_eq!(both.data(200)["id"], joined["id"]);
+    let bob = server.person("bob@clinic.example").await;
+    assert_eq!(bob.get("/organizations").await.data(200).as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn x18_what_is_not_there_or_not_allowed_is_said_before_what_is_wrong_with_the_body() {
+    let server = Server::with_user().await;
+    server.user(server.tenant, "bob@clinic.example", Role::Member).await;
+    let (ann, bob) = (server.person(EMAIL).await, server.person("bob@clinic.example").await);
+    let own = format!("/organizations/{}", server.tenant);
+    for body in ["", "{", "[]", "{\"name\": 1}"] {
+        let ask = async |person: &Person<'_>, method: &str, path: &str| {
+            let headers = [
+                ("cookie", person.cookies.as_str()),
+                ("x-csrf-token", &person.csrf),
+                ("content-type", "application/json"),
+            ];
+            server.raw(method, &format!("/voxstack/api/v1{path}"), &headers, Body::from(body)).await
+        };
+        ask(&ann, "PATCH", &format!("/organizations/{}", uuid::Uuid::nil())).await.refused(404);
+        ask(&ann, "PATCH", &own).await.refused(400);
+        for (method, path) in
+            [("PATCH", own.as_str()), ("POST", "/organizations"), ("POST", "/api-keys"), ("POST", "/users/invite")]
+        {
+            ask(&bob, method, path).await.refused(403);
+        }
+        let nobody = uuid::Uuid::nil();
+        for (dialect, method, path) in [
+            (Dialect::Dialro, "PATCH", format!("/dialro/api/v1/agents/agent_{nobody}")),
+            (Dialect::Dialro, "POST", format!("/dialro/api/v1/agents/agent_{nobody}/functions")),
+            (Dialect::Dialro, "POST", format!("/dialro/api/v1/phone-numbers/pn_{nobody}/assign-agent")),
+            (Dialect::VoxStack, "PATCH", format!("/voxstack/api/v1/agents/{nobody}")),
+            (Dialect::VoxStack, "PATCH", format!("/voxstack/api/v1/tasks/{nobody}")),
+            (Dialect::VoxCore, "PATCH", format!("/agents/{nobody}")),
+        ] {
+            let key = server.key(dialect);
+            let headers = [("x-api-key", key), ("authorization", &format!("Bearer {key}"))];
+            server.raw(method, &path, &headers, Body::from(body)).await.is(404);
+            let headers = [("x-api-key", "wrong"), ("authorization", "Bearer wrong")];
+            server.raw(method, &path, &headers, Body::from(body)).await.is(401);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Whatever happens, a SQLite store answers as the reference store does.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,40 +3,34 @@
 //! Linear samples fill 16 bits, of which mu-law reads the upper 14 and A-law the upper 12. The sign is that of the 16-bit
 //! sample and negative magnitudes are ones' complements, so a tie between two codes goes to the more positive one.
 //!
-//! Both laws are floating-point numbers of 3 bits exponent and 4 bits mantissa. The kernels let the processor's own
-//! floating point find the exponent, which needs neither a branch nor a table nor a shift by a variable, so that every
-//! target with vectors uses them.
+//! Both laws are floating-point numbers of 3 bits exponent and 4 bits mantissa. Encoding lets the processor's own floating
+//! point find the exponent, which needs neither a branch nor a table nor a shift by a variable, so that every processor
+//! with vectors uses them.
+
+use super::simd::{Simd, dispatch, level};
 
 /// Mu-law codes of `samples`, as many as both slices hold.
 pub fn encode_ulaw(samples: &[i16], codes: &mut [u8]) {
-    for (code, sample) in codes.iter_mut().zip(samples) {
-        *code = ulaw_from_linear(*sample);
-    }
+    dispatch!(level(), simd => each(simd, samples, codes, ulaw_from_linear));
 }
 
 /// Linear samples of mu-law `codes`, as many as both slices hold.
 pub fn decode_ulaw(codes: &[u8], samples: &mut [i16]) {
-    for (sample, code) in samples.iter_mut().zip(codes) {
-        *sample = linear_from_ulaw(*code);
-    }
+    dispatch!(level(), simd => each(simd, codes, samples, linear_from_ulaw));
 }
 
 /// A-law codes of `samples`, as many as both slices hold.
 pub fn encode_alaw(samples: &[i16], codes: &mut [u8]) {
-    for (code, sample) in codes.iter_mut().zip(samples) {
-        *code = alaw_from_linear(*sample);
-    }
+    dispatch!(level(), simd => each(simd, samples, codes, alaw_from_linear));
 }
 
 /// Linear samples of A-law `codes`, as many as both slices hold.
 pub fn decode_alaw(codes: &[u8], samples: &mut [i16]) {
-    for (sample, code) in samples.iter_mut().zip(codes) {
-        *sample = linear_from_alaw(*code);
-    }
+    dispatch!(level(), simd => each(simd, codes, samples, linear_from_alaw));
 }
 
 /// The mu-law code of one sample.
-#[inline]
+#[inline(always)]
 pub fn ulaw_from_linear(sample: i16) -> u8 {
     let magnitude = ones_complement(sample) >> 2;
     let biased = (i32::from(magnitude) + ULAW_BIAS).min(ULAW_BIASED_MAX);
@@ -46,15 +40,16 @@ pub fn ulaw_from_linear(sample: i16) -> u8 {
 }
 
 /// The sample of one mu-law code.
-#[inline]
+#[inline(always)]
 pub fn linear_from_ulaw(code: u8) -> i16 {
-    let positive = (code as i8) >> 7;
-    let biased = value_of(u32::from(!code & 0x7f) + (5 << STEP_BITS));
-    with_sign((biased - ULAW_BIAS as i16) << 2, !positive)
+    let (segment, step) = ((!code >> STEP_BITS) & 7, !code & STEP_MASK);
+    let biased = (i16::from(step) * 2 + ULAW_BIAS as i16) << segment;
+    let magnitude = (biased - ULAW_BIAS as i16) << 2;
+    if code & SIGN == 0 { -magnitude } else { magnitude }
 }
 
 /// The A-law code of one sample.
-#[inline]
+#[inline(always)]
 pub fn alaw_from_linear(sample: i16) -> u8 {
     let magnitude = ones_complement(sample) >> 4;
     // Segment 0 continues segment 1 downwards in equal steps, so there the magnitude is the code.
@@ -65,21 +60,25 @@ pub fn alaw_from_linear(sample: i16) -> u8 {
 }
 
 /// The sample of one A-law code.
-#[inline]
+#[inline(always)]
 pub fn linear_from_alaw(code: u8) -> i16 {
     let code = code ^ ALAW_TOGGLED;
-    let positive = (code as i8) >> 7;
-    let segment_and_step = i16::from(code & 0x7f);
-    // Magnitudes are kept doubled, so that the middle of the smallest step is a whole number.
-    let flat = segment_and_step * 2 + 1;
-    let curved = value_of(u32::from(code & 0x7f) + (4 << STEP_BITS));
-    let is_flat = segment_and_step < 1 << STEP_BITS;
-    let doubled = if is_flat { flat } else { curved };
-    with_sign(doubled << 3, !positive)
+    let (segment, step) = ((code >> STEP_BITS) & 7, i16::from(code & STEP_MASK));
+    // Magnitudes are kept doubled, so that the middle of the smallest step is a whole number. The steps of segment 0
+    // are those of segment 1 and have no leading one.
+    let is_flat = segment == 0;
+    let (leading, shift) = if is_flat { (0, 0) } else { (2 << STEP_BITS, segment - 1) };
+    let magnitude = (step * 2 + 1 + leading) << shift << 3;
+    if code & SIGN == 0 { -magnitude } else { magnitude }
 }
 
+/// Samples or codes that a loop takes at once: a whole vector of the widest kind, and a divisor of 20 ms.
+const LANES: usize = 32;
+/// The sign of a code: set for samples from zero up.
+const SIGN: u8 = 0x80;
 /// Bits that say the step within a segment.
 const STEP_BITS: u32 = 4;
+const STEP_MASK: u8 = 0x0f;
 /// Where the steps stand in the bits of an `f32`.
 const STEP_SHIFT: u32 = f32::MANTISSA_DIGITS - 1 - STEP_BITS;
 /// The exponent of 1.0 in the bits of an `f32`.
@@ -91,26 +90,19 @@ const ULAW_BIASED_MAX: i32 = 0x1fff;
 /// A-law inverts every other bit on the wire.
 const ALAW_TOGGLED: u8 = 0x55;
 
-#[inline]
+#[inline(always)]
 fn ones_complement(sample: i16) -> u16 {
     (sample ^ (sample >> 15)) as u16
 }
 
 /// 0x80 for samples from zero up.
-#[inline]
+#[inline(always)]
 fn sign_bit(sample: i16) -> i16 {
     !(sample >> 8) & 0x80
 }
 
-/// Negates where `negative` is -1, keeps where it is 0.
-#[inline]
-fn with_sign(magnitude: i16, negative: i8) -> i16 {
-    let negative = i16::from(negative);
-    (magnitude ^ negative) - negative
-}
-
 /// The binary exponent and the [`STEP_BITS`] after the leading one of a number below 2^24; negative for 0.
-#[inline]
+#[inline(always)]
 fn exponent_and_step(number: i32) -> i16 {
     let biased = (number as f32).to_bits() >> STEP_SHIFT;
     // The mask changes nothing, for no number here is negative. It tells the compiler that 16 bits hold the rest, so
@@ -118,18 +110,26 @@ fn exponent_and_step(number: i32) -> i16 {
     (biased & 0xfff) as i16 - (EXPONENT_BIAS << STEP_BITS) as i16
 }
 
-/// The middle of a step, a whole number: the inverse of [`exponent_and_step`].
-#[inline]
-fn value_of(exponent_and_step: u32) -> i16 {
-    let middle = 1 << (STEP_SHIFT - 1);
-    let bits = (exponent_and_step << STEP_SHIFT) + middle + (EXPONENT_BIAS << (STEP_SHIFT + STEP_BITS));
-    // 2^23 has no bits left for fractions: after the addition the low bits of the sum are the number itself. The mask
-    // is for the compiler, as above.
-    ((f32::from_bits(bits) + 8_388_608.0).to_bits() & 0x3fff) as i16
+#[inline(always)]
+fn each<S: Simd, A: Copy, B: Copy + Default>(_simd: S, from: &[A], to: &mut [B], convert: impl Fn(A) -> B) {
+    let length = from.len().min(to.len());
+    let (blocks, rest) = from[..length].as_chunks::<LANES>();
+    let (blocks_out, rest_out) = to[..length].as_chunks_mut::<LANES>();
+    for (block, block_out) in blocks.iter().zip(blocks_out) {
+        let mut lanes = [B::default(); LANES];
+        for lane in 0..LANES {
+            lanes[lane] = convert(block[lane]);
+        }
+        *block_out = lanes;
+    }
+    for (value, slot) in rest.iter().zip(rest_out) {
+        *slot = convert(*value);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::simd::levels;
     use super::*;
 
     #[test]
@@ -223,6 +223,26 @@ mod tests {
                 assert_eq!(codes[n], alaw_from_linear(samples[n]));
                 assert_eq!(decoded[n], linear_from_alaw(codes[n]));
             }
+        }
+    }
+
+    #[test]
+    fn every_level_of_vectors_gives_the_bits_of_single_samples() {
+        // One short of all of them, so that the last block is not whole.
+        let samples: Vec<i16> = (i16::MIN..i16::MAX).collect();
+        let codes: Vec<u8> = (0..=255).cycle().take(1_000).collect();
+        agree(&samples, ulaw_from_linear);
+        agree(&samples, alaw_from_linear);
+        agree(&codes, linear_from_ulaw);
+        agree(&codes, linear_from_alaw);
+    }
+
+    /// Not a pointer to a function, which no compiler makes vectors of.
+    fn agree<A: Copy, B: Copy + Default + PartialEq>(from: &[A], convert: impl Fn(A) -> B) {
+        for level in levels() {
+            let mut got = vec![B::default(); from.len()];
+            dispatch!(level, simd => each(simd, from, &mut got, &convert));
+            assert!(from.iter().zip(&got).all(|(value, got)| convert(*value) == *got), "{level:?}");
         }
     }
 

@@ -12,12 +12,16 @@ pub mod level;
 pub mod playout;
 pub mod record;
 pub mod resample;
+pub mod silero;
+mod simd;
+pub mod telephone_event;
 pub mod vad;
 
 pub use beep::BeepDetector;
-pub use dtmf::DtmfDetector;
+pub use dtmf::{DtmfDetector, DtmfTone};
 pub use frame::{FRAME_DURATION, FRAMES_PER_SECOND, Framer, samples_per_frame};
 pub use playout::{Playout, PlayoutEvent};
 pub use record::Recorder;
 pub use resample::Resampler;
+pub use silero::Silero;
 pub use vad::{EnergyVad, EnergyVadSettings, VadEvent};

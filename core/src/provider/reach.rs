@@ -37,8 +37,12 @@ pub enum Reach {
 #[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Allowed {
     hosts: BTreeSet<String>,
-    networks: Vec<Network>,
+    networks: Networks,
 }
+
+/// Networks of addresses.
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Networks(Vec<Network>);
 
 /// Addresses that begin alike.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -60,12 +64,10 @@ impl Reach {
         let mut found = Allowed::default();
         for text in allowed {
             match Network::parse(text) {
-                Some(network) => found.networks.push(network),
+                Some(network) => found.networks.add(network),
                 None => drop(found.hosts.insert(parse_host(text)?)),
             }
         }
-        found.networks.sort_unstable();
-        found.networks.dedup();
         Ok(Self::Public(Arc::new(found)))
     }
 
@@ -125,7 +127,37 @@ impl Allowed {
     }
 
     fn has_address(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.has(address.to_canonical()))
+        self.networks.has(address)
+    }
+}
+
+impl Networks {
+    /// Addresses, and networks such as `10.0.0.0/8`. `ConfigInvalid` for what is neither.
+    pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let mut networks = Self::default();
+        for text in texts {
+            let unknown =
+                || Error::new(ErrorKind::ConfigInvalid, "reach.parse", "that is no network").with_context("text", text);
+            networks.add(Network::parse(text).ok_or_else(unknown)?);
+        }
+        Ok(networks)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `address` is in one of them. An IPv4 address counts as itself however it is written.
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.has(address.to_canonical()))
+    }
+
+    /// Keeps them in order, each once.
+    fn add(&mut self, network: Network) {
+        if let Err(place) = self.0.binary_search(&network) {
+            self.0.insert(place, network);
+        }
     }
 }
 

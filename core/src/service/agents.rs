@@ -12,6 +12,7 @@ use super::clock;
 use super::hours::Hours;
 use super::numbers::Numbers;
 use super::prefetch::Prefetch;
+use super::tasks::Wishes;
 use super::vault::Vault;
 use super::webhooks::{Form, from_value, to_value};
 use crate::call::{Admission, CallConfig, Offer, Policy};
@@ -242,7 +243,7 @@ impl Agent {
             }
             super::functions::check_schema(&function.tool.parameters)?;
         }
-        Ok(())
+        self.policy.check()
     }
 
     /// The configuration of one call, its templates filled: from the agent's variables and `agent`, `call` and `system`,
@@ -339,13 +340,15 @@ impl Agents {
     /// `ConfigInvalid` when it has a secret and the engine no key to seal it, a URL that is out of reach, a token that no
     /// header can hold, or an [`AfterCall`] that cannot be done.
     pub async fn put(&self, tenant: TenantId, agent: &Agent) -> Result<()> {
-        let key = RecordKey::new(tenant, AGENT, agent.id);
-        if self.store.get(key).await?.is_none()
-            && self.store.count(Query::new(Some(tenant), AGENT)).await? >= AGENTS_MAX
-        {
-            return Err(Error::new(ErrorKind::Conflict, "agents.put", "there are as many agents as may be"));
-        }
         let mut batch = Batch::default();
+        if self.store.get(RecordKey::new(tenant, AGENT, agent.id)).await?.is_none() {
+            if self.store.count(Query::new(Some(tenant), AGENT)).await? >= AGENTS_MAX {
+                return Err(Error::new(ErrorKind::Conflict, "agents.put", "there are as many agents as may be"));
+            }
+            if let Some(add) = Wishes::of(&*self.store, tenant, agent.id).await?.reopen() {
+                batch.add(add);
+            }
+        }
         batch.put(self.save(tenant, agent, Expect::Any)?);
         self.store.commit(batch).await.map(|_| ())
     }
@@ -374,21 +377,34 @@ impl Agents {
         Err(Error::new(ErrorKind::Conflict, "agents.update", "the agent was changed by others too often"))
     }
 
-    /// Forgets an agent; nobody answers its numbers any more. Calls that have begun go on. False when there was none.
+    /// Forgets an agent; nobody answers its numbers any more, and no more tasks are taken for it. Calls that have begun go on.
+    /// False when there was none.
     pub async fn delete(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
+        self.remove(tenant, agent, false).await
+    }
+
+    /// Forgets an agent that has nothing to do, in one commit with the knowledge that it has not. `Conflict` while tasks of it
+    /// are pending or in progress; otherwise as [`Agents::delete`].
+    pub async fn delete_idle(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
+        self.remove(tenant, agent, true).await
+    }
+
+    async fn remove(&self, tenant: TenantId, agent: AgentId, must_be_idle: bool) -> Result<bool> {
         for _ in 0..CONFLICTS_MAX {
-            let record = self.store.get(RecordKey::new(tenant, AGENT, agent)).await?;
+            let wishes = Wishes::of(&*self.store, tenant, agent).await?;
+            let Some(record) = self.store.get(RecordKey::new(tenant, AGENT, agent)).await? else { return Ok(false) };
+            if must_be_idle && wishes.are_open(&*self.store).await? {
+                let message = "the agent has tasks that are pending or in progress";
+                return Err(Error::new(ErrorKind::Conflict, "agents.delete", message));
+            }
             let mut batch = Batch::default();
             for put in self.numbers.released(tenant, agent).await? {
                 batch.put(put);
             }
-            let was_there = record.is_some();
-            if let Some(record) = record {
-                batch.delete(record.key, Expect::Revision(record.revision));
-            }
+            batch.delete(record.key, Expect::Revision(record.revision)).add(wishes.close());
             match self.store.commit(batch).await {
-                Err(error) if error.kind() == ErrorKind::Conflict => {}
-                result => return result.map(|_| was_there),
+                Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::RateLimited) => {}
+                result => return result.map(|_| true),
             }
         }
         Err(Error::new(ErrorKind::Conflict, "agents.delete", "the agent was changed by others too often"))

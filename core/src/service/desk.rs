@@ -7,6 +7,7 @@ use super::credits::Credits;
 use super::keys::ApiKeys;
 use super::numbers::Numbers;
 use super::tenants::Tenants;
+use super::trunks::Trunks;
 use super::users::Users;
 use super::vault::{Vault, VaultKey};
 use crate::provider::Store;
@@ -28,6 +29,8 @@ pub struct Desk {
     pub numbers: Numbers,
     /// The customers of a server.
     pub tenants: Tenants,
+    /// Lines to the telephone network.
+    pub trunks: Trunks,
     /// The people who manage tenants.
     pub users: Users,
 }
@@ -42,7 +45,8 @@ impl Desk {
             credits: Credits::new(runtime.clone(), store.clone()),
             keys: ApiKeys::new(runtime.clone(), store.clone()),
             numbers,
-            tenants: Tenants::new(runtime.clone(), store.clone(), vault),
+            tenants: Tenants::new(runtime.clone(), store.clone(), vault.clone()),
+            trunks: Trunks::new(runtime.clone(), store.clone(), vault),
             users: Users::new(runtime, store),
         }
     }

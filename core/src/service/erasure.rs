@@ -6,6 +6,8 @@ use super::calls::{CALL, StoredCall};
 use super::numbers::{NUMBER, Number, Numbers};
 use super::retention::Retentions;
 use super::schema;
+use super::sessions::SESSION;
+use super::users::{EVERYBODY, MEMBER, Member, Users};
 use super::webhooks::from_value;
 use crate::billing::account::{Day, day_counter, day_entries_counter, entries_counter};
 use crate::billing::ledger::{ENTRY, entry_key};
@@ -24,7 +26,8 @@ const PAGE: u32 = 200;
 const CONFLICTS_MAX: u32 = 8;
 
 impl Retentions {
-    /// Removes all that a tenant has: calls, journals, recordings, messages, agents, keys and the tenant itself. Its ledger's
+    /// Removes all that a tenant has: calls, journals, recordings, messages, agents, keys, members with their sessions, users
+    /// that are members of no other tenant, and the tenant itself. Its ledger's
     /// entries become one for each kind and unit, that names no call; all accounts stand where they stood, and an audit finds
     /// nothing wrong afterwards. What broke off half-way goes on when it is asked for once more.
     ///
@@ -40,6 +43,12 @@ impl Retentions {
         self.fold_ledger(tenant).await?;
         for call in self.all(Query::new(Some(tenant), CALL).order(Order::IdAscending).limit(PAGE)).await? {
             self.forget(call).await?;
+        }
+        self.remove(Query::new(Some(EVERYBODY), SESSION).equal("of_tenant", tenant.to_string()).limit(PAGE), |_| true)
+            .await?;
+        let users = Users::new(self.runtime.clone(), self.store.clone());
+        for member in self.all(Query::new(Some(tenant), MEMBER).order(Order::IdAscending).limit(PAGE)).await? {
+            users.leave(&from_value::<Member>(&member.body)?).await?;
         }
         for kind in schema().kinds.iter().filter(|kind| kind.name != ENTRY) {
             self.remove(Query::new(Some(tenant), kind.name).order(Order::IdAscending).limit(PAGE), |_| true).await?;

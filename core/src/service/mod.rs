@@ -24,6 +24,7 @@ pub mod sessions;
 pub mod statements;
 pub mod tasks;
 pub mod tenants;
+pub mod trunks;
 pub mod users;
 pub mod vault;
 pub mod webhooks;
@@ -32,11 +33,10 @@ use crate::billing::ledger::ENTRY;
 use crate::provider::store::{IndexType, KindSchema, Schema};
 
 /// Kinds that are read at every request or call and seldom written: worth [remembering](crate::wrap::Cached).
-pub const SELDOM_WRITTEN: [&str; 8] = [
+pub const SELDOM_WRITTEN: [&str; 7] = [
     agents::AGENT,
     capacity::LIMITS,
     credits::TERMS,
-    keys::API_KEY,
     numbers::NUMBER,
     numbers::NUMBER_OWNER,
     tenants::TENANT,
@@ -81,9 +81,11 @@ pub fn schema() -> Schema {
             kind(outbox::BELL, &[]),
             kind(outbox::DELIVERY, &[("lane", Text), ("standing", Text), ("turn", Text)]),
             kind(outbox::QUEUE, &[]),
-            kind(sessions::SESSION, &[]),
+            kind(sessions::SESSION, &[("of_tenant", Text)]),
+            kind(trunks::TRUNK, &[]),
+            kind(users::INVITATION, &[("hash", Text)]),
             kind(users::MEMBER, &[("user", Text)]),
-            kind(users::USER, &[]),
+            kind(users::USER, &[("email", Text)]),
             kind(webhooks::ENDPOINT, &[]),
         ],
     }

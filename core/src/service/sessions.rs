@@ -57,7 +57,8 @@ impl Sessions {
         let (now, text) = (self.runtime.wall_clock(), random_text(&*self.runtime));
         let session = Session { expires_at: now + LIFETIME, tenant: member.tenant, user: member.user.id };
         let mut batch = Batch::default();
-        batch.put(Put::new(key(&text), Expect::Absent, to_value(&session)?).due_at(session.expires_at));
+        let put = Put::new(key(&text), Expect::Absent, to_value(&session)?);
+        batch.put(put.index("of_tenant", session.tenant.to_string()).due_at(session.expires_at));
         for record in self.store.claim(SESSION.to_owned(), now, SWEEP_LEASE, SWEEP_MAX).await? {
             batch.delete(record.key, Expect::Any);
         }

@@ -19,7 +19,7 @@ use crate::ids::{AgentId, CallId, TaskId, TenantId};
 use crate::provider::Store;
 use crate::provider::reach::Reach;
 use crate::provider::store::catalog::{FOREIGN_DEPTH_MAX, nests_within};
-use crate::provider::store::{Batch, Expect, IndexValue, Order, Put, Query, Record, RecordKey};
+use crate::provider::store::{Add, Batch, CounterKey, Expect, IndexValue, Order, Put, Query, Record, RecordKey};
 use crate::provider::telephony::E164;
 use crate::runtime::Runtime;
 use crate::time::{Timestamp, duration_ms};
@@ -51,6 +51,9 @@ const CLAIM: Duration = Duration::from_secs(10);
 
 /// How often a commit is tried that others keep overtaking.
 const CONFLICTS_MAX: u32 = 8;
+
+/// Where the count of what was wished of an agent stands once it is deleted: nothing more may be wished of it.
+const CLOSED: i64 = 1 << 48;
 
 /// Milliseconds that one step of priority outweighs: more than any timestamp.
 const PRIORITY_STEP: i64 = 1 << 44;
@@ -257,7 +260,8 @@ impl Tasks {
 
     /// Wishes a call. The same `key` wishes it once, however often it is called: the first task is returned.
     ///
-    /// `ConfigInvalid` for an empty key or one longer than [`KEY_BYTES_MAX`], and for a number of attempts out of range.
+    /// `ConfigInvalid` for an empty key or one longer than [`KEY_BYTES_MAX`], and for a number of attempts out of range;
+    /// `NotFound` when the agent was deleted.
     pub async fn create(&self, tenant: TenantId, key: &str, wish: NewTask) -> Result<Task> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Err(invalid("a task's key has 1 to 256 bytes"));
@@ -282,14 +286,14 @@ impl Tasks {
             let of_key = RecordKey::new(tenant, TASK_KEY, key);
             let mut batch = Batch::default();
             batch.put(Put::new(of_key.clone(), Expect::Absent, to_value(&task.id)?));
-            batch.put(put(tenant, Expect::Absent, &task)?);
+            batch.put(put(tenant, Expect::Absent, &task)?).add(wish_of(tenant, task.wish.agent));
             if let Some(due_at) = due_at {
                 self.queue(&mut batch, tenant, due_at).await?;
             }
             match self.store.commit(batch).await {
                 Ok(_) => return Ok(task),
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(agent_deleted(error)),
             }
             // Either the key is taken, or somebody else has changed the queue.
             if let Some(record) = self.store.get(of_key).await? {
@@ -333,17 +337,6 @@ impl Tasks {
         Ok((page.records.iter().map(Task::of).collect::<Result<_>>()?, total))
     }
 
-    /// Whether the agent has tasks that are pending or in progress.
-    pub async fn are_open(&self, tenant: TenantId, agent: AgentId) -> Result<bool> {
-        for status in [TaskStatus::Pending, TaskStatus::InProgress] {
-            let query = Query::new(Some(tenant), TASK).equal("agent", agent.to_string());
-            if self.store.count(query.equal("status", status.as_str())).await? > 0 {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// Forgets a task that is pending, or that was given up or called off. Its calls stay.
     ///
     /// `NotFound` when there is none, `Conflict` when it is in progress or completed.
@@ -373,7 +366,7 @@ impl Tasks {
         change: impl Fn(&mut NewTask) + Send + Sync,
     ) -> Result<Task> {
         let now = self.runtime.wall_clock();
-        self.change(tenant, task, |task| {
+        self.change(tenant, task, Opens::Nothing, |task| {
             require_pending(task)?;
             let before = task.wish.clone();
             change(&mut task.wish);
@@ -398,7 +391,7 @@ impl Tasks {
     ///
     /// `NotFound` when there is none, `Conflict` when it is not pending any more.
     pub async fn cancel(&self, tenant: TenantId, task: TaskId) -> Result<Task> {
-        self.change(tenant, task, |task| {
+        self.change(tenant, task, Opens::Nothing, |task| {
             require_pending(task)?;
             task.status = TaskStatus::Cancelled;
             task.due_at = None;
@@ -410,10 +403,10 @@ impl Tasks {
 
     /// Makes a task that is over pending again, with all its attempts to come.
     ///
-    /// `NotFound` when there is none, `Conflict` while it is pending or in progress.
+    /// `NotFound` when there is none, or its agent was deleted, `Conflict` while it is pending or in progress.
     pub async fn reset(&self, tenant: TenantId, task: TaskId) -> Result<Task> {
         let now = self.runtime.wall_clock();
-        self.change(tenant, task, |task| {
+        self.change(tenant, task, Opens::Task, |task| {
             if matches!(task.status, TaskStatus::InProgress | TaskStatus::Pending) {
                 return Err(Error::new(ErrorKind::Conflict, "tasks.reset", "the task is not over"));
             }
@@ -430,16 +423,20 @@ impl Tasks {
         &self,
         tenant: TenantId,
         task: TaskId,
+        opens: Opens,
         change: impl Fn(&mut Task) -> Result<()> + Send + Sync,
     ) -> Result<Task> {
         for _ in 0..CONFLICTS_MAX {
             let (row, mut task) = self.load(tenant, task).await?.ok_or_else(no_such_task)?;
             change(&mut task)?;
             let mut batch = Batch::default();
+            if opens == Opens::Task {
+                batch.add(wish_of(tenant, task.wish.agent));
+            }
             if let Some(due_at) = task.due_at {
                 self.queue(&mut batch, tenant, due_at).await?;
             }
-            if self.write(batch, &row, &task).await? {
+            if self.write(batch, &row, &task).await.map_err(agent_deleted)? {
                 return Ok(task);
             }
         }
@@ -491,6 +488,69 @@ impl Tasks {
         let due_at = row.and_then(|row| row.due_at).map_or(due_at, |before| before.min(due_at));
         batch.put(Put::new(key, expect, body).due_at(due_at));
         Ok(())
+    }
+}
+
+/// Whether a change makes a task that is over one that is to be done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Opens {
+    Nothing,
+    Task,
+}
+
+/// What the end of an agent needs to know: a count of all that was ever wished of it, which moves with each wish and no
+/// further than to [`CLOSED`]. Whoever deletes the agent while it stands still knows that nothing was wished meanwhile.
+pub(super) struct Wishes {
+    agent: AgentId,
+    count: i64,
+    tenant: TenantId,
+}
+
+impl Wishes {
+    pub(super) async fn of(store: &dyn Store, tenant: TenantId, agent: AgentId) -> Result<Self> {
+        let counter = counter(tenant, agent);
+        let mut batch = Batch::default();
+        batch.add(Add::read(counter.clone()));
+        let count = store.commit(batch).await?.counters.get(&counter).copied().unwrap_or_default();
+        Ok(Self { agent, count, tenant })
+    }
+
+    /// Whether tasks of the agent are pending or in progress.
+    pub(super) async fn are_open(&self, store: &dyn Store) -> Result<bool> {
+        for status in [TaskStatus::Pending, TaskStatus::InProgress] {
+            let query = Query::new(Some(self.tenant), TASK).equal("agent", self.agent.to_string());
+            if store.count(query.equal("status", status.as_str())).await? > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Nothing more may be wished; `RateLimited` when something was since.
+    pub(super) fn close(&self) -> Add {
+        let closed = Add::new(counter(self.tenant, self.agent), CLOSED);
+        closed.ceiling(self.count.saturating_add(CLOSED))
+    }
+
+    /// An agent that was deleted is there again.
+    pub(super) fn reopen(&self) -> Option<Add> {
+        (self.count >= CLOSED).then(|| Add::new(counter(self.tenant, self.agent), -self.count))
+    }
+}
+
+fn counter(tenant: TenantId, agent: AgentId) -> CounterKey {
+    CounterKey::new(tenant, format!("wishes:{agent}"))
+}
+
+/// One more wish, if the agent was not deleted.
+fn wish_of(tenant: TenantId, agent: AgentId) -> Add {
+    Add::new(counter(tenant, agent), 1).ceiling(CLOSED - 1)
+}
+
+fn agent_deleted(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::RateLimited => Error::new(ErrorKind::NotFound, "tasks.create", "there is no such agent"),
+        _ => error,
     }
 }
 

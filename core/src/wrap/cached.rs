@@ -1,20 +1,18 @@
 //! A store that remembers what it has read.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::memory::Memory;
 use crate::error::Result;
 use crate::ids::TenantId;
 use crate::provider::ProviderInfo;
 use crate::provider::store::{Batch, Committed, LogKey, Order, Page, Position, Query, Record, RecordKey, Store};
 use crate::time::Timestamp;
-
-/// Answers of each sort that are remembered at least, if they were asked for that often; twice as many at most.
-const ANSWERS_MAX: usize = 2_000;
 
 /// Records of a page that is remembered, at most.
 const PAGE_MAX: usize = 16;
@@ -83,74 +81,5 @@ impl Store for Cached {
 
     async fn read_log(&self, log: LogKey, seq: u64, limit: u32) -> Result<Vec<Bytes>> {
         self.below.read_log(log, seq, limit).await
-    }
-}
-
-/// Answers with the versions that they are of. Those that nobody asks for are forgotten.
-struct Memory<K, V> {
-    generations: Mutex<Generations<K, V>>,
-}
-
-struct Generations<K, V> {
-    new: BTreeMap<K, (u64, V)>,
-    old: BTreeMap<K, (u64, V)>,
-}
-
-impl<K, V> Default for Memory<K, V> {
-    fn default() -> Self {
-        Self { generations: Mutex::new(Generations { new: BTreeMap::new(), old: BTreeMap::new() }) }
-    }
-}
-
-impl<K: Clone + Ord, V: Clone> Memory<K, V> {
-    /// The answer of that version, or else what `read` finds, which is remembered if it is `worth` it.
-    async fn recall<F: Future<Output = Result<V>>>(
-        &self,
-        version: Option<u64>,
-        key: &K,
-        read: impl FnOnce() -> F,
-        worth: impl FnOnce(&V) -> bool,
-    ) -> Result<V> {
-        let Some(version) = version else { return read().await };
-        if let Some(known) = self.find(key, version) {
-            return Ok(known);
-        }
-        // The version was asked for first: what is read now may be newer than it says, but never older.
-        let found = read().await?;
-        if worth(&found) {
-            self.keep(key.clone(), version, found.clone());
-        }
-        Ok(found)
-    }
-
-    fn find(&self, key: &K, version: u64) -> Option<V> {
-        let mut generations = self.lock();
-        if let Some((known, value)) = generations.new.get(key) {
-            return (*known == version).then(|| value.clone());
-        }
-        let (known, value) = generations.old.remove(key)?;
-        if known != version {
-            return None;
-        }
-        generations.insert(key.clone(), version, value.clone());
-        Some(value)
-    }
-
-    fn keep(&self, key: K, version: u64, value: V) {
-        self.lock().insert(key, version, value);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Generations<K, V>> {
-        // Nothing that runs under the lock can panic half way.
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<K: Ord, V> Generations<K, V> {
-    fn insert(&mut self, key: K, version: u64, value: V) {
-        if self.new.len() >= ANSWERS_MAX {
-            self.old = std::mem::take(&mut self.new);
-        }
-        self.new.insert(key, (version, value));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cached;
 pub mod carriers;
+pub(crate) mod memory;
 pub mod scaled;
 
 pub use cached::Cached;

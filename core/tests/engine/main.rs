@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod after_call;
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod capacity;
@@ -32,6 +34,8 @@ mod tasks;
 mod tenants;
 #[cfg(test)]
 mod transfers;
+#[cfg(test)]
+mod trunks;
 #[cfg(test)]
 mod turns;
 #[cfg(test)]

@@ -16,6 +16,7 @@ use offhook::service::recordings::object_key;
 use offhook::service::retention::Retention;
 use offhook::service::statements::Period;
 use offhook::service::tenants::Plan;
+use offhook::service::users::{NewUser, Role};
 use offhook_testkit::runtime::VirtualRuntime;
 
 use crate::world::World;
@@ -124,6 +125,12 @@ fn of_a_tenant_that_is_removed_the_sums_are_left() {
         engine.credits().purchase(tenant, Duration::from_secs(7_200), "first").await.unwrap();
         engine.agents().put(tenant, &world.agent).await.unwrap();
         engine.numbers().add(tenant, number.clone(), "front desk", None).await.unwrap();
+        let new = |email: &str| NewUser { email: email.to_owned(), name: "Ann".to_owned(), role: Role::Member };
+        let ann = engine.users().create(tenant, new("ann@clinic.example"), "hash".to_owned()).await.unwrap();
+        let bob = engine.users().create(tenant, new("bob@clinic.example"), "hash".to_owned()).await.unwrap();
+        engine.users().join(first, bob.user.clone(), Role::Member).await.unwrap();
+        engine.users().invite(tenant, new("cat@clinic.example")).await.unwrap();
+        let (_, session) = engine.sessions().open(&ann).await.unwrap();
         let calls = [talk(&world).await, talk(&world).await];
         world.wait(Duration::from_secs(60)).await;
         let before = engine.credits().balance(tenant, Unit::Time).await.unwrap();
@@ -154,6 +161,9 @@ fn of_a_tenant_that_is_removed_the_sums_are_left() {
         assert_eq!(engine.numbers().find(&number).await.unwrap(), None, "somebody else may have it");
         engine.numbers().add(first, number, "", None).await.unwrap();
         assert_eq!(world.blob.object(&object_key(tenant, calls[0].id)), None);
+        assert_eq!(engine.users().find("ann@clinic.example", None).await.unwrap(), [], "she was a member nowhere else");
+        assert_eq!(engine.sessions().get(&session).await.unwrap(), None);
+        assert_eq!(engine.users().find("bob@clinic.example", Some(first)).await.unwrap()[0].0, bob.user);
         assert!(left_of(&world, first, &[&other]).await > others, "nobody else lost anything");
     });
 }

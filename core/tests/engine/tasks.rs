@@ -420,8 +420,10 @@ fn tasks_that_cannot_be_done_say_why() {
     let runtime = VirtualRuntime::new(5);
     runtime.block_on(async {
         let mut world = world(&runtime, offhook_testkit::settings()).await;
+        let mut later = world.wish(number(1));
+        later.start = Start::At(runtime.wall_clock() + secs(5));
+        let missing = world.wished(tenant(0), "a", later).await;
         world.engine.agents().delete(tenant(0), world.agent.id).await.unwrap();
-        let missing = world.wished(tenant(0), "a", world.wish(number(1))).await;
         let agent = Arc::make_mut(&mut world.agent);
         agent.active = false;
         world.engine.agents().put(tenant(1), &world.agent).await.unwrap();

@@ -9,13 +9,15 @@ use offhook::service::desk::Desk;
 use offhook::service::keys::{ApiKey, NewApiKey};
 use offhook::service::numbers::Number;
 use offhook::service::tenants::Tenant;
+use offhook::service::trunks::{NewTrunk, Trunk, TrunkKind};
 use offhook::service::users::{Member, NewUser, Role};
+use offhook::signing::Secret;
 use offhook_server::password;
 use offhook_sqlite::SqliteStore;
 use offhook_tokio::TokioRuntime;
 use serde_json::{Value, json};
 
-use crate::args::{AdminArgs, AdminTask, CreditsTask, KeyTask, NumberTask, TenantTask, UserTask};
+use crate::args::{AdminArgs, AdminTask, CreditsTask, KeyTask, NumberTask, TenantTask, TrunkTask, UserTask};
 use crate::config::{Config, dialect};
 use crate::failure::{Failure, Outcome};
 use crate::house::House;
@@ -46,6 +48,7 @@ pub async fn run(args: AdminArgs) -> Outcome<()> {
                 AdminTask::Key(task) => key(&desk, task).await?,
                 AdminTask::Number(task) => number(&desk, task).await?,
                 AdminTask::Tenant(task) => tenant(&desk, task).await?,
+                AdminTask::Trunk(task) => trunk(&desk, task).await?,
                 AdminTask::User(task) => user(&desk, &runtime, task).await?,
             }
         }
@@ -162,6 +165,25 @@ async fn credits(desk: &Desk, task: CreditsTask) -> Outcome<Value> {
     Ok(json!({ "tenant": tenant, "granted_minutes": minutes, "balance_ms": balance.balance(), "key": key }))
 }
 
+async fn trunk(desk: &Desk, task: TrunkTask) -> Outcome<Value> {
+    match task {
+        TrunkTask::Add { name, host, kind: _, user, password_stdin, caller_id } => {
+            let caller_id = caller_id.as_deref().map(str::parse).transpose()?;
+            let password = if password_stdin { Some(Secret::new(first_line_of_stdin().await?)) } else { None };
+            let new = NewTrunk { caller_id, host, kind: TrunkKind::Sip, name, password, user };
+            Ok(show_trunk(&desk.trunks.add(new).await?))
+        }
+        TrunkTask::List => {
+            let trunks = desk.trunks.list().await?;
+            Ok(json!({ "trunks": trunks.iter().map(show_trunk).collect::<Vec<_>>() }))
+        }
+        TrunkTask::Remove { name } => {
+            desk.trunks.remove(&name).await?;
+            Ok(json!({ "removed": name }))
+        }
+    }
+}
+
 async fn user(desk: &Desk, runtime: &TokioRuntime, task: UserTask) -> Outcome<Value> {
     match task {
         UserTask::Create { email, tenant, name, role, password_stdin } => {
@@ -169,21 +191,29 @@ async fn user(desk: &Desk, runtime: &TokioRuntime, task: UserTask) -> Outcome<Va
             let role = if role == "admin" { Role::Admin } else { Role::Member };
             let new = NewUser { email, name, role };
             if password_stdin {
-                let line = blocking::run("the password cannot be read", || std::io::stdin().lines().next().transpose());
-                let hash = password::hash(runtime, line.await?.unwrap_or_default()).await?;
+                let hash = password::hash(runtime, first_line_of_stdin().await?).await?;
                 return Ok(show_member(&desk.users.create(tenant, new, hash).await?));
             }
-            let (member, invitation, expires_at) = desk.users.invite(tenant, new).await?;
-            let mut told = show_member(&member);
-            told["invitation_token"] = json!(invitation);
-            told["expires_at"] = json!(expires_at.to_string());
-            Ok(told)
+            let (invitation, token) = desk.users.invite(tenant, new).await?;
+            Ok(json!({
+                "email": invitation.email,
+                "name": invitation.name,
+                "role": invitation.role,
+                "tenant": invitation.tenant,
+                "invitation_token": token,
+                "expires_at": invitation.expires_at.to_string(),
+            }))
         }
         UserTask::List { tenant } => {
             let users = desk.users.list(known(desk, &tenant).await?).await?;
             Ok(json!({ "users": users.iter().map(show_member).collect::<Vec<_>>() }))
         }
     }
+}
+
+async fn first_line_of_stdin() -> Outcome<String> {
+    let line = blocking::run("the password cannot be read", || std::io::stdin().lines().next().transpose());
+    Ok(line.await?.unwrap_or_default())
 }
 
 /// The tenant of that id, which must be there.
@@ -235,6 +265,17 @@ fn show_number(number: &Number) -> Value {
         "label": number.label,
         "agent": number.agent,
         "active": number.is_active,
+    })
+}
+
+fn show_trunk(trunk: &Trunk) -> Value {
+    json!({
+        "name": trunk.name,
+        "kind": trunk.kind,
+        "host": trunk.host,
+        "user": trunk.user,
+        "caller_id": trunk.caller_id,
+        "created_at": trunk.created_at.to_string(),
     })
 }
 

@@ -30,6 +30,7 @@ use crate::failure::{Failure, Outcome};
 use crate::house::House;
 use crate::speech::Speech;
 use crate::stage::Wires;
+use crate::terminal::Output;
 use crate::{brain, terminal};
 
 /// The sandbox's name among the carriers.
@@ -89,6 +90,12 @@ async fn open(config: &Config, url: &str, wires: Wires, telemetry: Option<&Telem
         _ => Arc::new(Scaled::new(real, config.time_scale)),
     };
     let house = House::open(config, runtime.clone()).await?;
+    for trunk in house.desk(config, runtime.clone()).trunks.list().await? {
+        Output::Stderr.line(format_args!(
+            "offhook: trunk {}: this build has no adapter for SIP and does not use it; calls go to the sandbox",
+            trunk.name
+        ));
+    }
     let (speech, llm) = tokio::try_join!(Speech::load_for_all(), brain::chosen(&config.model, wires.http.clone()))?;
     let sandbox: Arc<dyn Telephony> = Arc::new(Sandbox::new(
         runtime.clone(),
@@ -133,6 +140,7 @@ async fn open(config: &Config, url: &str, wires: Wires, telemetry: Option<&Telem
     // What was not said is not known behind a proxy: then the host of each request counts.
     options.public_url = config.public_url.clone();
     options.root = config.root;
+    options.voxcore_allow = config.voxcore_allow.clone();
     options.voxcore_requires_key = config.voxcore_requires_key;
     Ok((engine.clone(), App::new(engine, runtime, options, Some(streams))))
 }

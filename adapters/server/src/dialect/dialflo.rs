@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{Mounted, context};
 use crate::app::App;
+use crate::describe::Described;
 use crate::gate::{self, Gate, Rate};
 use crate::id;
 use crate::problem::{Answer, Problem};
@@ -32,6 +33,7 @@ pub(super) fn mounted() -> Mounted {
         gate: Gate { dialect: Dialect::Dialflo, key, rate: Rate::Plan },
         gated,
         open: OpenApiRouter::new,
+        refusal: Described::of::<Refusal>,
         shape,
     }
 }
@@ -47,8 +49,16 @@ fn key(headers: &HeaderMap, _: &Query) -> Option<String> {
 
 /// `{"error"}` (DF-A9)
 fn shape(problem: &Problem, id: RequestId) -> Response {
-    let body = json!({ "error": problem.sentence(), "request_id": id.to_string() });
-    (problem.kind.status(), Json(body)).into_response()
+    let refusal = Refusal { error: problem.sentence(), request_id: id.to_string() };
+    (problem.kind.status(), Json(refusal)).into_response()
+}
+
+/// A refusal.
+#[derive(Serialize, ToSchema)]
+#[schema(as = dialflo::Refusal)]
+struct Refusal {
+    error: String,
+    request_id: String,
 }
 
 /// One attempt at a task (DF-005).
@@ -57,7 +67,7 @@ fn shape(problem: &Problem, id: RequestId) -> Response {
 struct Details {
     call_id: String,
     agent_name: String,
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     call_context: Map<String, Value>,
     call_insights: CallInsights,
     call_recording_url: String,
@@ -72,7 +82,7 @@ struct Details {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = dialflo::CallInsights)]
 struct CallInsights {
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     metadata: Map<String, Value>,
     user_interest: Interest,
     next_action: NextAction,
@@ -103,7 +113,7 @@ struct NewCall {
     /// Digits, with or without a plus.
     to_number: String,
     from_number: Option<String>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     call_context: Option<Map<String, Value>>,
 }
 
@@ -115,7 +125,7 @@ struct Queued {
 }
 
 /// What came of a task: an element for each attempt, the oldest first; none while it is not over (DF-A2).
-#[utoipa::path(get, path = "/call_details/{task_id}", tag = "calls", params(("task_id" = String, Path)), responses((status = 200, body = Vec<Details>), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_call_details", path = "/call_details/{task_id}", tag = "calls", params(("task_id" = String, Path)), responses((status = 200, body = Vec<Details>), (status = 404)))]
 async fn details(State(app): State<App>, caller: Caller, Path(task): Path<String>) -> Answer<Json<Vec<Details>>> {
     let id: TaskId = id::parse(&task, "", "task")?;
     let task = app.engine().tasks().get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found("task"))?;
@@ -145,13 +155,14 @@ async fn details(State(app): State<App>, caller: Caller, Path(task): Path<String
 }
 
 /// Wishes a call.
-#[utoipa::path(post, path = "/call", tag = "calls", request_body = NewCall, responses((status = 200, body = Queued), (status = 400), (status = 404)))]
+#[utoipa::path(post, operation_id = "create_call", path = "/call", tag = "calls", request_body = NewCall, responses((status = 200, body = Queued), (status = 400), (status = 404)))]
 async fn call(
     State(app): State<App>,
     caller: Caller,
     Traced(parent): Traced,
-    Body(new): Body<NewCall>,
+    body: Body<NewCall>,
 ) -> Answer<Json<Queued>> {
+    let new = body.read()?;
     let agents = app.engine().agents();
     let agent = match (&new.agent_id, &new.agent_name) {
         (Some(id), _) => {

@@ -9,14 +9,17 @@ mod voxstack;
 use offhook::call::policy::Screening;
 use offhook::ids::{AgentId, TenantId};
 use offhook::provider::telephony::E164;
-use offhook::service::agents::Agent;
+use offhook::service::agents::{Agent, PROMPT_BYTES_MAX};
+use offhook::{Error, ErrorKind};
 use utoipa_axum::router::OpenApiRouter;
 pub(crate) use voxstack::SESSION_COOKIE;
 
 use crate::app::App;
+use crate::describe::Described;
 use crate::gate::Gate;
 use crate::mount::Shape;
 use crate::problem::{Answer, Problem};
+use crate::request::text;
 
 /// A dialect as the server mounts it.
 pub struct Mounted {
@@ -30,6 +33,8 @@ pub struct Mounted {
     pub gated: fn() -> OpenApiRouter<App>,
     /// What needs none.
     pub open: fn() -> OpenApiRouter<App>,
+    /// What its refusals look like.
+    pub(crate) refusal: fn() -> Described,
     /// How it refuses.
     pub(crate) shape: Shape,
 }
@@ -44,6 +49,24 @@ fn new_agent(app: &App, name: String, system_prompt: String) -> Agent {
     let mut agent = Agent::new(AgentId::generate(app.runtime()), name, system_prompt);
     agent.policy.screening = Some(Screening::default());
     agent
+}
+
+/// Bytes of a name at most, in the vendors' APIs.
+const NAME_BYTES_MAX: usize = 200;
+
+/// The name of an agent.
+fn named(name: String) -> Answer<String> {
+    text("name", name, NAME_BYTES_MAX)
+}
+
+/// The prompt of an agent, which a dialect has in that field.
+fn prompted(field: &str, prompt: String) -> Answer<String> {
+    text(field, prompt, PROMPT_BYTES_MAX)
+}
+
+/// A refusal of a change that was looked for before, and cannot come any more.
+fn unchanged(problem: &Problem) -> Error {
+    Error::new(ErrorKind::ConfigInvalid, "dialect.agents", problem.sentence())
 }
 
 /// The number that an agent's calls show: one of its tenant's, or the server's own.

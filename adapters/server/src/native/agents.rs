@@ -1,12 +1,14 @@
 //! Agents with everything that the engine knows of them, for what the vendors set by hand: hours, pushes, pre-fetch,
 //! analysis, policies.
 
+use std::fmt::Display;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use offhook::ids::AgentId;
 use offhook::service::agents::Agent;
 use offhook::{Error, ErrorKind};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::AnyKey;
 use crate::app::App;
@@ -15,21 +17,24 @@ use crate::problem::{Answer, Kind, Problem};
 use crate::request::Body;
 
 /// An agent, without its secrets.
-#[utoipa::path(get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path, description = "The agent's UUID, or `agent_` and the UUID")), responses((status = 200, body = Object), (status = 401), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path, description = "The agent's UUID, or `agent_` and the UUID")), responses((status = 200, body = BTreeMap<String, Value>), (status = 401), (status = 404)))]
 pub(crate) async fn get(State(app): State<App>, AnyKey(caller): AnyKey, Path(id): Path<String>) -> Answer<Json<Value>> {
     let agent = app.engine().agents().get(caller.tenant, agent_id(&id)?).await?;
     agent.ok_or_else(|| Problem::not_found("agent")).and_then(|agent| shown(&agent)).map(Json)
 }
 
 /// Changes an agent by a merge patch (RFC 7396): lists are replaced whole, and with them the secrets in them.
-#[utoipa::path(patch, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Object, responses((status = 200, body = Object), (status = 400), (status = 401), (status = 404)))]
+#[utoipa::path(patch, operation_id = "update_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = BTreeMap<String, Value>, responses((status = 200, body = BTreeMap<String, Value>), (status = 400), (status = 401), (status = 404)))]
 pub(crate) async fn update(
     State(app): State<App>,
     AnyKey(caller): AnyKey,
     Path(id): Path<String>,
-    Body(patch): Body<Map<String, Value>>,
+    body: Body<Map<String, Value>>,
 ) -> Answer<Json<Value>> {
-    let mut patch = Value::Object(patch);
+    let id = agent_id(&id)?;
+    app.engine().agents().get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found("agent"))?;
+    let mut patch = Value::Object(body.read()?);
+    in_our_form(&mut patch);
     secrets(&mut patch, &mut |secret| {
         if let Value::String(text) = secret {
             // As core writes secrets.
@@ -42,17 +47,27 @@ pub(crate) async fn update(
     {
         prefetch.entry("token").or_insert(Value::Null);
     }
-    let wrong = |error: serde_json::Error| {
-        Error::new(ErrorKind::ConfigInvalid, "native.agents", error.to_string()).with_source(error)
-    };
+    let wrong = |error: &dyn Display| Error::new(ErrorKind::ConfigInvalid, "native.agents", error.to_string());
     let apply = |agent: &mut Agent| {
-        let mut value = serde_json::to_value(&*agent).map_err(wrong)?;
+        let mut value = serde_json::to_value(&*agent).map_err(|error| wrong(&error))?;
         merge(&mut value, &patch);
-        *agent = serde_json::from_value(value).map_err(wrong)?;
+        let changed = serde_path_to_error::deserialize(value);
+        *agent = changed.map_err(|error| wrong(error.inner()).with_context("field", error.path()))?;
         Ok(())
     };
-    let agent = app.engine().agents().update(caller.tenant, agent_id(&id)?, apply).await?;
+    let agent = app.engine().agents().update(caller.tenant, id, apply).await?;
     shown(&agent).map(Json)
+}
+
+/// VoxCore's settings have a key mapper and no name where a push of ours has a form and an id (FL-040).
+fn in_our_form(patch: &mut Value) {
+    let pushes = patch.pointer_mut("/after_call/pushes").and_then(Value::as_array_mut);
+    for (index, push) in pushes.into_iter().flatten().filter_map(Value::as_object_mut).enumerate() {
+        if let Some(mapper) = push.remove("key_mapper") {
+            push.insert("form".to_owned(), json!({ "key_mapper": mapper }));
+            push.entry("id").or_insert_with(|| format!("push-{}", index + 1).into());
+        }
+    }
 }
 
 fn agent_id(text: &str) -> Answer<AgentId> {
@@ -98,8 +113,6 @@ fn merge(value: &mut Value, patch: &Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

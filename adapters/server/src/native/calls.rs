@@ -20,6 +20,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Follows a call until it ends: each event as JSON, the first of all what was said so far.
 #[utoipa::path(
     get,
+    operation_id = "follow_call",
     path = "/calls/{id}/events",
     tag = "calls",
     params(("id" = String, Path, description = "The call's UUID, or `call_` and the UUID")),

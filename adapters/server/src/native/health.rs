@@ -44,7 +44,7 @@ pub(crate) struct Health {
 }
 
 /// Whether this process works, and how many calls it holds.
-#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+#[utoipa::path(get, operation_id = "get_health", path = "/health", tag = "health", responses((status = 200, body = Health)))]
 pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
     let Occupied { calls, max } = occupied(&app);
     Json(Health {
@@ -60,7 +60,7 @@ pub(crate) async fn health(State(app): State<App>) -> Json<Health> {
 }
 
 /// How many calls may be placed now: send no more than `fleet_available`.
-#[utoipa::path(get, path = "/health/fleet", tag = "health", responses((status = 200, body = Fleet)))]
+#[utoipa::path(get, operation_id = "get_fleet_health", path = "/health/fleet", tag = "health", responses((status = 200, body = Fleet)))]
 pub(crate) async fn fleet(State(app): State<App>) -> Json<Fleet> {
     let Occupied { calls, max } = occupied(&app);
     let worker = Worker { id: "1".to_owned(), calls, max, pid: std::process::id(), status: "ok" };

@@ -11,7 +11,8 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use offhook::dialect::Dialect;
 use offhook::service::keys;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -34,8 +35,18 @@ pub fn routes() -> OpenApiRouter<App> {
 
 /// `{"error", "code", "request_id"}`
 pub fn shape(problem: &Problem, id: RequestId) -> Response {
-    let body = json!({ "error": problem.sentence(), "code": problem.kind.as_str(), "request_id": id.to_string() });
-    (problem.kind.status(), Json(body)).into_response()
+    let refusal = Refusal { code: problem.kind.as_str(), error: problem.sentence(), request_id: id.to_string() };
+    (problem.kind.status(), Json(refusal)).into_response()
+}
+
+/// A refusal.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Refusal {
+    /// Why, in one word.
+    code: &'static str,
+    /// Why, in a sentence.
+    error: String,
+    request_id: String,
 }
 
 /// Whoever has a key of any dialect that is for all agents, in `Authorization: Bearer` or `X-API-Key`; counted as its

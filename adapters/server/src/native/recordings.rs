@@ -12,6 +12,7 @@ use crate::problem::{Answer, Kind, Problem};
 /// The sound of a call, to whoever has its link.
 #[utoipa::path(
     get,
+    operation_id = "open_recording",
     path = "/recordings/{tenant}/{call}",
     tag = "recordings",
     params(("tenant" = String, Path), ("call" = String, Path), ("expires" = String, Query), ("signature" = String, Query)),

@@ -60,8 +60,8 @@ impl Server {
     }
 
     /// A server whose calls come in over media streams alone.
-    pub(crate) async fn of_streams() -> Self {
-        Self::build(Options::default(), |settings| settings.calls_max = Some(2), true).await
+    pub(crate) async fn of_streams_with(options: Options) -> Self {
+        Self::build(options, |settings| settings.calls_max = Some(2), true).await
     }
 
     async fn build(options: Options, change: impl FnOnce(&mut Settings), has_streams: bool) -> Self {

@@ -7,6 +7,7 @@ mod filler;
 mod keypad;
 mod languages;
 mod limits;
+mod ranges;
 mod screening;
 mod setting;
 mod silence;

@@ -22,6 +22,7 @@ pub struct Push {
     /// Unique in the agent: 1 to 64 lower-case letters, digits, `_` and `-`.
     pub id: String,
     /// How. With GET, what is told stands in the query.
+    #[serde(default)]
     pub method: PushMethod,
     /// The `Authorization` header, word for word (FL-050).
     #[serde(default, with = "crate::signing::serial::optional")]

@@ -9,13 +9,13 @@ use axum::response::{IntoResponse, Response};
 use offhook::call::policy::{TransferMode, TransferTarget};
 use offhook::ids::AgentId;
 use offhook::provider::store::LIMIT_MAX;
-use offhook::service::agents::{Agent, PROMPT_BYTES_MAX};
+use offhook::service::agents::Agent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AGENT;
 use crate::app::App;
-use crate::dialect::new_agent;
+use crate::dialect::{named, new_agent, prompted, unchanged};
 use crate::id;
 use crate::problem::{Answer, Problem};
 use crate::request::{Body, Caller, e164, given};
@@ -23,6 +23,7 @@ use crate::request::{Body, Caller, e164, given};
 /// The vendor's voices (DR-022).
 const VOICES: [&str; 5] = ["Puck", "Charon", "Kore", "Fenrir", "Aoede"];
 
+const SYSTEM_PROMPT: &str = "systemPrompt";
 const LANGUAGE_DEFAULT: &str = "id";
 const MINUTES_DEFAULT: u32 = 10;
 /// A day.
@@ -102,16 +103,17 @@ pub(super) struct Patch {
 }
 
 /// All agents of the tenant.
-#[utoipa::path(get, path = "/agents", tag = "agents", responses((status = 200, body = List)))]
+#[utoipa::path(get, operation_id = "list_agents", path = "/agents", tag = "agents", responses((status = 200, body = List)))]
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<List>> {
     let (agents, _) = app.engine().agents().list(caller.tenant, None, 0, LIMIT_MAX).await?;
     Ok(Json(List { agents: agents.iter().map(Shown::of).collect() }))
 }
 
 /// Makes an agent.
-#[utoipa::path(post, path = "/agents", tag = "agents", request_body = New, responses((status = 201, body = Shown), (status = 400)))]
-pub(super) async fn create(State(app): State<App>, caller: Caller, Body(new): Body<New>) -> Answer<Response> {
-    let mut agent = new_agent(&app, named(new.name)?, prompt(new.system_prompt)?);
+#[utoipa::path(post, operation_id = "create_agent", path = "/agents", tag = "agents", request_body = New, responses((status = 201, body = Shown), (status = 400)))]
+pub(super) async fn create(State(app): State<App>, caller: Caller, body: Body<New>) -> Answer<Response> {
+    let new = body.read()?;
+    let mut agent = new_agent(&app, named(new.name)?, prompted(SYSTEM_PROMPT, new.system_prompt)?);
     agent.language = LANGUAGE_DEFAULT.to_owned();
     agent.policy.duration_max = minutes(MINUTES_DEFAULT)?;
     new.rest.apply(&mut agent)?;
@@ -120,22 +122,23 @@ pub(super) async fn create(State(app): State<App>, caller: Caller, Body(new): Bo
 }
 
 /// One agent (DR-026).
-#[utoipa::path(get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 200, body = Shown), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 200, body = Shown), (status = 404)))]
 pub(super) async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Shown>> {
     let agent = app.engine().agents().get(caller.tenant, agent_id(&id)?).await?;
     agent.as_ref().map(|agent| Json(Shown::of(agent))).ok_or_else(|| Problem::not_found("agent"))
 }
 
 /// Changes an agent.
-#[utoipa::path(patch, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Shown), (status = 400), (status = 404)))]
+#[utoipa::path(patch, operation_id = "update_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Shown), (status = 400), (status = 404)))]
 pub(super) async fn update(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(patch): Body<Patch>,
+    body: Body<Patch>,
 ) -> Answer<Json<Shown>> {
     let id = agent_id(&id)?;
     let mut changed = app.engine().agents().get(caller.tenant, id).await?.ok_or_else(|| Problem::not_found("agent"))?;
+    let patch = body.read()?;
     // What is wrong is said before anything is written; then it is applied to whatever the agent is by then.
     patch.apply(&mut changed)?;
     let apply = |agent: &mut Agent| patch.apply(agent).map_err(|problem| unchanged(&problem));
@@ -144,7 +147,7 @@ pub(super) async fn update(
 }
 
 /// Forgets an agent; its numbers are answered by nobody then (DR-031).
-#[utoipa::path(delete, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
+#[utoipa::path(delete, operation_id = "delete_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
 pub(super) async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     match app.engine().agents().delete(caller.tenant, agent_id(&id)?).await? {
         true => Ok(StatusCode::NO_CONTENT),
@@ -182,7 +185,7 @@ impl Patch {
             agent.name = named(name.clone())?;
         }
         if let Some(text) = &self.system_prompt {
-            agent.system_prompt = prompt(text.clone())?;
+            agent.system_prompt = prompted(SYSTEM_PROMPT, text.clone())?;
         }
         self.rest.apply(agent)
     }
@@ -234,20 +237,6 @@ fn escalate_to(agent: &mut Agent, number: Option<&str>) -> Answer<()> {
     Ok(())
 }
 
-fn named(name: String) -> Answer<String> {
-    match name.trim().is_empty() || name.len() > 200 {
-        true => Err(Problem::invalid("name", "has 1 to 200 bytes")),
-        false => Ok(name),
-    }
-}
-
-fn prompt(text: String) -> Answer<String> {
-    match text.trim().is_empty() || text.len() > PROMPT_BYTES_MAX {
-        true => Err(Problem::invalid("systemPrompt", "has 1 to 65536 bytes")),
-        false => Ok(text),
-    }
-}
-
 /// ISO 639-1 or any other BCP 47 tag (DR-A8).
 fn language_tag(tag: &str) -> Answer<String> {
     let is_subtag =
@@ -264,9 +253,4 @@ fn minutes(length: u32) -> Answer<Duration> {
         true => Ok(Duration::from_secs(u64::from(length) * 60)),
         false => Err(Problem::invalid("maxCallDurationMinutes", "is 1 to 1440")),
     }
-}
-
-/// A refusal that cannot come any more: it was looked for before.
-fn unchanged(problem: &Problem) -> offhook::Error {
-    offhook::Error::new(offhook::ErrorKind::ConfigInvalid, "dialro.agents", problem.sentence())
 }

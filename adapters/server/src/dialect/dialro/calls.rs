@@ -37,6 +37,7 @@ pub(super) struct Shown {
     callee_number: Option<String>,
     #[schema(pattern = "^(inbound|outbound)$")]
     direction: &'static str,
+    #[schema(pattern = "^(ringing|answered|ended|dropped|failed)$")]
     status: &'static str,
     #[schema(format = "date-time")]
     started_at: String,
@@ -47,6 +48,7 @@ pub(super) struct Shown {
     duration_seconds: u64,
     talk_time_seconds: u64,
     hangup_reason: Option<&'static str>,
+    #[schema(pattern = "^(caller|agent|system)$")]
     hangup_initiator: Option<&'static str>,
     transcript_summary: Option<String>,
     ai_cost_idr: Option<i64>,
@@ -89,6 +91,7 @@ pub(super) struct Said {
 /// The tenant's calls, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_calls",
     path = "/calls",
     tag = "calls",
     params(
@@ -116,13 +119,13 @@ pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -
 }
 
 /// One call.
-#[utoipa::path(get, path = "/calls/{id}", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Shown), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_call", path = "/calls/{id}", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Shown), (status = 404)))]
 pub(super) async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<Shown>> {
     Ok(Json(Shown::of(&find(&app, &caller, &id).await?)))
 }
 
 /// What was said in a call.
-#[utoipa::path(get, path = "/calls/{id}/transcript", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Transcript), (status = 404)))]
+#[utoipa::path(get, operation_id = "get_call_transcript", path = "/calls/{id}/transcript", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Transcript), (status = 404)))]
 pub(super) async fn transcript(
     State(app): State<App>,
     caller: Caller,

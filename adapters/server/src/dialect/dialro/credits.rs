@@ -60,7 +60,7 @@ pub(super) struct List {
 }
 
 /// How many minutes are left: always what was purchased less what was used (DR-061).
-#[utoipa::path(get, path = "/credits", tag = "credits", responses((status = 200, body = Balance)))]
+#[utoipa::path(get, operation_id = "get_credits", path = "/credits", tag = "credits", responses((status = 200, body = Balance)))]
 pub(super) async fn balance(State(app): State<App>, caller: Caller) -> Answer<Json<Balance>> {
     let balance = app.engine().credits().balance(caller.tenant, Unit::Time).await?;
     Ok(Json(Balance {
@@ -73,6 +73,7 @@ pub(super) async fn balance(State(app): State<App>, caller: Caller) -> Answer<Js
 /// What moved the balance, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_credit_transactions",
     path = "/credits/transactions",
     tag = "credits",
     params(("limit" = Option<u32>, Query, description = "1 to 100; 20 unless told"), ("after" = Option<String>, Query)),

@@ -31,7 +31,7 @@ pub(super) struct Shown {
     endpoint: String,
     #[schema(pattern = "^(GET|POST)$")]
     method: &'static str,
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     parameters: Value,
 }
 
@@ -54,14 +54,14 @@ pub(super) struct New {
     endpoint: String,
     #[schema(pattern = "^(GET|POST)$")]
     method: Option<String>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     parameters: Option<Value>,
     /// Signs the requests in place of the tenant's signing secret (DR-A2).
     secret: Option<String>,
 }
 
 /// The functions of an agent.
-#[utoipa::path(get, path = "/agents/{id}/functions", tag = "functions", params(("id" = String, Path)), responses((status = 200, body = List), (status = 404)))]
+#[utoipa::path(get, operation_id = "list_functions", path = "/agents/{id}/functions", tag = "functions", params(("id" = String, Path)), responses((status = 200, body = List), (status = 404)))]
 pub(super) async fn list(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<Json<List>> {
     let agent = app.engine().agents().get(caller.tenant, agent_id(&id)?).await?;
     let agent = agent.ok_or_else(|| Problem::not_found("agent"))?;
@@ -69,15 +69,16 @@ pub(super) async fn list(State(app): State<App>, caller: Caller, Path(id): Path<
 }
 
 /// Gives an agent a function.
-#[utoipa::path(post, path = "/agents/{id}/functions", tag = "functions", params(("id" = String, Path)), request_body = New, responses((status = 201, body = Shown), (status = 400), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "create_function", path = "/agents/{id}/functions", tag = "functions", params(("id" = String, Path)), request_body = New, responses((status = 201, body = Shown), (status = 400), (status = 404), (status = 409)))]
 pub(super) async fn create(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(new): Body<New>,
+    body: Body<New>,
 ) -> Answer<Response> {
     let agent = agent_id(&id)?;
-    let function = new.function()?;
+    app.engine().agents().get(caller.tenant, agent).await?.ok_or_else(|| Problem::not_found("agent"))?;
+    let function = body.read()?.function()?;
     let add = |agent: &mut Agent| {
         let conflict = |message| Error::new(ErrorKind::Conflict, "dialro.functions", message);
         if agent.functions.iter().any(|other| other.tool.name == function.tool.name) {
@@ -94,7 +95,7 @@ pub(super) async fn create(
 }
 
 /// Takes a function away from an agent.
-#[utoipa::path(delete, path = "/agents/{id}/functions/{name}", tag = "functions", params(("id" = String, Path), ("name" = String, Path)), responses((status = 204), (status = 404)))]
+#[utoipa::path(delete, operation_id = "delete_function", path = "/agents/{id}/functions/{name}", tag = "functions", params(("id" = String, Path), ("name" = String, Path)), responses((status = 204), (status = 404)))]
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,

@@ -11,12 +11,14 @@ use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use offhook::dialect::Dialect;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Mounted;
 use crate::app::App;
+use crate::describe::Described;
 use crate::gate::{self, Gate, Rate};
 use crate::problem::{Kind, Problem};
 use crate::request::{Query, RequestId};
@@ -33,6 +35,7 @@ pub(super) fn mounted() -> Mounted {
         gate: Gate { dialect: Dialect::Dialro, key, rate: Rate::Plan },
         gated,
         open: OpenApiRouter::new,
+        refusal: Described::of::<Refusal>,
         shape,
     }
 }
@@ -68,9 +71,26 @@ fn shape(problem: &Problem, id: RequestId) -> Response {
         Kind::Funds => StatusCode::PAYMENT_REQUIRED,
         kind => kind.status(),
     };
-    let mut body = json!({ "error": problem.sentence(), "code": problem.kind.as_str(), "requestId": id.to_string() });
-    if let Some(field) = &problem.field {
-        body["field"] = json!(field);
-    }
-    (status, Json(body)).into_response()
+    let refusal = Refusal {
+        code: problem.kind.as_str(),
+        error: problem.sentence(),
+        field: problem.field.clone(),
+        request_id: id.to_string(),
+    };
+    (status, Json(refusal)).into_response()
+}
+
+/// A refusal.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = dialro::Refusal)]
+struct Refusal {
+    /// Why, in one word.
+    code: &'static str,
+    /// Why, in a sentence.
+    error: String,
+    /// The field that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    request_id: String,
 }

@@ -44,24 +44,26 @@ pub(super) struct Assignment {
 }
 
 /// The tenant's numbers.
-#[utoipa::path(get, path = "/phone-numbers", tag = "phone numbers", responses((status = 200, body = List)))]
+#[utoipa::path(get, operation_id = "list_phone_numbers", path = "/phone-numbers", tag = "phone numbers", responses((status = 200, body = List)))]
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<List>> {
     let numbers = app.engine().numbers().list(caller.tenant).await?;
     Ok(Json(List { phone_numbers: numbers.iter().map(Shown::of).collect() }))
 }
 
 /// Lets an agent answer a number.
-#[utoipa::path(post, path = "/phone-numbers/{id}/assign-agent", tag = "phone numbers", params(("id" = String, Path)), request_body = Assignment, responses((status = 200, body = Shown), (status = 400), (status = 404)))]
+#[utoipa::path(post, operation_id = "assign_agent", path = "/phone-numbers/{id}/assign-agent", tag = "phone numbers", params(("id" = String, Path)), request_body = Assignment, responses((status = 200, body = Shown), (status = 400), (status = 404)))]
 pub(super) async fn assign(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Body(assignment): Body<Assignment>,
+    body: Body<Assignment>,
 ) -> Answer<Json<Shown>> {
     let number = id::parse(&id, NUMBER, "phone number")?;
-    let agent = assignment.agent_id.ok_or_else(|| Problem::invalid("agentId", "is required"))?;
+    let numbers = app.engine().numbers();
+    numbers.get(caller.tenant, number).await?.ok_or_else(|| Problem::not_found("phone number"))?;
+    let agent = body.read()?.agent_id.ok_or_else(|| Problem::invalid("agentId", "is required"))?;
     let agent = agent.as_deref().map(agent_id).transpose()?;
-    let number = app.engine().numbers().assign(caller.tenant, number, agent).await?;
+    let number = numbers.assign(caller.tenant, number, agent).await?;
     Ok(Json(Shown::of(&number)))
 }
 

@@ -76,7 +76,7 @@ pub(super) struct Deliveries {
 }
 
 /// The tenant's webhooks.
-#[utoipa::path(get, path = "/webhooks", tag = "webhooks", responses((status = 200, body = List)))]
+#[utoipa::path(get, operation_id = "list_webhooks", path = "/webhooks", tag = "webhooks", responses((status = 200, body = List)))]
 pub(super) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<List>> {
     let endpoints = app.engine().webhooks().endpoints(caller.tenant).await?;
     let own = endpoints.iter().filter(|endpoint| endpoint.form == Form::Dialro);
@@ -84,8 +84,9 @@ pub(super) async fn list(State(app): State<App>, caller: Caller) -> Answer<Json<
 }
 
 /// Registers a webhook.
-#[utoipa::path(post, path = "/webhooks", tag = "webhooks", request_body = New, responses((status = 201, body = Shown), (status = 400)))]
-pub(super) async fn create(State(app): State<App>, caller: Caller, Body(new): Body<New>) -> Answer<Response> {
+#[utoipa::path(post, operation_id = "create_webhook", path = "/webhooks", tag = "webhooks", request_body = New, responses((status = 201, body = Shown), (status = 400)))]
+pub(super) async fn create(State(app): State<App>, caller: Caller, body: Body<New>) -> Answer<Response> {
+    let new = body.read()?;
     let events: Vec<EventName> = new.events.iter().map(|name| event(name)).collect::<Answer<_>>()?;
     if events.is_empty() {
         return Err(Problem::invalid("events", "names at least one event"));
@@ -111,7 +112,7 @@ pub(super) async fn create(State(app): State<App>, caller: Caller, Body(new): Bo
 }
 
 /// Removes a webhook.
-#[utoipa::path(delete, path = "/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
+#[utoipa::path(delete, operation_id = "delete_webhook", path = "/webhooks/{id}", tag = "webhooks", params(("id" = String, Path)), responses((status = 204), (status = 404)))]
 pub(super) async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Answer<StatusCode> {
     require(&app, &caller, &id).await?;
     app.engine().webhooks().delete(caller.tenant, &id).await?;
@@ -119,7 +120,7 @@ pub(super) async fn delete(State(app): State<App>, caller: Caller, Path(id): Pat
 }
 
 /// The deliveries of a call's events, in their order.
-#[utoipa::path(get, path = "/webhooks/{id}/deliveries", tag = "webhooks", params(("id" = String, Path), ("callId" = String, Query)), responses((status = 200, body = Deliveries), (status = 400), (status = 404)))]
+#[utoipa::path(get, operation_id = "list_deliveries", path = "/webhooks/{id}/deliveries", tag = "webhooks", params(("id" = String, Path), ("callId" = String, Query)), responses((status = 200, body = Deliveries), (status = 400), (status = 404)))]
 pub(super) async fn deliveries(
     State(app): State<App>,
     caller: Caller,
@@ -135,7 +136,7 @@ pub(super) async fn deliveries(
 }
 
 /// Sends a delivery once more (DR-078).
-#[utoipa::path(post, path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "webhooks", params(("id" = String, Path), ("delivery" = String, Path)), responses((status = 202, body = Delivered), (status = 404), (status = 409)))]
+#[utoipa::path(post, operation_id = "redeliver", path = "/webhooks/{id}/deliveries/{delivery}/redeliver", tag = "webhooks", params(("id" = String, Path), ("delivery" = String, Path)), responses((status = 202, body = Delivered), (status = 404), (status = 409)))]
 pub(super) async fn redeliver(
     State(app): State<App>,
     caller: Caller,

@@ -31,10 +31,10 @@ pub(super) struct Dialout {
     #[schema(example = "+15550100001")]
     to_number: String,
     from_number: Option<String>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     variables: Option<Map<String, Value>>,
     /// The newer name of `variables` (FL-015).
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     connected_event: Option<Map<String, Value>>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Placed {
 }
 
 /// Places a call at once, or says that it cannot be placed now.
-#[utoipa::path(post, path = "/api/v1/dialout", tag = "calls", request_body = Dialout, responses((status = 200, body = Placed), (status = 401), (status = 404), (status = 422), (status = 503)))]
+#[utoipa::path(post, operation_id = "dialout", path = "/api/v1/dialout", tag = "calls", request_body = Dialout, responses((status = 200, body = Placed), (status = 401), (status = 404), (status = 422), (status = 503)))]
 pub(super) async fn dialout(
     state: State<App>,
     caller: Caller,
@@ -58,7 +58,7 @@ pub(super) async fn dialout(
 }
 
 /// The same by its newer path (FL-A7).
-#[utoipa::path(post, path = "/api/v1/sip/dialout", tag = "calls", request_body = Dialout, responses((status = 200, body = Placed), (status = 401), (status = 404), (status = 422), (status = 503)))]
+#[utoipa::path(post, operation_id = "sip_dialout", path = "/api/v1/sip/dialout", tag = "calls", request_body = Dialout, responses((status = 200, body = Placed), (status = 401), (status = 404), (status = 422), (status = 503)))]
 pub(super) async fn sip_dialout(
     state: State<App>,
     caller: Caller,
@@ -72,8 +72,9 @@ async fn place(
     State(app): State<App>,
     caller: Caller,
     Traced(parent): Traced,
-    Body(order): Body<Dialout>,
+    body: Body<Dialout>,
 ) -> Answer<Json<Placed>> {
+    let order = body.read()?;
     if order.variables.is_some() && order.connected_event.is_some() {
         return Err(Problem::invalid("connected_event", "is another name of variables: send one of them"));
     }

@@ -8,12 +8,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use offhook::dialect::Dialect;
 use offhook::service::agents::Agent;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Mounted, context};
 use crate::app::App;
+use crate::describe::Described;
 use crate::gate::{self, Gate, Rate};
 use crate::native::health;
 use crate::problem::{Kind, Problem};
@@ -26,6 +29,7 @@ pub(super) fn mounted() -> Mounted {
         gate: Gate { dialect: Dialect::VoxCore, key, rate: Rate::Unlimited },
         gated,
         open,
+        refusal: Described::of::<Refusal>,
         shape,
     }
 }
@@ -48,18 +52,43 @@ fn shape(problem: &Problem, _: RequestId) -> Response {
         Kind::Invalid | Kind::TooLarge => (StatusCode::UNPROCESSABLE_ENTITY, mistakes(problem)),
         // The vendor knows no other word for what cannot be done now (FL-013).
         Kind::Conflict | Kind::External | Kind::Full | Kind::Funds => {
-            (StatusCode::SERVICE_UNAVAILABLE, json!(problem.message))
+            (StatusCode::SERVICE_UNAVAILABLE, Detail::Text(problem.message.clone()))
         }
-        kind => (kind.status(), json!(problem.sentence())),
+        kind => (kind.status(), Detail::Text(problem.sentence())),
     };
-    (status, Json(json!({ "detail": detail }))).into_response()
+    (status, Json(Refusal { detail })).into_response()
 }
 
-fn mistakes(problem: &Problem) -> Value {
+fn mistakes(problem: &Problem) -> Detail {
     let place = problem.field.iter().flat_map(|field| field.split('.'));
-    let place: Vec<_> = std::iter::once("body").chain(place).collect();
+    let loc = std::iter::once("body").chain(place).map(str::to_owned).collect();
     let kind = if problem.message == "is required" { "missing" } else { "value_error" };
-    json!([{ "loc": place, "msg": problem.message, "type": kind }])
+    Detail::Mistakes(vec![Mistake { loc, msg: problem.message.clone(), r#type: kind }])
+}
+
+/// A refusal.
+#[derive(Serialize, ToSchema)]
+#[schema(as = voxcore::Refusal)]
+struct Refusal {
+    detail: Detail,
+}
+
+/// Why.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = voxcore::Detail)]
+enum Detail {
+    Mistakes(Vec<Mistake>),
+    Text(String),
+}
+
+/// What is wrong with a request, and where.
+#[derive(Serialize, ToSchema)]
+#[schema(as = voxcore::Mistake)]
+struct Mistake {
+    loc: Vec<String>,
+    msg: String,
+    r#type: &'static str,
 }
 
 /// What diallers and callers of the API say to the platform and not to the agent (FL-079).

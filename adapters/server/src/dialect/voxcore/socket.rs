@@ -1,5 +1,6 @@
 //! Diallers that connect (FL-070 to FL-085). The protocol itself is the carrier's, in `offhook_streams`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use offhook::dialect::Dialect;
 use offhook::ids::{AgentId, TenantId};
 use offhook::provider::transport::{CloseCode, Socket, SocketMessage};
@@ -23,7 +25,7 @@ use crate::dialect::context;
 use crate::gate;
 use crate::problem::{Answer, Kind, Problem};
 use crate::request::Query;
-use crate::serve::Held;
+use crate::serve::{Held, Peer};
 
 /// Messages that wait in each direction.
 const MESSAGES_MAX: usize = 64;
@@ -31,12 +33,16 @@ const MESSAGES_MAX: usize = 64;
 /// Longest wait for the network to take one message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Longest wait for a peer to close, too.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Bytes of a message at most.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// A dialler's call: the bot answers it over this socket.
 #[utoipa::path(
     get,
+    operation_id = "connect",
     path = "/ws/{bot_id}",
     tag = "calls",
     params(("bot_id" = String, Path), ("token" = Option<String>, Query, description = "A key, if the bot asks for one")),
@@ -48,6 +54,7 @@ pub(super) async fn connect(
     query: Query,
     headers: HeaderMap,
     held: Option<Extension<Held>>,
+    peer: Option<Extension<Peer>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Answer<Response> {
     let upgrade = upgrade.map_err(|_| Problem::new(Kind::Invalid, "a WebSocket is expected here"))?;
@@ -56,7 +63,10 @@ pub(super) async fn connect(
     let key = query.text("token").map(str::to_owned).or_else(|| gate::plain(&headers, "x-api-key"));
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let bot = find(&app, &bot, key).await;
+        let bot = match is_allowed(&app, peer) {
+            true => find(&app, &bot, key).await,
+            false => Err(CloseCode::POLICY),
+        };
         let socket = bridge(socket, held);
         let (tenant, agent) = match bot {
             Ok(found) => found,
@@ -71,6 +81,12 @@ pub(super) async fn connect(
             tracing::debug!(%error, "a dialler's call was not taken");
         }
     }))
+}
+
+/// Whether diallers may connect from there (FL-082).
+fn is_allowed(app: &App, peer: Option<Extension<Peer>>) -> bool {
+    let allowed = &app.options().voxcore_allow;
+    allowed.is_empty() || peer.is_some_and(|Extension(Peer(address))| allowed.has(address))
 }
 
 /// Whose bot that is. FL-081: 1008 for a bot that there is not, and for a key that opens nothing.
@@ -110,38 +126,63 @@ async fn hold(app: &App, streams: &Streams, tenant: TenantId, agent: Agent, sock
 
 /// A WebSocket of the server as a carrier takes it.
 fn bridge(socket: WebSocket, held: Option<Extension<Held>>) -> Socket {
-    let (mut sink, stream) = socket.split();
-    let (outgoing, messages) = async_channel::bounded::<SocketMessage>(MESSAGES_MAX);
+    let (outgoing, messages) = async_channel::bounded(MESSAGES_MAX);
+    let (heard, incoming) = async_channel::bounded(MESSAGES_MAX);
     tokio::spawn(async move {
         let _held = held;
-        while let Ok(message) = messages.recv().await {
-            let message = match message {
-                SocketMessage::Binary(bytes) => Message::Binary(bytes),
-                SocketMessage::Close(code) => {
-                    let frame = CloseFrame { code: code.value(), reason: "".into() };
-                    let _ = tokio::time::timeout(WRITE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
-                    return;
+        let (mut sink, mut stream) = socket.split();
+        {
+            let mut hearing = pin!(hear(&mut stream, heard).fuse());
+            let mut telling = pin!(tell(&mut sink, messages));
+            loop {
+                tokio::select! {
+                    () = &mut hearing => {}
+                    () = &mut telling => break,
                 }
-                SocketMessage::Text(text) => Message::Text(text.into()),
-            };
-            match tokio::time::timeout(WRITE_TIMEOUT, sink.send(message)).await {
-                Ok(Ok(())) => {}
-                // A peer that does not read is gone.
-                Ok(Err(_)) | Err(_) => return,
             }
         }
-        let frame = CloseFrame { code: CloseCode::NORMAL.value(), reason: "".into() };
-        let _ = tokio::time::timeout(WRITE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
-    });
-    let incoming = stream.filter_map(|message| async move {
-        match message {
-            Ok(Message::Text(text)) => Some(Ok(SocketMessage::Text(text.to_string()))),
-            Ok(Message::Binary(bytes)) => Some(Ok(SocketMessage::Binary(bytes))),
-            Ok(_) => None,
-            Err(error) => {
-                Some(Err(Error::new(ErrorKind::Unavailable, "socket.receive", "the socket failed").with_source(error)))
-            }
-        }
+        // A connection that is closed while something of the peer's lies unread is reset, and the peer may lose what it was
+        // told last: so the peer is heard until it closes, too.
+        let closed = async { while stream.next().await.is_some_and(|message| message.is_ok()) {} };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     });
     Socket { incoming: incoming.boxed(), outgoing }
+}
+
+/// Passes on what the peer says until it ends or nobody listens.
+async fn hear(stream: &mut SplitStream<WebSocket>, heard: async_channel::Sender<Result<SocketMessage, Error>>) {
+    while let Some(message) = stream.next().await {
+        let message = match message {
+            Ok(Message::Text(text)) => Ok(SocketMessage::Text(text.to_string())),
+            Ok(Message::Binary(bytes)) => Ok(SocketMessage::Binary(bytes)),
+            Ok(_) => continue,
+            Err(error) => {
+                Err(Error::new(ErrorKind::Unavailable, "socket.receive", "the socket failed").with_source(error))
+            }
+        };
+        if heard.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the peer what there is to tell, until the last of it is that the socket closes, or the peer does not read.
+async fn tell(sink: &mut SplitSink<WebSocket, Message>, messages: async_channel::Receiver<SocketMessage>) {
+    loop {
+        let (message, is_last) = match messages.recv().await {
+            Ok(SocketMessage::Binary(bytes)) => (Message::Binary(bytes), false),
+            Ok(SocketMessage::Text(text)) => (Message::Text(text.into()), false),
+            Ok(SocketMessage::Close(code)) => (close(code), true),
+            Err(_) => (close(CloseCode::NORMAL), true),
+        };
+        match tokio::time::timeout(WRITE_TIMEOUT, sink.send(message)).await {
+            Ok(Ok(())) if !is_last => {}
+            // A peer that does not read is gone.
+            _ => return,
+        }
+    }
+}
+
+fn close(code: CloseCode) -> Message {
+    Message::Close(Some(CloseFrame { code: code.value(), reason: "".into() }))
 }

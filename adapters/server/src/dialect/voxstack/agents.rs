@@ -10,12 +10,13 @@ use utoipa::ToSchema;
 
 use super::dtmf::{self, Rule};
 use super::envelope::{Ask, Deleted, Envelope, Failure, Made, Pagination, Told, page};
-use crate::dialect::new_agent;
+use crate::dialect::{named, new_agent, prompted, unchanged};
 use crate::id;
-use crate::problem::{Answer, Kind, Problem};
+use crate::problem::{Answer, Problem};
 use crate::request::{Body, Query, given};
 
-const NAME_BYTES_MAX: usize = 200;
+/// VS-015
+const SYSTEM_PROMPT: &str = "system_prompt";
 
 /// An agent as the vendor shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -28,7 +29,7 @@ pub(super) struct Shown {
     system_prompt: String,
     starting_message: Option<String>,
     enabled: bool,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     voice_settings: Option<Value>,
     dtmf_rules: Vec<Rule>,
 }
@@ -58,7 +59,7 @@ pub(super) struct Change {
     enabled: Option<bool>,
     /// In ElevenLabs' form; kept as it is.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     voice_settings: Option<Option<Map<String, Value>>>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<Vec<Rule>>)]
@@ -78,6 +79,7 @@ pub(super) struct Patch {
 /// The tenant's agents, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_agents",
     path = "/agents",
     tag = "agents",
     params(
@@ -95,9 +97,10 @@ pub(super) async fn list(ask: Ask, query: Query) -> Told<Vec<Shown>> {
 }
 
 /// Makes an agent.
-#[utoipa::path(post, path = "/agents", tag = "agents", request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure)))]
-pub(super) async fn create(ask: Ask, Body(new): Body<New>) -> Made<Shown> {
-    let mut agent = new_agent(&ask.app, named(new.name)?, prompt(new.system_prompt)?);
+#[utoipa::path(post, operation_id = "create_agent", path = "/agents", tag = "agents", request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure)))]
+pub(super) async fn create(ask: Ask, body: Body<New>) -> Made<Shown> {
+    let new = body.read()?;
+    let mut agent = new_agent(&ask.app, named(new.name)?, prompted(SYSTEM_PROMPT, new.system_prompt)?);
     // Reports and webhooks tell what a call came to.
     let mut plan = AnalysisPlan::default();
     plan.insights = true;
@@ -108,17 +111,18 @@ pub(super) async fn create(ask: Ask, Body(new): Body<New>) -> Made<Shown> {
 }
 
 /// One agent.
-#[utoipa::path(get, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 404, body = Failure)))]
 pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Shown> {
     let agent = find(&ask, agent_id(&id)?).await?.ok_or_else(|| Problem::not_found("agent"))?;
     ask.tell(Shown::of(&agent))
 }
 
 /// Changes an agent.
-#[utoipa::path(patch, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
-pub(super) async fn update(ask: Ask, Path(id): Path<String>, Body(patch): Body<Patch>) -> Told<Shown> {
+#[utoipa::path(patch, operation_id = "update_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+pub(super) async fn update(ask: Ask, Path(id): Path<String>, body: Body<Patch>) -> Told<Shown> {
     let id = agent_id(&id)?;
     let mut changed = find(&ask, id).await?.ok_or_else(|| Problem::not_found("agent"))?;
+    let patch = body.read()?;
     // What is wrong is said before anything is written; then it is applied to whatever the agent is by then.
     patch.apply(&mut changed)?;
     let apply = |agent: &mut Agent| patch.apply(agent).map_err(|problem| unchanged(&problem));
@@ -127,14 +131,10 @@ pub(super) async fn update(ask: Ask, Path(id): Path<String>, Body(patch): Body<P
 }
 
 /// Forgets an agent that has no tasks to do (VS-014).
-#[utoipa::path(delete, path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(delete, operation_id = "delete_agent", path = "/agents/{id}", tag = "agents", params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn delete(ask: Ask, Path(id): Path<String>) -> Told<Deleted> {
     let id = agent_id(&id)?;
-    find(&ask, id).await?.ok_or_else(|| Problem::not_found("agent"))?;
-    if ask.engine().tasks().are_open(ask.tenant, id).await? {
-        return Err(Problem::new(Kind::Conflict, "the agent has tasks that are pending or in progress"));
-    }
-    match ask.engine().agents().delete(ask.tenant, id).await? {
+    match ask.engine().agents().delete_idle(ask.tenant, id).await? {
         true => ask.deleted(),
         false => Err(Problem::not_found("agent")),
     }
@@ -170,7 +170,7 @@ impl Patch {
             agent.name = named(name.clone())?;
         }
         if let Some(text) = &self.system_prompt {
-            agent.system_prompt = prompt(text.clone())?;
+            agent.system_prompt = prompted(SYSTEM_PROMPT, text.clone())?;
         }
         self.rest.apply(agent)
     }
@@ -195,20 +195,4 @@ impl Change {
         }
         Ok(())
     }
-}
-
-fn named(name: String) -> Answer<String> {
-    match name.trim().is_empty() || name.len() > NAME_BYTES_MAX {
-        true => Err(Problem::invalid("name", "has 1 to 200 bytes")),
-        false => Ok(name),
-    }
-}
-
-fn prompt(text: String) -> Answer<String> {
-    if text.trim().is_empty() { Err(Problem::invalid("system_prompt", "is empty")) } else { Ok(text) }
-}
-
-/// A refusal that cannot come any more: it was looked for before.
-fn unchanged(problem: &Problem) -> offhook::Error {
-    offhook::Error::new(offhook::ErrorKind::ConfigInvalid, "voxstack.agents", problem.sentence())
 }

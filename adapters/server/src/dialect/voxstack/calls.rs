@@ -75,6 +75,7 @@ pub(super) struct Ended {
 /// The tenant's calls, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_calls",
     path = "/calls",
     tag = "calls",
     params(
@@ -101,7 +102,7 @@ pub(super) async fn list(ask: Ask, query: Query) -> Listed {
 }
 
 /// One call, with transcript and report.
-#[utoipa::path(get, path = "/calls/{id}", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Details>), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_call", path = "/calls/{id}", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Details>), (status = 404, body = Failure)))]
 pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Details> {
     let call = find(&ask, &id).await?;
     let report = call.analysis.as_ref().map(Report::of);
@@ -109,13 +110,13 @@ pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Details> {
 }
 
 /// Ends a call that goes on.
-#[utoipa::path(post, path = "/calls/{id}/end", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Ended>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(post, operation_id = "end_call", path = "/calls/{id}/end", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Ended>), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn end(ask: Ask, Path(id): Path<String>) -> Told<Ended> {
     stop(&ask, &id, CallHandle::hang_up, "Call ended").await
 }
 
 /// Calls a call off that goes on: it has failed.
-#[utoipa::path(post, path = "/calls/{id}/cancel", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Ended>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(post, operation_id = "cancel_call", path = "/calls/{id}/cancel", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Ended>), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn cancel(ask: Ask, Path(id): Path<String>) -> Told<Ended> {
     stop(&ask, &id, CallHandle::cancel, "Call cancelled").await
 }

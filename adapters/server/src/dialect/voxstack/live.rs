@@ -49,7 +49,7 @@ struct ConnectionInfo {
 }
 
 /// Where to connect to for a call's transcript while it goes on, with a token for pages that must not know the key.
-#[utoipa::path(get, path = "/calls/{id}/live", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Live>), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_live", path = "/calls/{id}/live", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Live>), (status = 404, body = Failure)))]
 pub(super) async fn get(
     ask: Ask,
     Path(id): Path<String>,

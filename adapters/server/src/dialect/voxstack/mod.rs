@@ -23,6 +23,7 @@ use self::envelope::Failure;
 pub(crate) use self::manage::SESSION_COOKIE;
 use super::Mounted;
 use crate::app::App;
+use crate::describe::Described;
 use crate::gate::{self, Gate, Rate};
 use crate::problem::{Kind, Problem};
 use crate::request::{Query, RequestId};
@@ -44,6 +45,7 @@ pub(super) fn mounted() -> Mounted {
         gate: Gate { dialect: Dialect::VoxStack, key, rate: Rate::Key(REQUESTS_PER_MINUTE) },
         gated,
         open,
+        refusal: Described::of::<Failure>,
         shape,
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Recording {
 }
 
 /// A URL from which the recording of a call that is over can be had without any other credentials.
-#[utoipa::path(get, path = "/calls/{id}/recording", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Recording>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_recording", path = "/calls/{id}/recording", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Recording>), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn get(
     ask: Ask,
     Path(id): Path<String>,
@@ -62,7 +62,7 @@ pub(super) async fn get(
 }
 
 /// The sound of a call that is over.
-#[utoipa::path(get, path = "/calls/{id}/recording/stream", tag = "calls", params(("id" = String, Path)), responses((status = 200, content_type = "audio/wav"), (status = 206), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "stream_recording", path = "/calls/{id}/recording/stream", tag = "calls", params(("id" = String, Path)), responses((status = 200, content_type = "audio/wav"), (status = 206), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn stream(ask: Ask, Path(id): Path<String>, headers: HeaderMap) -> Answer<Response> {
     let call = find(&ask, &id).await?;
     let response = recordings::stream(&ask.app, ask.tenant, call.record.id, &headers).await?;

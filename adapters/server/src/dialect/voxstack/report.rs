@@ -15,18 +15,18 @@ use super::{agents, calls};
 pub(super) struct Report {
     summary: String,
     /// The facts that the agent's owner asks for.
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     extracted_data: Map<String, Value>,
     disposition: Option<String>,
     /// The other side's interest and what to do next.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     insights: Option<Value>,
     #[schema(pattern = "^(model|rules)$")]
     generated_by: &'static str,
 }
 
 /// The report of a call that is over, made now if there is none yet.
-#[utoipa::path(get, path = "/calls/{id}/report", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Report>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_report", path = "/calls/{id}/report", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Report>), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Report> {
     let call = calls::find(&ask, &id).await?;
     let agent = agents::find(&ask, call.record.agent).await?;

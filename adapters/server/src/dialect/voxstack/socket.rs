@@ -38,6 +38,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Follows a call: its transcript and its status as JSON messages, until it is over.
 #[utoipa::path(
     get,
+    operation_id = "follow_call",
     path = "/ws/calls/{id}",
     tag = "calls",
     security(()),

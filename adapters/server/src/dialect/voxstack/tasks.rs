@@ -13,15 +13,13 @@ use utoipa::ToSchema;
 
 use super::agents;
 use super::envelope::{Ask, Deleted, Envelope, Failure, Listed, Made, Told, page};
-use crate::dialect::{caller_id, context};
+use crate::dialect::{NAME_BYTES_MAX, caller_id, context};
 use crate::id;
 use crate::problem::{Answer, Kind, Problem};
-use crate::request::{Body, Query, e164, given};
+use crate::request::{Body, Query, e164, given, text};
 
 /// VS-027
 const STATUSES: [&str; 4] = ["pending", "in_progress", "completed", "failed"];
-
-const NAME_BYTES_MAX: usize = 200;
 
 /// A task as the vendor shows it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,7 +37,7 @@ pub(super) struct Shown {
     from_number: String,
     to_number: String,
     starting_message: Option<String>,
-    #[schema(value_type = Object)]
+    #[schema(value_type = BTreeMap<String, Value>)]
     context_data: Map<String, Value>,
     priority: i16,
     #[schema(format = "date-time")]
@@ -99,7 +97,7 @@ pub(super) struct Fields {
     starting_message: Option<Option<String>>,
     /// What the agent's texts find as `{{key}}`.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<BTreeMap<String, Value>>)]
     context_data: Option<Option<Map<String, Value>>>,
     /// The larger, the sooner.
     #[serde(default, deserialize_with = "given")]
@@ -130,6 +128,7 @@ pub(super) struct Executed {
 /// The tenant's tasks, newest first.
 #[utoipa::path(
     get,
+    operation_id = "list_tasks",
     path = "/tasks",
     tag = "tasks",
     params(
@@ -154,8 +153,9 @@ pub(super) async fn list(ask: Ask, query: Query) -> Listed {
 }
 
 /// Makes a task. One that is scheduled is called at that time or as soon as may be after it; any other when it is executed.
-#[utoipa::path(post, path = "/tasks", tag = "tasks", request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
-pub(super) async fn create(ask: Ask, Body(new): Body<New>) -> Made<Shown> {
+#[utoipa::path(post, operation_id = "create_task", path = "/tasks", tag = "tasks", request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+pub(super) async fn create(ask: Ask, body: Body<New>) -> Made<Shown> {
+    let new = body.read()?;
     let agent: AgentId = new.agent_id.parse().map_err(|_| Problem::invalid("agent_id", "is not a UUID"))?;
     let fields = Checked::new(Some(new.name), Some(new.to_number.clone()), new.rest)?;
     agents::find(&ask, agent).await?.ok_or_else(|| Problem::not_found("agent"))?;
@@ -171,7 +171,7 @@ pub(super) async fn create(ask: Ask, Body(new): Body<New>) -> Made<Shown> {
 }
 
 /// One task, and who calls.
-#[utoipa::path(get, path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Details>), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_task", path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Details>), (status = 404, body = Failure)))]
 pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Details> {
     let task = ask.engine().tasks().get(ask.tenant, task_id(&id)?).await?;
     let task = task.ok_or_else(|| Problem::not_found("task"))?;
@@ -180,32 +180,33 @@ pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Details> {
 }
 
 /// Changes a task that is pending.
-#[utoipa::path(patch, path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
-pub(super) async fn update(ask: Ask, Path(id): Path<String>, Body(patch): Body<Patch>) -> Told<Shown> {
+#[utoipa::path(patch, operation_id = "update_task", path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+pub(super) async fn update(ask: Ask, Path(id): Path<String>, body: Body<Patch>) -> Told<Shown> {
     let id = task_id(&id)?;
     let tasks = ask.engine().tasks();
     tasks.get(ask.tenant, id).await?.ok_or_else(|| Problem::not_found("task"))?;
+    let patch = body.read()?;
     let fields = Checked::new(patch.name, patch.to_number, patch.rest)?;
     let task = tasks.update(ask.tenant, id, |wish| fields.apply(wish)).await.map_err(blame_webhook)?;
     ask.tell(Shown::of(&task))
 }
 
 /// Forgets a task that is pending or has failed.
-#[utoipa::path(delete, path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(delete, operation_id = "delete_task", path = "/tasks/{id}", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn delete(ask: Ask, Path(id): Path<String>) -> Told<Deleted> {
     ask.engine().tasks().delete(ask.tenant, task_id(&id)?).await?;
     ask.deleted()
 }
 
 /// Places the call of a pending task now.
-#[utoipa::path(post, path = "/tasks/{id}/execute", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Executed>), (status = 400, body = Failure), (status = 404, body = Failure), (status = 503, body = Failure)))]
+#[utoipa::path(post, operation_id = "execute_task", path = "/tasks/{id}/execute", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Executed>), (status = 400, body = Failure), (status = 404, body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn execute(ask: Ask, Path(id): Path<String>) -> Told<Executed> {
     let call = ask.engine().under(ask.parent).execute(ask.tenant, task_id(&id)?).await?;
     ask.tell(Executed { call_id: call.id().to_string(), message: "Call initiated" })
 }
 
 /// Makes a task that is over pending again.
-#[utoipa::path(post, path = "/tasks/{id}/reset", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(post, operation_id = "reset_task", path = "/tasks/{id}/reset", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 400, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn reset(ask: Ask, Path(id): Path<String>) -> Told<Shown> {
     let task = ask.engine().tasks().reset(ask.tenant, task_id(&id)?).await?;
     ask.tell(Shown::of(&task))
@@ -274,9 +275,7 @@ struct Checked {
 
 impl Checked {
     fn new(name: Option<String>, to: Option<String>, fields: Fields) -> Answer<Self> {
-        if name.as_ref().is_some_and(|name| name.trim().is_empty() || name.len() > NAME_BYTES_MAX) {
-            return Err(Problem::invalid("name", "has 1 to 200 bytes"));
-        }
+        let name = name.map(|name| text("name", name, NAME_BYTES_MAX)).transpose()?;
         let to = to.map(|to| e164("to_number", &to)).transpose()?;
         let start = match &fields.scheduled_at {
             Some(Some(text)) => Some(Start::At(moment(text)?)),

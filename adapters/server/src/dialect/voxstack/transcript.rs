@@ -32,7 +32,7 @@ pub(super) struct Said {
 }
 
 /// The stored transcript.
-#[utoipa::path(get, path = "/calls/{id}/transcript", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Transcript>), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_transcript", path = "/calls/{id}/transcript", tag = "calls", params(("id" = String, Path)), responses((status = 200, body = Envelope<Transcript>), (status = 404, body = Failure)))]
 pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Transcript> {
     let call = calls::find(&ask, &id).await?;
     if call.record.transcript.is_empty() {
@@ -43,7 +43,7 @@ pub(super) async fn get(ask: Ask, Path(id): Path<String>) -> Told<Transcript> {
 }
 
 /// Fetches the transcript from ElevenLabs, which this server is not connected with (VS-A9).
-#[utoipa::path(post, path = "/calls/{id}/transcript", tag = "calls", params(("id" = String, Path)), responses((status = 404, body = Failure), (status = 503, body = Failure)))]
+#[utoipa::path(post, operation_id = "fetch_transcript", path = "/calls/{id}/transcript", tag = "calls", params(("id" = String, Path)), responses((status = 404, body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn fetch(ask: Ask, Path(id): Path<String>) -> Told<Transcript> {
     calls::find(&ask, &id).await?;
     let problem =

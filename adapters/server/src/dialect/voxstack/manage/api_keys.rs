@@ -9,9 +9,10 @@ use utoipa::ToSchema;
 
 use super::super::envelope::{Deleted, Envelope, Failure, Made, Pagination, Told};
 use super::session::Managed;
+use crate::dialect::NAME_BYTES_MAX;
 use crate::id;
 use crate::problem::{Answer, Problem};
-use crate::request::Body;
+use crate::request::{Body, text};
 
 /// A key as it is shown: never with its text but once.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,26 +41,24 @@ pub(super) struct New {
 }
 
 /// The tenant's keys, the oldest first.
-#[utoipa::path(get, path = "/api-keys", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(get, operation_id = "list_api_keys", path = "/api-keys", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn list(managed: Managed) -> Told<Vec<Shown>> {
     let keys = live(&managed).await?;
     managed.ask.list(keys.iter().map(|key| Shown::of(key, None)).collect(), Pagination::whole(keys.len()))
 }
 
 /// Makes a key.
-#[utoipa::path(post, path = "/api-keys", tag = "management", security(("session" = [])), request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
-pub(super) async fn create(managed: Managed, Body(new): Body<New>) -> Made<Shown> {
+#[utoipa::path(post, operation_id = "create_api_key", path = "/api-keys", tag = "management", security(("session" = [])), request_body = New, responses((status = 201, body = Envelope<Shown>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
+pub(super) async fn create(managed: Managed, body: Body<New>) -> Made<Shown> {
     managed.require_admin()?;
-    if new.name.trim().is_empty() {
-        return Err(Problem::invalid("name", "is empty"));
-    }
-    let new = NewApiKey::new(Dialect::VoxStack, new.name);
+    let name = text("name", body.read()?.name, NAME_BYTES_MAX)?;
+    let new = NewApiKey::new(Dialect::VoxStack, name);
     let (key, text) = managed.ask.engine().keys().create(managed.ask.tenant, new).await?;
     managed.ask.made(Shown::of(&key, Some(text)))
 }
 
 /// Takes a key away: it opens nothing from then on.
-#[utoipa::path(delete, path = "/api-keys/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(delete, operation_id = "delete_api_key", path = "/api-keys/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn delete(managed: Managed, Path(id): Path<String>) -> Told<Deleted> {
     managed.require_admin()?;
     let id = find(&managed, &id).await?;
@@ -68,7 +67,7 @@ pub(super) async fn delete(managed: Managed, Path(id): Path<String>) -> Told<Del
 }
 
 /// Takes a key away and makes one like it.
-#[utoipa::path(post, path = "/api-keys/{id}/regenerate", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(post, operation_id = "regenerate_api_key", path = "/api-keys/{id}/regenerate", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Shown>), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn regenerate(managed: Managed, Path(id): Path<String>) -> Told<Shown> {
     managed.require_admin()?;
     let id = find(&managed, &id).await?;

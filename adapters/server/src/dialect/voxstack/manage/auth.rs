@@ -4,11 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::AppendHeaders;
+use offhook::ErrorKind;
 use offhook::ids::TenantId;
 use offhook::service::sessions;
-use offhook::service::users::Member;
+use offhook::service::users::{Guest, Member, User};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::super::envelope::{Deleted, Envelope, Failure, Told, envelope};
 use super::organizations::Organization;
@@ -35,7 +37,7 @@ pub(super) struct Login {
     organization_id: Option<String>,
 }
 
-/// Who wants to choose a password.
+/// Who accepts an invitation.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = voxstack::Acceptance)]
 pub(super) struct Acceptance {
@@ -43,6 +45,7 @@ pub(super) struct Acceptance {
     email: String,
     /// The invitation.
     token: String,
+    /// Of the user of that address who accepts; one that is nobody's yet makes a new user.
     #[schema(format = "password", min_length = 8, max_length = 256)]
     password: String,
 }
@@ -63,22 +66,24 @@ pub(super) struct LoggedIn {
 type WithCookies<T> = Answer<(AppendHeaders<[(header::HeaderName, String); 2]>, Json<Envelope<T>>)>;
 
 /// Begins a session, whose cookie opens what API keys do not.
-#[utoipa::path(post, path = "/auth/login", tag = "management", security(()), request_body = Login, responses((status = 200, body = Envelope<LoggedIn>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
+#[utoipa::path(post, operation_id = "log_in", path = "/auth/login", tag = "management", security(()), request_body = Login, responses((status = 200, body = Envelope<LoggedIn>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
 pub(super) async fn login(
     State(app): State<App>,
     id: RequestId,
     headers: HeaderMap,
     _: JsonOnly,
-    Body(login): Body<Login>,
+    body: Body<Login>,
 ) -> WithCookies<LoggedIn> {
+    let Login { email, password, organization_id } = body.read()?;
     let refused = || Problem::new(Kind::Unauthorized, "email address or password are wrong");
-    count_try(&app, &login.email)?;
-    let found = app.engine().users().find(&login.email).await?;
-    let (user, hash) = found.map_or((None, None), |(user, hash)| (Some(user), hash));
-    let is_right = password::verify(login.password, hash).await?;
-    let user = user.filter(|_| is_right).ok_or_else(refused)?;
-    let places = app.engine().users().memberships(user.id).await?;
-    let member = choose(places, login.organization_id.as_deref())?;
+    count_try(&app, &email)?;
+    // Of an organization that is none, nobody is a member.
+    let tenant: Option<TenantId> = organization_id.map(|id| id.parse().unwrap_or(NO_TENANT));
+    let users = app.engine().users().find(&email, tenant).await?;
+    let user = whose(password, users).await?.ok_or_else(refused)?;
+    let mut places = app.engine().users().memberships(user.id).await?;
+    places.retain(|member| tenant.is_none_or(|tenant| member.tenant == tenant));
+    let member = places.into_iter().next().ok_or_else(refused)?;
     let (session, text) = app.engine().sessions().open(&member).await?;
     let organization = app.engine().tenants().get(member.tenant).await?.ok_or_else(refused)?;
     let told = LoggedIn {
@@ -92,7 +97,7 @@ pub(super) async fn login(
 }
 
 /// Ends a session.
-#[utoipa::path(post, path = "/auth/logout", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(post, operation_id = "log_out", path = "/auth/logout", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Deleted>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn logout(managed: Managed, headers: HeaderMap) -> WithCookies<Deleted> {
     let app = &managed.ask.app;
     if let Some(text) = cookie(&headers, SESSION_COOKIE) {
@@ -101,23 +106,42 @@ pub(super) async fn logout(managed: Managed, headers: HeaderMap) -> WithCookies<
     Ok((set(session::no_cookies(app.options(), &headers)), managed.ask.deleted()?))
 }
 
-/// Chooses the password of somebody who was invited.
-#[utoipa::path(post, path = "/auth/accept", tag = "management", security(()), request_body = Acceptance, responses((status = 200, body = Envelope<Accepted>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
+/// Makes somebody who was invited a member: a user of that address whose password it is, and otherwise somebody new, whose
+/// password it will be.
+#[utoipa::path(post, operation_id = "accept_invitation", path = "/auth/accept", tag = "management", security(()), request_body = Acceptance, responses((status = 200, body = Envelope<Accepted>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 429, body = Failure)))]
 pub(super) async fn accept(
     State(app): State<App>,
     id: RequestId,
     _: JsonOnly,
-    Body(acceptance): Body<Acceptance>,
+    body: Body<Acceptance>,
 ) -> Told<Accepted> {
-    let Acceptance { email, password, token } = acceptance;
+    let Acceptance { email, password, token } = body.read()?;
     count_try(&app, &email)?;
-    let hash = password::hash(app.runtime(), password).await;
-    let hash = hash.map_err(|error| match error.kind() {
-        offhook::ErrorKind::ConfigInvalid => Problem::invalid("password", "has 8 to 256 bytes"),
-        _ => error.into(),
-    })?;
-    let user = app.engine().users().accept(&email, &token, &hash).await?;
-    Ok(Json(envelope(Accepted { id: user.id.to_string(), email: user.email }, id, None)))
+    let users = app.engine().users();
+    users.invitation(&email, &token).await?;
+    let guest = match whose(password.clone(), users.find(&email, None).await?).await? {
+        Some(user) => Guest::Known(user),
+        None => {
+            let hash = password::hash(app.runtime(), password).await;
+            let password_hash = hash.map_err(|error| match error.kind() {
+                ErrorKind::ConfigInvalid => Problem::invalid("password", "has 8 to 256 bytes"),
+                _ => error.into(),
+            })?;
+            Guest::New { password_hash }
+        }
+    };
+    let member = users.accept(&email, &token, guest).await?;
+    Ok(Json(envelope(Accepted::of(&member), id, None)))
+}
+
+impl Accepted {
+    fn of(member: &Member) -> Self {
+        Self {
+            id: member.user.id.to_string(),
+            email: member.user.email.clone(),
+            organization_id: member.tenant.to_string(),
+        }
+    }
 }
 
 /// Somebody who can log in now.
@@ -127,16 +151,25 @@ pub(super) struct Accepted {
     #[schema(format = "uuid")]
     id: String,
     email: String,
+    #[schema(format = "uuid")]
+    organization_id: String,
 }
 
-/// The place in that tenant, or the oldest.
-fn choose(mut places: Vec<Member>, wanted: Option<&str>) -> Answer<Member> {
-    let none = || Problem::new(Kind::Forbidden, "there is no such organization of yours");
-    if let Some(wanted) = wanted {
-        let wanted: TenantId = wanted.parse().map_err(|_| none())?;
-        places.retain(|member| member.tenant == wanted);
+/// No tenant has this id.
+const NO_TENANT: TenantId = TenantId::from_uuid(Uuid::nil());
+
+/// The user of that password. It takes no less time when there is no user.
+async fn whose(password: String, users: Vec<(User, String)>) -> Answer<Option<User>> {
+    if users.is_empty() {
+        password::verify(password, None).await?;
+        return Ok(None);
     }
-    places.into_iter().next().ok_or_else(none)
+    for (user, hash) in users {
+        if password::verify(password.clone(), Some(hash)).await? {
+            return Ok(Some(user));
+        }
+    }
+    Ok(None)
 }
 
 /// Nobody guesses passwords at speed, right or wrong, known or unknown.

@@ -11,7 +11,7 @@ use super::super::envelope::{Envelope, Failure, Made, Pagination, Told};
 use super::session::Managed;
 use crate::id;
 use crate::problem::{Answer, Kind, Problem};
-use crate::request::Body;
+use crate::request::{Body, text};
 
 /// A tenant as it is shown.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,7 +43,7 @@ pub(super) struct Patch {
 }
 
 /// The tenants of whoever asks, the oldest first.
-#[utoipa::path(get, path = "/organizations", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Organization>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(get, operation_id = "list_organizations", path = "/organizations", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Organization>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn list(managed: Managed) -> Told<Vec<Organization>> {
     let engine = managed.ask.engine();
     let mut shown = Vec::new();
@@ -57,9 +57,10 @@ pub(super) async fn list(managed: Managed) -> Told<Vec<Organization>> {
 }
 
 /// Makes a tenant, whose administrator is whoever asks.
-#[utoipa::path(post, path = "/organizations", tag = "management", security(("session" = [])), request_body = New, responses((status = 201, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
-pub(super) async fn create(managed: Managed, Body(new): Body<New>) -> Made<Organization> {
+#[utoipa::path(post, operation_id = "create_organization", path = "/organizations", tag = "management", security(("session" = [])), request_body = New, responses((status = 201, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
+pub(super) async fn create(managed: Managed, body: Body<New>) -> Made<Organization> {
     managed.require_admin()?;
+    let new = body.read()?;
     let engine = managed.ask.engine();
     let places = engine.users().memberships(managed.member.user.id).await?;
     if places.len() >= ORGANIZATIONS_MAX {
@@ -71,7 +72,7 @@ pub(super) async fn create(managed: Managed, Body(new): Body<New>) -> Made<Organ
 }
 
 /// One tenant.
-#[utoipa::path(get, path = "/organizations/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Organization>), (status = 401, body = Failure), (status = 404, body = Failure)))]
+#[utoipa::path(get, operation_id = "get_organization", path = "/organizations/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), responses((status = 200, body = Envelope<Organization>), (status = 401, body = Failure), (status = 404, body = Failure)))]
 pub(super) async fn get(managed: Managed, Path(id): Path<String>) -> Told<Organization> {
     let place = place(&managed, &id).await?;
     let tenant = managed.ask.engine().tenants().get(place.tenant).await?;
@@ -80,13 +81,13 @@ pub(super) async fn get(managed: Managed, Path(id): Path<String>) -> Told<Organi
 }
 
 /// Renames a tenant.
-#[utoipa::path(patch, path = "/organizations/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
-pub(super) async fn update(managed: Managed, Path(id): Path<String>, Body(patch): Body<Patch>) -> Told<Organization> {
+#[utoipa::path(patch, operation_id = "update_organization", path = "/organizations/{id}", tag = "management", security(("session" = [])), params(("id" = String, Path)), request_body = Patch, responses((status = 200, body = Envelope<Organization>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure), (status = 404, body = Failure)))]
+pub(super) async fn update(managed: Managed, Path(id): Path<String>, body: Body<Patch>) -> Told<Organization> {
     let place = place(&managed, &id).await?;
     if place.role != Role::Admin {
         return Err(Problem::new(Kind::Forbidden, "only administrators may do that"));
     }
-    let name = patch.name.map(named).transpose()?;
+    let name = body.read()?.name.map(named).transpose()?;
     let rename = |tenant: &mut Tenant| name.iter().for_each(|name| tenant.name.clone_from(name));
     let tenant = managed.ask.engine().tenants().update(place.tenant, rename).await?;
     managed.ask.tell(Organization::of(&tenant, place.role))
@@ -102,10 +103,7 @@ async fn place(managed: &Managed, id: &str) -> Answer<Member> {
 }
 
 fn named(name: String) -> Answer<String> {
-    match name.trim().is_empty() || name.len() > offhook::service::tenants::NAME_BYTES_MAX {
-        true => Err(Problem::invalid("name", "has 1 to 200 bytes")),
-        false => Ok(name),
-    }
+    text("name", name, offhook::service::tenants::NAME_BYTES_MAX)
 }
 
 impl Organization {

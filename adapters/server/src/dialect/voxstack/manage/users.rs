@@ -37,12 +37,14 @@ pub(super) struct Invite {
     role: Option<String>,
 }
 
-/// Somebody who was invited, and what lets it choose a password.
+/// Somebody who was invited, and what lets it become a member.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = voxstack::Invited)]
 pub(super) struct Invited {
-    #[serde(flatten)]
-    user: Shown,
+    email: String,
+    name: String,
+    #[schema(pattern = "^(admin|member)$")]
+    role: &'static str,
     /// For `/auth/accept`; to be handed to whom it is for.
     invitation_token: String,
     #[schema(format = "date-time")]
@@ -50,16 +52,17 @@ pub(super) struct Invited {
 }
 
 /// The tenant's members, the oldest first.
-#[utoipa::path(get, path = "/users", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
+#[utoipa::path(get, operation_id = "list_users", path = "/users", tag = "management", security(("session" = [])), responses((status = 200, body = Envelope<Vec<Shown>>), (status = 401, body = Failure), (status = 403, body = Failure)))]
 pub(super) async fn list(managed: Managed) -> Told<Vec<Shown>> {
     let members = managed.ask.engine().users().list(managed.ask.tenant).await?;
     managed.ask.list(members.iter().map(Shown::of).collect(), Pagination::whole(members.len()))
 }
 
-/// Invites somebody.
-#[utoipa::path(post, path = "/users/invite", tag = "management", security(("session" = [])), request_body = Invite, responses((status = 201, body = Envelope<Invited>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
-pub(super) async fn invite(managed: Managed, Body(invite): Body<Invite>) -> Made<Invited> {
+/// Invites somebody, who is a member once the invitation is accepted; an earlier one of that address opens nothing then.
+#[utoipa::path(post, operation_id = "invite_user", path = "/users/invite", tag = "management", security(("session" = [])), request_body = Invite, responses((status = 201, body = Envelope<Invited>), (status = 400, body = Failure), (status = 401, body = Failure), (status = 403, body = Failure)))]
+pub(super) async fn invite(managed: Managed, body: Body<Invite>) -> Made<Invited> {
     managed.require_admin()?;
+    let invite = body.read()?;
     let role = match invite.role.as_deref() {
         Some("admin") => Role::Admin,
         None | Some("member") => Role::Member,
@@ -67,11 +70,17 @@ pub(super) async fn invite(managed: Managed, Body(invite): Body<Invite>) -> Made
     };
     let new = NewUser { email: invite.email, name: invite.name, role };
     let invited = managed.ask.engine().users().invite(managed.ask.tenant, new).await;
-    let (member, text, expires_at) = invited.map_err(|error| match error.kind() {
+    let (invitation, token) = invited.map_err(|error| match error.kind() {
         ErrorKind::ConfigInvalid | ErrorKind::Conflict => Problem::invalid("email", error.message()),
         _ => error.into(),
     })?;
-    managed.ask.made(Invited { user: Shown::of(&member), invitation_token: text, expires_at: expires_at.to_string() })
+    managed.ask.made(Invited {
+        email: invitation.email,
+        name: invitation.name,
+        role: word(invitation.role),
+        invitation_token: token,
+        expires_at: invitation.expires_at.to_string(),
+    })
 }
 
 /// The vendor has no word for it; this is ours.

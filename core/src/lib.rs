@@ -21,6 +21,7 @@ pub mod service;
 pub mod signing;
 pub mod template;
 pub mod time;
+pub mod trace;
 pub mod wrap;
 
 pub use error::{Error, ErrorKind, Result, Retry};

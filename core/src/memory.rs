@@ -12,8 +12,10 @@ use bytes::Bytes;
 
 use self::table::Table;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::TenantId;
 use crate::provider::ProviderInfo;
 use crate::provider::store::catalog::Catalog;
+use crate::provider::store::changes::{Changes, Touched};
 use crate::provider::store::{
     Add, Append, Batch, Committed, CounterKey, Delete, Expect, LIMIT_MAX, LogKey, Operation, Page, Put, Query, Record,
     RecordKey, Schema, Store,
@@ -23,6 +25,7 @@ use crate::time::Timestamp;
 /// A [`Store`] in memory.
 pub struct MemoryStore {
     catalog: Catalog,
+    changes: Changes,
     state: Mutex<State>,
 }
 
@@ -32,7 +35,7 @@ impl MemoryStore {
         let catalog = Catalog::new(&schema)?;
         let tables = catalog.kinds().map(|(kind, _)| (kind.to_owned(), Table::default())).collect();
         let state = State { tables, counters: BTreeMap::new(), logs: BTreeMap::new() };
-        Ok(Self { catalog, state: Mutex::new(state) })
+        Ok(Self { catalog, changes: Changes::default(), state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,14 +64,25 @@ impl Store for MemoryStore {
         Ok(self.state().table(&query.kind).count(&query))
     }
 
+    fn version(&self, tenant: Option<TenantId>, kind: &str) -> Option<u64> {
+        Some(self.changes.version(tenant, kind))
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         self.catalog.check_batch("store.commit", &batch)?;
-        self.state().commit(batch)
+        let touched = Touched::by(&batch);
+        let committed = self.state().commit(batch)?;
+        self.changes.note(&touched);
+        Ok(committed)
     }
 
     async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>> {
         self.catalog.indexes("store.claim", &kind)?;
-        Ok(self.state().table(&kind).claim(now, now + lease, limit.clamp(1, LIMIT_MAX)))
+        let claimed = self.state().table(&kind).claim(now, now + lease, limit.clamp(1, LIMIT_MAX));
+        let mut touched = Touched::default();
+        claimed.iter().for_each(|record| touched.record(&record.key));
+        self.changes.note(&touched);
+        Ok(claimed)
     }
 
     async fn append(&self, log: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {

@@ -19,18 +19,27 @@ const USAGE: &str = "usage: cargo xtask TASK
                     list the items of the vendors' contracts that have no test
   crash [--kills N] [--store sqlite|postgres] [--json]
                     kill a process again and again under fifty calls, and count what was lost (100 kills, SQLite)
+  crash --server [--kills N]
+                    kill `offhook serve` again and again under clients, and count what it had acknowledged and lost (30 kills)
   fuzz [SECONDS]    run each fuzz target for a while (60 seconds unless told)
+  bench [FILTER]    run the benchmarks
   bench audio       race the audio against other programs and write the table of benches/README.md
-  bench [FILTER]    run the benchmarks";
+  bench calls       how many calls one core carries, next to Pipecat and LiveKit Agents
+  bench server [--seconds N] [--rounds N] [--requests N]
+                    the server next to FastAPI on uvicorn (6 seconds, 3 rounds), then its memory over so many requests (a million)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let shell = Shell::default();
     let result = match arguments.as_slice() {
+        ["bench", "calls"] => bench_calls(&shell),
+        ["bench", "server", options @ ..] => bench_server(&shell, options),
         ["bench", filter @ ..] => bench(&shell, filter),
         ["contracts"] => contracts::run(false),
         ["contracts", "--json"] => contracts::run(true),
+        ["crash", "--server"] => crash_server(&shell, "30"),
+        ["crash", "--server", "--kills", kills] => crash_server(&shell, kills),
         ["crash", options @ ..] => crash(&shell, options),
         ["demo", options @ ..] => return demo(&shell, options),
         ["fuzz"] => fuzz(&shell, "60"),
@@ -108,6 +117,12 @@ fn crash(shell: &Shell, options: &[&str]) -> Result {
     if is_quiet { shell.run("cargo", &test) } else { shell.step("crash", "cargo", &test) }
 }
 
+fn crash_server(shell: &Shell, kills: &str) -> Result {
+    setup::speech(shell)?;
+    let test = ["test", "--release", "--quiet", "--package", "offhook-cli", "--test", "kill", "--", "tally", kills];
+    shell.step("crash", "cargo", &test)
+}
+
 fn fuzz(shell: &Shell, seconds: &str) -> Result {
     setup::cargo_fuzz(shell)?;
     let targets = shell.output("cargo", &["fuzz", "list"])?;
@@ -116,6 +131,25 @@ fn fuzz(shell: &Shell, seconds: &str) -> Result {
         shell.step(target, "cargo", &["fuzz", "run", target, "--", &limit])?;
     }
     Ok(())
+}
+
+/// The peers run in the same run, on the same core.
+fn bench_calls(shell: &Shell) -> Result {
+    setup::speech(shell)?;
+    let peers = setup::voice_engines(shell)?;
+    let bench = ["bench", "--package", "offhook-benches", "--bench", "calls", "--", "--compare", &peers];
+    shell.step("calls on a core", "cargo", &bench)
+}
+
+/// On this machine, in one run: only the ratios mean something elsewhere.
+fn bench_server(shell: &Shell, options: &[&str]) -> Result {
+    setup::speech(shell)?;
+    let python = setup::fast_api(shell)?;
+    shell.step("server", "cargo", &["build", "--release", "--package", "offhook-cli"])?;
+    let offhook = shell.target().join("release/offhook").to_string_lossy().into_owned();
+    let bench = ["bench", "--package", "offhook-benches", "--bench", "server", "--"];
+    let programs = ["--offhook", &offhook, "--python", &python];
+    shell.step("benchmark", "cargo", &[&bench[..], &programs, options].concat())
 }
 
 /// The race of audio has a runner of its own, which brings the peers and writes the table.

@@ -15,6 +15,21 @@ const CLIENTS_PIP: [&str; 3] = ["openapi-python-client==0.29.1", "requests==2.34
 /// An object store that speaks as S3 does, as an npm package.
 const S3RVER: &str = "s3rver@3.7.1";
 
+/// What the server is measured against.
+const FAST_API: [&str; 2] = ["fastapi==0.165.0", "uvicorn[standard]==0.54.0"];
+
+/// The voice engines that ours is compared with, as Python packages.
+const VOICE: [&str; 8] = [
+    "pipecat-ai==1.14.0",
+    "livekit-agents==1.8.9",
+    "livekit-plugins-silero==1.8.9",
+    "fastapi==0.163.2",
+    "onnxruntime==1.31.1",
+    "uvicorn[standard]==0.54.0",
+    "webrtcvad-wheels==2.0.14.post1",
+    "websockets==17.4",
+];
+
 /// Version of the licence checker.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -117,6 +132,30 @@ fn standard_webhooks(shell: &Shell) -> Result {
     let [npm, pip] = STANDARD_WEBHOOKS;
     npm_peer(shell, "standardwebhooks", &[npm])?;
     pip_peer(shell, "standardwebhooks", "standardwebhooks", &[pip])
+}
+
+/// FastAPI and uvicorn, in an environment of their own; returns its Python.
+pub(crate) fn fast_api(shell: &Shell) -> Result<String> {
+    debian(shell, &[("python3", &["-c", "import venv, ensurepip"], "python3-venv")])?;
+    let folder = shell.target().join("peers/fastapi").to_string_lossy().into_owned();
+    let python = format!("{folder}/bin/python");
+    if !shell.works(&python, &["-c", "import fastapi, uvicorn, uvloop, httptools"]) {
+        shell.step("fastapi", "python3", &["-m", "venv", &folder])?;
+        shell.step("fastapi", &python, &[&["-m", "pip", "install", "--quiet"], FAST_API.as_slice()].concat())?;
+    }
+    Ok(python)
+}
+
+/// The engines that calls are compared with, in a folder of their own.
+pub(crate) fn voice_engines(shell: &Shell) -> Result<String> {
+    debian(shell, &[("python3", &["-c", "import venv, ensurepip"], "python3-venv")])?;
+    let folder = shell.target().join("peers/voice").to_string_lossy().into_owned();
+    let python = format!("{folder}/bin/python");
+    if !shell.works(&python, &["-c", "import pipecat, livekit.agents, livekit.plugins.silero, webrtcvad, uvloop"]) {
+        shell.step("voice engines", "python3", &["-m", "venv", &folder])?;
+        shell.step("voice engines", &python, &[&["-m", "pip", "install", "--quiet"], VOICE.as_slice()].concat())?;
+    }
+    Ok(folder)
 }
 
 /// The licence checker.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use offhook::dialect::Dialect;
 use offhook::provider::reach::{Networks, Reach};
 use offhook::provider::telephony::E164;
+use offhook_otel::Collector;
 use serde::Deserialize;
 
 use crate::args::{HouseArgs, LlmName, ModelArgs, ServeArgs};
@@ -23,6 +24,7 @@ const DRAIN_DEFAULT: Duration = Duration::from_secs(60);
 
 /// Where variables begin that set something.
 const PREFIX: &str = "OFFHOOK_";
+const OTEL: &str = "OTEL_";
 
 /// The file, as it is written. See the [sample](SAMPLE).
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +39,7 @@ struct File {
     root: Option<String>,
     calls: CallsFile,
     model: Option<ModelFile>,
+    telemetry: TelemetryFile,
     tls: Option<TlsFile>,
     voxcore: VoxcoreFile,
     webhooks: WebhooksFile,
@@ -57,6 +60,19 @@ struct ModelFile {
     key_env: Option<String>,
     name: String,
     url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TelemetryFile {
+    otlp_endpoint: Option<String>,
+    /// Exactly where traces go; only the environment says so.
+    #[serde(skip)]
+    traces_endpoint: Option<String>,
+    #[serde(skip)]
+    headers: Option<String>,
+    #[serde(skip)]
+    service: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +110,8 @@ pub struct Config {
     pub data: PathBuf,
     /// How long calls may go on when the server stops.
     pub drain: Duration,
+    /// Where spans go; `None` makes none.
+    pub collector: Option<Collector>,
     /// The port.
     pub listen: SocketAddr,
     /// What agents think with.
@@ -145,7 +163,7 @@ impl Config {
 impl File {
     fn of(args: &HouseArgs) -> Outcome<Self> {
         let mut file = args.config.as_deref().map_or_else(|| Ok(Self::default()), Self::read)?;
-        file.take(std::env::vars().filter(|(name, _)| name.starts_with(PREFIX)).collect())?;
+        file.take(std::env::vars().filter(|(name, _)| name.starts_with(PREFIX) || name.starts_with(OTEL)).collect())?;
         file.data = args.data.clone().or(file.data);
         file.postgres = args.postgres.clone().or(file.postgres);
         Ok(file)
@@ -166,7 +184,7 @@ impl File {
         for (name, value) in variables {
             let wrong = || Failure::usage(format_args!("{name} cannot be understood"));
             let list = || value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
-            match name.strip_prefix(PREFIX).unwrap_or_default() {
+            match name.strip_prefix(PREFIX).unwrap_or(&name) {
                 "CALLER_ID" => self.caller_id = Some(value),
                 "CALLS_MAX" => self.calls.max = Some(value.parse().map_err(|_| wrong())?),
                 "CORS" => self.cors = list(),
@@ -176,6 +194,11 @@ impl File {
                 "PUBLIC_URL" => self.public_url = Some(value),
                 "ROOT" => self.root = Some(value),
                 "WEBHOOKS_ALLOW" => self.webhooks.allow = list(),
+                // OpenTelemetry's own names.
+                "OTEL_EXPORTER_OTLP_ENDPOINT" => self.telemetry.otlp_endpoint = Some(value),
+                "OTEL_EXPORTER_OTLP_HEADERS" => self.telemetry.headers = Some(value),
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" => self.telemetry.traces_endpoint = Some(value),
+                "OTEL_SERVICE_NAME" => self.telemetry.service = Some(value),
                 // Others are other parts' own.
                 _ => {}
             }
@@ -194,6 +217,7 @@ impl File {
         if public_url.as_deref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
             return Err(Failure::usage("public_url is not http:// or https://"));
         }
+        let collector = self.telemetry.check()?;
         let model = match self.model {
             None => ModelArgs::default(),
             Some(ModelFile { key_env, name, url }) => {
@@ -209,6 +233,7 @@ impl File {
         Ok(Config {
             caller_id,
             calls_max: self.calls.max,
+            collector,
             calls_max_per_tenant: self.calls.max_per_tenant,
             cors: self.cors,
             data: self.data.unwrap_or_else(|| DATA_DEFAULT.into()),
@@ -224,6 +249,26 @@ impl File {
             voxcore_allow,
             voxcore_requires_key: self.voxcore.require_key,
         })
+    }
+}
+
+impl TelemetryFile {
+    fn check(self) -> Outcome<Option<Collector>> {
+        let wrong = |error: offhook::Error| Failure::during("telemetry", &error);
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let collector = match (given(self.traces_endpoint), given(self.otlp_endpoint)) {
+            (Some(url), _) => Collector::at_url(url),
+            (None, Some(endpoint)) => Collector::at(&endpoint),
+            (None, None) => return Ok(None),
+        };
+        let mut collector = collector.map_err(wrong)?;
+        if let Some(headers) = given(self.headers) {
+            collector = collector.with_headers(&headers).map_err(wrong)?;
+        }
+        if let Some(service) = given(self.service) {
+            collector.service = service;
+        }
+        Ok(Some(collector))
     }
 }
 

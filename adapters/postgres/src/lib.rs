@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use offhook::ids::TenantId;
 use offhook::provider::ProviderInfo;
 use offhook::provider::store::catalog::Catalog;
 use offhook::provider::store::{Batch, Committed, LIMIT_MAX, LogKey, Page, Query, Record, RecordKey, Schema, Store};
@@ -115,6 +116,11 @@ impl Store for PostgresStore {
         self.catalog.check_query("store.count", &query)?;
         let table = self.shared.tables.get("store.count", &query.kind)?;
         self.run("store.count", async move |shared| list::count(&shared.pool, &table, &query).await).await
+    }
+
+    /// Other processes write here too, and to ask the server whether they have is no cheaper than to read.
+    fn version(&self, _: Option<TenantId>, _: &str) -> Option<u64> {
+        None
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {

@@ -14,6 +14,7 @@ use offhook_streams::MediaStreams;
 
 use crate::gate::RateLimits;
 use crate::metrics::Metrics;
+use crate::pages::Pages;
 
 /// Bytes of a request's body at most.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -84,6 +85,7 @@ struct Shared {
     limits: RateLimits,
     metrics: Metrics,
     options: Options,
+    pages: Pages,
     runtime: Arc<dyn Runtime>,
     streams: Option<Streams>,
     /// Signs what this process alone has to know again: tokens of live streams.
@@ -102,6 +104,7 @@ impl App {
                 limits,
                 metrics: Metrics::default(),
                 options,
+                pages: Pages::default(),
                 runtime,
                 streams,
                 token_secret,
@@ -126,6 +129,10 @@ impl App {
 
     pub(crate) fn streams(&self) -> Option<&Streams> {
         self.shared.streams.as_ref()
+    }
+
+    pub(crate) fn pages(&self) -> &Pages {
+        &self.shared.pages
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

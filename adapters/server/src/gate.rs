@@ -23,8 +23,8 @@ use crate::app::App;
 use crate::problem::{Answer, Kind, Problem};
 use crate::request::{Caller, Query};
 
-/// How long a tenant's plan is remembered.
-const PLAN_TTL: Duration = Duration::from_secs(10);
+/// How long it is remembered how much a tenant may ask.
+const ALLOWANCE_TTL: Duration = Duration::from_secs(10);
 
 /// Counters that are kept at once; beyond it those that are full again are forgotten, and then those that were used longest
 /// ago.
@@ -46,7 +46,7 @@ pub struct Gate {
 /// How often callers may ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rate {
-    /// Requests a minute for each key.
+    /// Requests a minute for each key, unless the tenant has a figure of its own.
     Key(u32),
     /// As the tenant's plan says, over all its keys (DR-013).
     Plan,
@@ -117,32 +117,34 @@ pub(crate) async fn count(app: &App, rate: Rate, caller: &Caller) -> Answer<()> 
 async fn standing(app: &App, rate: Rate, caller: &Caller) -> Answer<Option<Standing>> {
     let limits = app.limits();
     Ok(match rate {
-        Rate::Key(per_minute) => Some(limits.count(caller.key.id.as_uuid(), per_minute)),
+        Rate::Key(per_minute) => {
+            let own = allowance(app, caller.tenant).await?.own;
+            Some(limits.count(caller.key.id.as_uuid(), own.unwrap_or(per_minute)))
+        }
         Rate::Plan => {
-            let per_minute = match limits.plan(caller.tenant) {
-                Some(per_minute) => per_minute,
-                None => {
-                    let tenant = app.engine().tenants().get(caller.tenant).await?;
-                    let per_minute = tenant.unwrap_or_else(|| unknown(caller.tenant)).requests_per_minute();
-                    limits.learn(caller.tenant, per_minute);
-                    per_minute
-                }
-            };
-            Some(limits.count(caller.tenant.as_uuid(), per_minute))
+            let Allowance { own, plan } = allowance(app, caller.tenant).await?;
+            Some(limits.count(caller.tenant.as_uuid(), own.unwrap_or(plan)))
         }
         Rate::Unlimited => None,
     })
 }
 
-/// A tenant that was never written down has the smallest plan.
-fn unknown(id: TenantId) -> offhook::service::tenants::Tenant {
-    offhook::service::tenants::Tenant {
-        created_at: offhook::time::Timestamp::default(),
-        id,
-        name: String::new(),
-        plan: offhook::service::tenants::Plan::Starter,
-        requests_per_minute: None,
+async fn allowance(app: &App, tenant: TenantId) -> Answer<Allowance> {
+    if let Some(known) = app.limits().allowance(tenant) {
+        return Ok(known);
     }
+    let found = app.engine().tenants().get(tenant).await?;
+    let (own, plan) = found.map(|tenant| (tenant.requests_per_minute, tenant.plan)).unwrap_or_default();
+    let allowance = Allowance { own, plan: plan.requests_per_minute() };
+    app.limits().learn(tenant, allowance);
+    Ok(allowance)
+}
+
+/// Requests a minute that a tenant may make. One that was never written down has the smallest plan.
+#[derive(Clone, Copy)]
+struct Allowance {
+    own: Option<u32>,
+    plan: u32,
 }
 
 /// How a caller stands after a request.
@@ -190,7 +192,7 @@ impl Default for RateLimits {
 #[derive(Default)]
 struct Counters {
     counters: BTreeMap<Uuid, Counter>,
-    plans: BTreeMap<TenantId, (u32, Instant)>,
+    allowances: BTreeMap<TenantId, (Allowance, Instant)>,
 }
 
 impl Counters {
@@ -253,19 +255,19 @@ impl RateLimits {
         limiter
     }
 
-    fn plan(&self, tenant: TenantId) -> Option<u32> {
+    fn allowance(&self, tenant: TenantId) -> Option<Allowance> {
         let state = self.state();
-        let (per_minute, learnt) = state.plans.get(&tenant)?;
-        (learnt.elapsed() < PLAN_TTL).then_some(*per_minute)
+        let (allowance, learnt) = state.allowances.get(&tenant)?;
+        (learnt.elapsed() < ALLOWANCE_TTL).then_some(*allowance)
     }
 
-    fn learn(&self, tenant: TenantId, per_minute: u32) {
+    fn learn(&self, tenant: TenantId, allowance: Allowance) {
         let mut state = self.state();
-        if state.plans.len() >= self.counters_max {
+        if state.allowances.len() >= self.counters_max {
             // What was forgotten is asked for again.
-            state.plans.clear();
+            state.allowances.clear();
         }
-        state.plans.insert(tenant, (per_minute, Instant::now()));
+        state.allowances.insert(tenant, (allowance, Instant::now()));
     }
 
     fn state(&self) -> MutexGuard<'_, Counters> {
@@ -308,8 +310,8 @@ mod tests {
         }
         assert!(left(&limits).ends_with(&[98, 99]), "those that were used last are kept");
         let tenants = (0..100).map(|tenant| TenantId::from_uuid(Uuid::from_u128(tenant)));
-        tenants.for_each(|tenant| limits.learn(tenant, 1));
-        assert!(limits.state().plans.len() <= 4);
+        tenants.for_each(|tenant| limits.learn(tenant, Allowance { own: None, plan: 1 }));
+        assert!(limits.state().allowances.len() <= 4);
     }
 
     #[test]

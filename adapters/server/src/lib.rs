@@ -27,6 +27,7 @@ mod describe;
 mod id;
 mod metrics;
 mod mount;
+mod pages;
 
 pub use app::{App, Options, Streams};
 pub use mount::router;

@@ -14,6 +14,7 @@ use offhook::ids::TenantId;
 use offhook::provider::telephony::E164;
 use offhook::service::keys::ApiKey;
 use offhook::time::Timestamp;
+use offhook::trace::TraceParent;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -55,6 +56,19 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
         Ok(parts.extensions.get::<Self>().copied().unwrap_or(Self(Uuid::nil())))
+    }
+}
+
+/// What the request is a part of, if its header `traceparent` says so.
+pub struct Traced(pub Option<TraceParent>);
+
+impl<S: Sync> FromRequestParts<S> for Traced {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Answer<Self> {
+        let header = parts.headers.get("traceparent").and_then(|text| text.to_str().ok());
+        // One that cannot be understood counts as none, as its specification says.
+        Ok(Self(header.and_then(|text| text.parse().ok())))
     }
 }
 
@@ -150,7 +164,7 @@ fn plain(message: &str) -> String {
 }
 
 /// The query. Unknown parameters do not matter (X18).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Query(BTreeMap<String, String>);
 
 impl<S: Sync> FromRequestParts<S> for Query {
@@ -165,6 +179,11 @@ impl Query {
     /// Of several parameters of one name, the last counts.
     pub fn parse(query: &str) -> Self {
         Self(url::form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    /// How much text it is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
     /// The parameter as it was given; one that is empty is not there.

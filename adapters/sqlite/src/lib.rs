@@ -14,6 +14,7 @@ mod list;
 mod log;
 mod migrate;
 mod table;
+mod watch;
 mod worker;
 
 use std::path::Path;
@@ -23,15 +24,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use offhook::Result;
+use offhook::ids::TenantId;
 use offhook::provider::ProviderInfo;
 use offhook::provider::store::catalog::Catalog;
+use offhook::provider::store::changes::Touched;
 use offhook::provider::store::{Batch, Committed, LIMIT_MAX, LogKey, Page, Query, Record, RecordKey, Schema, Store};
 use offhook::time::Timestamp;
 use rusqlite::Connection;
 
 use self::commit::Step;
+use self::error::Failure;
 use self::migrate::BUSY_TIMEOUT;
 use self::table::Tables;
+use self::watch::{Pen, Watch};
 use self::worker::Workers;
 
 /// Connections that read while the writer writes.
@@ -41,6 +46,7 @@ const READERS: usize = 2;
 pub struct SqliteStore {
     catalog: Catalog,
     tables: Arc<Tables>,
+    watch: Watch,
     workers: Workers,
     detail: String,
 }
@@ -67,16 +73,20 @@ impl SqliteStore {
     pub fn open_in_memory(schema: Schema) -> Result<Self> {
         let (catalog, tables) = Self::prepare(&schema)?;
         let connection = migrate::open_in_memory(&tables)?;
-        let workers = Workers::shared(connection)?;
-        Ok(Self { catalog, tables, workers, detail: "in memory".to_owned() })
+        let (watch, pen) = watch(&connection, None)?;
+        let workers = Workers::shared(connection, pen)?;
+        Ok(Self { catalog, tables, watch, workers, detail: "in memory".to_owned() })
     }
 
     fn open_within(path: &Path, schema: Schema, busy_timeout: Duration) -> Result<Self> {
         let (catalog, tables) = Self::prepare(&schema)?;
         let writer = migrate::open_writer(path, &tables, busy_timeout)?;
         let readers: Result<Vec<Connection>> = (0..READERS).map(|_| migrate::open_reader(path, busy_timeout)).collect();
-        let workers = Workers::separate(writer, readers?)?;
-        Ok(Self { catalog, tables, workers, detail: path.display().to_string() })
+        // Who asks whether others have written does not wait for them.
+        let others = migrate::open_reader(path, Duration::ZERO)?;
+        let (watch, pen) = watch(&writer, Some(others))?;
+        let workers = Workers::separate(writer, pen, readers?)?;
+        Ok(Self { catalog, tables, watch, workers, detail: path.display().to_string() })
     }
 
     fn prepare(schema: &Schema) -> Result<(Catalog, Arc<Tables>)> {
@@ -84,6 +94,10 @@ impl SqliteStore {
         let tables = Arc::new(Tables::new(&catalog)?);
         Ok((catalog, tables))
     }
+}
+
+fn watch(writer: &Connection, others: Option<Connection>) -> Result<(Watch, Pen)> {
+    watch::pair(writer, others).map_err(|error| Failure::from(error).into_error("store.open"))
 }
 
 #[async_trait]
@@ -110,22 +124,36 @@ impl Store for SqliteStore {
         self.workers.read("store.count", move |connection| list::count(connection, &table, &query)).await
     }
 
+    fn version(&self, tenant: Option<TenantId>, kind: &str) -> Option<u64> {
+        self.watch.version(tenant, kind)
+    }
+
     async fn commit(&self, batch: Batch) -> Result<Committed> {
         self.catalog.check_batch("store.commit", &batch)?;
+        let touched = Touched::by(&batch);
         let steps = Step::all(&self.tables, batch)?;
-        self.workers.write("store.commit", move |connection| commit::apply(connection, &steps)).await
+        let commit = move |connection: &Connection| Ok((commit::apply(connection, &steps)?, touched));
+        self.workers.write("store.commit", commit).await
     }
 
     async fn claim(&self, kind: String, now: Timestamp, lease: Duration, limit: u32) -> Result<Vec<Record>> {
         let table = self.tables.get("store.claim", &kind)?;
         let limit = limit.clamp(1, LIMIT_MAX);
-        let claim = move |connection: &Connection| table.claim(connection, now, now + lease, limit);
+        let claim = move |connection: &Connection| {
+            let claimed = table.claim(connection, now, now + lease, limit)?;
+            let mut touched = Touched::default();
+            claimed.iter().for_each(|record| touched.record(&record.key));
+            Ok((claimed, touched))
+        };
         self.workers.write("store.claim", claim).await
     }
 
     async fn append(&self, log: LogKey, seq: u64, entries: Vec<Bytes>) -> Result<()> {
         self.catalog.check_log("store.append", &log)?;
-        let append = move |connection: &Connection| log::append(connection, "store.append", &log, seq, &entries);
+        let append = move |connection: &Connection| {
+            log::append(connection, "store.append", &log, seq, &entries)?;
+            Ok(((), Touched::default()))
+        };
         self.workers.write("store.append", append).await
     }
 

@@ -21,7 +21,7 @@ const OPEN: &str = "store.open";
 /// `ohdb`, at a fixed place of the file's header.
 const APPLICATION_ID: i32 = 0x6f68_6462;
 /// The scripts that bring a database from each version to the next.
-const SCRIPTS: [&str; 1] = [include_str!("migrations/1.sql")];
+const SCRIPTS: [&str; 2] = [include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 /// Statements kept prepared for each connection.
 const STATEMENTS_MAX: usize = 256;
 /// How long to wait between attempts to turn the write-ahead log on.

@@ -6,10 +6,12 @@
 use std::thread::{self, JoinHandle};
 
 use async_channel::{Receiver, Sender};
+use offhook::provider::store::changes::Touched;
 use offhook::{Error, ErrorKind, Result};
 use rusqlite::{Connection, TransactionBehavior, ffi};
 
 use crate::error::{Failure, map};
+use crate::watch::Pen;
 
 /// Most pieces of work that wait in one queue; whoever comes next waits before it.
 const QUEUE_MAX: usize = 1_024;
@@ -25,22 +27,22 @@ pub(crate) struct Workers {
 
 impl Workers {
     /// One thread for the writer, one for each reader.
-    pub(crate) fn separate(writer: Connection, readers: Vec<Connection>) -> Result<Self> {
+    pub(crate) fn separate(writer: Connection, pen: Pen, readers: Vec<Connection>) -> Result<Self> {
         let (reads, read_queue) = async_channel::bounded(QUEUE_MAX);
         let (writes, write_queue) = async_channel::bounded(QUEUE_MAX);
         let mut workers = Self { reads, writes, threads: Vec::new() };
-        workers.start("sqlite-write", writer, write_queue)?;
+        workers.start("sqlite-write", writer, Some(pen), write_queue)?;
         for reader in readers {
-            workers.start("sqlite-read", reader, read_queue.clone())?;
+            workers.start("sqlite-read", reader, None, read_queue.clone())?;
         }
         Ok(workers)
     }
 
     /// One thread for everything, when there can be only one connection.
-    pub(crate) fn shared(connection: Connection) -> Result<Self> {
+    pub(crate) fn shared(connection: Connection, pen: Pen) -> Result<Self> {
         let (writes, queue) = async_channel::bounded(QUEUE_MAX);
         let mut workers = Self { reads: writes.clone(), writes, threads: Vec::new() };
-        workers.start("sqlite", connection, queue)?;
+        workers.start("sqlite", connection, Some(pen), queue)?;
         Ok(workers)
     }
 
@@ -58,19 +60,20 @@ impl Workers {
         ask(operation, &self.reads, Job::Read(Box::new(job)), answer).await
     }
 
-    /// What `work` did, once that is durable; nothing was done after an error.
+    /// What `work` did, once that is durable; nothing was done after an error. It returns what it changed, too.
     pub(crate) async fn write<T, W>(&self, operation: &'static str, work: W) -> Result<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+        W: FnOnce(&Connection) -> Result<(T, Touched), Failure> + Send + 'static,
     {
         let (reply, answer) = async_channel::bounded(1);
-        let write = PendingWrite { operation, work: Some(work), outcome: None, reply };
+        let write = PendingWrite { operation, work: Some(work), outcome: None, touched: Touched::default(), reply };
         ask(operation, &self.writes, Job::Write(Box::new(write)), answer).await
     }
 
-    fn start(&mut self, name: &str, connection: Connection, queue: Receiver<Job>) -> Result<()> {
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || serve(connection, &queue));
+    fn start(&mut self, name: &str, connection: Connection, pen: Option<Pen>, queue: Receiver<Job>) -> Result<()> {
+        let serve = move || serve(connection, pen.as_ref(), &queue);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(serve);
         self.threads.push(thread.map_err(|error| {
             Error::new(ErrorKind::Unavailable, "store.open", "a thread cannot be started").with_source(error)
         })?);
@@ -104,6 +107,9 @@ trait Write: Send {
     /// Does the work; whether it is to be kept.
     fn run(&mut self, connection: &Connection) -> bool;
 
+    /// What the work changed.
+    fn touched(&self) -> &Touched;
+
     /// Tells the caller: what the work gave, or that the transaction was lost.
     fn finish(self: Box<Self>, lost: Option<&rusqlite::Error>);
 }
@@ -112,18 +118,27 @@ struct PendingWrite<T, W> {
     operation: &'static str,
     work: Option<W>,
     outcome: Option<Result<T>>,
+    touched: Touched,
     reply: Sender<Result<T>>,
 }
 
 impl<T, W> Write for PendingWrite<T, W>
 where
     T: Send,
-    W: FnOnce(&Connection) -> Result<T, Failure> + Send,
+    W: FnOnce(&Connection) -> Result<(T, Touched), Failure> + Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
-        let operation = self.operation;
-        self.outcome = self.work.take().map(|work| work(connection).map_err(|failure| failure.into_error(operation)));
+        let Some(work) = self.work.take() else { return false };
+        let outcome = work(connection).map(|(done, touched)| {
+            self.touched = touched;
+            done
+        });
+        self.outcome = Some(outcome.map_err(|failure| failure.into_error(self.operation)));
         matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn touched(&self) -> &Touched {
+        &self.touched
     }
 
     fn finish(self: Box<Self>, lost: Option<&rusqlite::Error>) {
@@ -139,28 +154,32 @@ where
     }
 }
 
-fn serve(mut connection: Connection, queue: &Receiver<Job>) {
+/// Only a connection with a pen is given writes.
+fn serve(mut connection: Connection, pen: Option<&Pen>, queue: &Receiver<Job>) {
     let mut next = queue.recv_blocking().ok();
     while let Some(job) = next {
-        let held = match job {
-            Job::Read(work) => {
+        let held = match (job, pen) {
+            (Job::Read(work), _) => {
                 work(&connection);
                 None
             }
-            Job::Write(first) => write_group(&mut connection, first, queue),
+            (Job::Write(first), Some(pen)) => write_group(&mut connection, pen, first, queue),
+            (Job::Write(_), None) => None,
         };
         next = held.or_else(|| queue.recv_blocking().ok());
     }
 }
 
 /// Does `first` and the writes queued behind it; gives back a read that came up meanwhile.
-fn write_group(connection: &mut Connection, first: Box<dyn Write>, queue: &Receiver<Job>) -> Option<Job> {
+fn write_group(connection: &mut Connection, pen: &Pen, first: Box<dyn Write>, queue: &Receiver<Job>) -> Option<Job> {
     let mut group = Group { writes: vec![first], held: None };
-    let result = group.run(connection, queue);
+    let result = group.run(connection, pen, queue);
     if result.is_err() {
         // Those behind would wait for the same lock or the same disk, one after the other.
         while group.take_next(queue) {}
     }
+    // First of all, so that whoever is told that something was done finds nobody who remembers what was before.
+    group.writes.iter().for_each(|write| pen.note(write.touched()));
     for write in group.writes {
         write.finish(result.as_ref().err());
     }
@@ -173,8 +192,9 @@ struct Group {
 }
 
 impl Group {
-    fn run(&mut self, connection: &mut Connection, queue: &Receiver<Job>) -> rusqlite::Result<()> {
+    fn run(&mut self, connection: &mut Connection, pen: &Pen, queue: &Receiver<Job>) -> rusqlite::Result<()> {
         let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        pen.sign(&transaction)?;
         let mut done = 0;
         while done < self.writes.len() || self.take_next(queue) {
             let mut savepoint = transaction.savepoint()?;
@@ -231,7 +251,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::SqliteStore;
+    use crate::{SqliteStore, watch};
 
     #[test]
     fn a_lock_that_lasts_fails_writes_and_not_reads() {
@@ -318,8 +338,9 @@ mod tests {
         /// A store that uses this one connection.
         fn open_on(&self, connection: Connection) -> SqliteStore {
             let (catalog, tables) = SqliteStore::prepare(&schema()).unwrap();
-            let workers = Workers::shared(connection).unwrap();
-            SqliteStore { catalog, tables, workers, detail: String::new() }
+            let (watch, pen) = watch::pair(&connection, None).unwrap();
+            let workers = Workers::shared(connection, pen).unwrap();
+            SqliteStore { catalog, tables, watch, workers, detail: String::new() }
         }
 
         fn lock(&self) -> Connection {

@@ -47,7 +47,7 @@ pub(super) async fn run(engine: Weak<EngineShared>, runtime: Arc<dyn Runtime>, s
             () = nap.fuse() => {}
         }
         let Some(shared) = engine.upgrade() else { return };
-        let engine = Engine { shared };
+        let engine = Engine { parent: None, shared };
         if engine.is_closed() {
             return;
         }
@@ -144,7 +144,7 @@ impl Engine {
             return Ok(false);
         }
         // Who wants to follow the call finds it by the task.
-        drop(self.run(agent, config, offer)?);
+        drop(self.under(task.wish.trace).run(agent, config, offer)?);
         Ok(true)
     }
 

@@ -11,6 +11,7 @@ mod lease;
 mod log;
 mod media;
 mod recording;
+mod tracer;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,6 +53,7 @@ use crate::service::users::Users;
 use crate::service::vault::{Vault, VaultKey};
 use crate::service::webhooks::Webhooks;
 use crate::time::Instant;
+use crate::trace::{Span, TraceParent};
 
 /// How long a live call is left alone after its engine was last heard of. Engines that share a store must have clocks
 /// that agree much better than this.
@@ -109,6 +111,8 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// How far requests may reach whose URLs come from customers: webhooks, functions and what else they are sent.
     pub reach: Reach,
+    /// Where the [spans](crate::trace) of calls go. One for which there is no room is lost.
+    pub spans: Option<async_channel::Sender<Span>>,
     /// Tells speech from silence where the recogniser does not, at 8 and 16 kHz; without one, the energy of the sound does.
     pub speech_detector: Option<Silero>,
     /// What seals the secrets of customers in the store, the newest first. The same for all engines on one store; without
@@ -127,6 +131,7 @@ impl Default for Settings {
             rates: None,
             public_url: None,
             reach: Reach::public(),
+            spans: None,
             speech_detector: None,
             vault_keys: Vec::new(),
         }
@@ -136,6 +141,8 @@ impl Default for Settings {
 /// Answers and places calls. Clones share one engine; webhooks are delivered until the last clone is dropped.
 #[derive(Clone)]
 pub struct Engine {
+    /// Of calls that are begun by this clone.
+    parent: Option<TraceParent>,
     shared: Arc<EngineShared>,
 }
 
@@ -157,6 +164,7 @@ struct EngineShared {
     reach: Reach,
     retention: Retentions,
     sessions: Sessions,
+    spans: Option<async_channel::Sender<Span>>,
     speech_detector: Option<Silero>,
     tasks: Tasks,
     tenants: Tenants,
@@ -184,6 +192,7 @@ impl Engine {
             public_url,
             rates,
             reach,
+            spans,
             speech_detector,
             vault_keys,
         } = settings;
@@ -260,6 +269,7 @@ impl Engine {
             reach,
             retention,
             sessions: Sessions::new(runtime.clone(), store.clone()),
+            spans,
             speech_detector,
             tasks,
             tenants,
@@ -272,7 +282,13 @@ impl Engine {
             let dispatcher = dispatcher::run(Arc::downgrade(&shared), runtime.clone(), stop);
             runtime.spawn("dispatcher", Box::pin(dispatcher));
         }
-        Self { shared }
+        Self { parent: None, shared }
+    }
+
+    /// The same engine; the calls that are begun by what is returned are traced as parts of `parent`.
+    #[must_use]
+    pub fn under(&self, parent: Option<TraceParent>) -> Self {
+        Self { parent, shared: self.shared.clone() }
     }
 
     /// Lets `agent` hold an incoming call. Returns at once; the call runs on the engine's runtime, also when the handle
@@ -350,7 +366,7 @@ impl Engine {
         if !self.shared.tasks.assign(&row, &mut task, config.id).await? {
             return Err(Error::new(ErrorKind::Conflict, "tasks.execute", "the task was changed meanwhile"));
         }
-        let mut handle = self.run(agent, config, offer)?;
+        let mut handle = self.under(self.parent.or(task.wish.trace)).run(agent, config, offer)?;
         handle.begun().await?;
         Ok(handle)
     }
@@ -506,7 +522,7 @@ struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         if let Some(shared) = self.engine.upgrade() {
-            Engine { shared }.lines().remove(&self.id);
+            Engine { parent: None, shared }.lines().remove(&self.id);
         }
     }
 }

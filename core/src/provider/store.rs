@@ -13,6 +13,7 @@ use crate::ids::TenantId;
 use crate::time::Timestamp;
 
 pub mod catalog;
+pub mod changes;
 pub mod cursor;
 
 /// Most records in one [`Page`] or one [`Store::claim`], and most entries in one [`Store::read_log`].
@@ -36,6 +37,11 @@ pub trait Store: Send + Sync {
 
     /// How many records match `query`; its order, position and limit do not count.
     async fn count(&self, query: Query) -> Result<u64>;
+
+    /// A number that is another one as soon as a write to a record of `kind`, of `tenant` or of anybody, was acknowledged to
+    /// whomever: what was read after it was asked for is still so while it stays the same. `None` where telling would cost
+    /// as much as reading.
+    fn version(&self, tenant: Option<TenantId>, kind: &str) -> Option<u64>;
 
     /// Applies all of `batch` or, on any error, nothing of it.
     ///
@@ -148,7 +154,7 @@ pub struct Record {
 }
 
 /// Which records to list.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub struct Query {
     /// Whose; `None` for all tenants.
@@ -225,7 +231,7 @@ impl Query {
 }
 
 /// A half-open range of an index.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct IndexRange {
     /// The index.
     pub index: String,
@@ -236,7 +242,7 @@ pub struct IndexRange {
 }
 
 /// The order of a list. Ids break ties, in the same direction; records without the index come last.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Order {
     /// Oldest id first.
@@ -250,7 +256,7 @@ pub enum Order {
 }
 
 /// Where a list goes on.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Position {
     /// After the page that gave this cursor in [`Page::next`]; stable while records are added.

@@ -180,8 +180,15 @@ impl Calls {
         record.map(|record| from_value(&record.body)).transpose()
     }
 
+    /// Changes when a call of the tenant does, as [`Store::version`].
+    pub fn version(&self, tenant: TenantId) -> Option<u64> {
+        self.store.version(Some(tenant), CALL)
+    }
+
     /// The tenant's calls that `filter` asks for, newest first: `limit` of them behind the first `offset`. Returns how many
     /// there are, too.
+    ///
+    /// Ids are as old as their calls, and the indexes have them in order: so a page is read and no more, whatever the filter.
     pub async fn list(
         &self,
         tenant: TenantId,
@@ -189,7 +196,7 @@ impl Calls {
         offset: u64,
         limit: u32,
     ) -> Result<(Vec<StoredCall>, u64)> {
-        let mut query = Query::new(Some(tenant), CALL).order(Order::IndexDescending("started_at".to_owned()));
+        let mut query = Query::new(Some(tenant), CALL);
         if let Some(agent) = filter.agent {
             query = query.equal("agent", agent.to_string());
         }
@@ -207,6 +214,7 @@ impl Calls {
         if filter.from.is_some() || filter.to.is_some() {
             let bound = |moment: Option<Timestamp>| moment.map(|moment| moment.as_unix_micros().into());
             query = query.range("started_at", bound(filter.from), bound(filter.to));
+            query = query.order(Order::IndexDescending("started_at".to_owned()));
         }
         let total = self.store.count(query.clone()).await?;
         let page = self.store.list(query.offset(offset).limit(limit)).await?;

@@ -14,6 +14,7 @@ use crate::provider::Store;
 use crate::provider::store::{Add, Batch, CounterKey, Expect, Order, Put, Query, RecordKey};
 use crate::runtime::Runtime;
 use crate::time::Timestamp;
+use crate::wrap::memory::Memory;
 
 /// The record kind of API keys.
 pub const API_KEY: &str = "api_key";
@@ -85,6 +86,8 @@ impl NewApiKey {
 /// The keys of all tenants.
 #[derive(Clone)]
 pub struct ApiKeys {
+    /// By their hashes; `None` where there is no such key.
+    known: Arc<Memory<String, Option<ApiKey>>>,
     runtime: Arc<dyn Runtime>,
     store: Arc<dyn Store>,
 }
@@ -98,7 +101,7 @@ struct Row {
 
 impl ApiKeys {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, store: Arc<dyn Store>) -> Self {
-        Self { runtime, store }
+        Self { known: Arc::default(), runtime, store }
     }
 
     /// Makes a key and returns it with its text, which is not shown again.
@@ -172,13 +175,16 @@ impl ApiKeys {
         if text.is_empty() || text.len() > TEXT_BYTES_MAX {
             return Err(refused());
         }
-        let query = Query::new(None, API_KEY).equal("hash", hash(text)).limit(1);
-        let page = self.store.list(query).await?;
-        let row = page.records.first().ok_or_else(refused)?;
-        let key = from_value::<Row>(&row.body)?.key;
+        let (hash, version) = (hash(text), self.store.version(None, API_KEY));
+        let key = self.known.recall(version, &hash, || self.find(&hash), |_| true).await?.ok_or_else(refused)?;
         let now = self.runtime.wall_clock();
         let is_alive = key.revoked_at.is_none() && key.expires_at.is_none_or(|expires_at| now < expires_at);
         if is_alive && key.dialect == dialect { Ok(key) } else { Err(refused()) }
+    }
+
+    async fn find(&self, hash: &str) -> Result<Option<ApiKey>> {
+        let page = self.store.list(Query::new(None, API_KEY).equal("hash", hash).limit(1)).await?;
+        page.records.first().map(|row| from_value::<Row>(&row.body).map(|row| row.key)).transpose()
     }
 
     /// The tenant's keys, the oldest first.

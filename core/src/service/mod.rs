@@ -32,6 +32,17 @@ pub mod webhooks;
 use crate::billing::ledger::ENTRY;
 use crate::provider::store::{IndexType, KindSchema, Schema};
 
+/// Kinds that are read at every request or call and seldom written: worth [remembering](crate::wrap::Cached).
+pub const SELDOM_WRITTEN: [&str; 7] = [
+    agents::AGENT,
+    capacity::LIMITS,
+    credits::TERMS,
+    numbers::NUMBER,
+    numbers::NUMBER_OWNER,
+    tenants::TENANT,
+    webhooks::ENDPOINT,
+];
+
 /// The records of the engine: what a store must be opened with.
 pub fn schema() -> Schema {
     use IndexType::{Integer, Text};

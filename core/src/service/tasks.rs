@@ -23,6 +23,7 @@ use crate::provider::store::{Add, Batch, CounterKey, Expect, IndexValue, Order, 
 use crate::provider::telephony::E164;
 use crate::runtime::Runtime;
 use crate::time::{Timestamp, duration_ms};
+use crate::trace::TraceParent;
 
 /// The record kind of tasks.
 pub const TASK: &str = "task";
@@ -86,6 +87,9 @@ pub struct NewTask {
     pub start: Start,
     /// The number called.
     pub to: E164,
+    /// What its calls are traced as parts of.
+    #[serde(default)]
+    pub trace: Option<TraceParent>,
     /// Namespaces for the agent's templates, in place of the agent's own of the same name.
     pub variables: Map<String, Value>,
     /// Where its owner hears of its calls.
@@ -107,6 +111,7 @@ impl NewTask {
             retry_delay: Duration::from_secs(300),
             start: Start::AtOnce,
             to,
+            trace: None,
             variables: Map::new(),
             webhook: None,
         }
@@ -279,12 +284,8 @@ impl Tasks {
         };
         for _ in 0..CONFLICTS_MAX {
             let of_key = RecordKey::new(tenant, TASK_KEY, key);
-            if let Some(record) = self.store.get(of_key.clone()).await? {
-                let id: TaskId = from_value(&record.body)?;
-                return self.get(tenant, id).await?.ok_or_else(no_such_task);
-            }
             let mut batch = Batch::default();
-            batch.put(Put::new(of_key, Expect::Absent, to_value(&task.id)?));
+            batch.put(Put::new(of_key.clone(), Expect::Absent, to_value(&task.id)?));
             batch.put(put(tenant, Expect::Absent, &task)?).add(wish_of(tenant, task.wish.agent));
             if let Some(due_at) = due_at {
                 self.queue(&mut batch, tenant, due_at).await?;
@@ -294,6 +295,11 @@ impl Tasks {
                 Err(error) if error.kind() == ErrorKind::Conflict => {}
                 Err(error) => return Err(agent_deleted(error)),
             }
+            // Either the key is taken, or somebody else has changed the queue.
+            if let Some(record) = self.store.get(of_key).await? {
+                let id: TaskId = from_value(&record.body)?;
+                return self.get(tenant, id).await?.ok_or_else(no_such_task);
+            }
         }
         Err(overtaken())
     }
@@ -301,6 +307,11 @@ impl Tasks {
     /// The task, if there is one.
     pub async fn get(&self, tenant: TenantId, task: TaskId) -> Result<Option<Task>> {
         Ok(self.load(tenant, task).await?.map(|(_, task)| task))
+    }
+
+    /// Changes when a task of the tenant does, as [`Store::version`].
+    pub fn version(&self, tenant: TenantId) -> Option<u64> {
+        self.store.version(Some(tenant), TASK)
     }
 
     /// The tenant's tasks, newest first: of one agent and one status in the words of the dialects that have tasks

@@ -1,7 +1,10 @@
 //! Providers around providers.
 
+pub mod cached;
 pub mod carriers;
+pub(crate) mod memory;
 pub mod scaled;
 
+pub use cached::Cached;
 pub use carriers::{CarrierName, Carriers, Route};
 pub use scaled::Scaled;

@@ -103,6 +103,10 @@ impl Store for Late {
         self.inner.count(query).await
     }
 
+    fn version(&self, _: Option<TenantId>, _: &str) -> Option<u64> {
+        None
+    }
+
     async fn commit(&self, batch: Batch) -> offhook::Result<Committed> {
         let deleted = batch.operations.iter().find_map(|operation| match operation {
             Operation::Delete(delete) if delete.key.kind == AGENT => delete.key.id.parse().ok(),

@@ -27,6 +27,8 @@ mod runtimes;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod spans;
+#[cfg(test)]
 mod tasks;
 #[cfg(test)]
 mod tenants;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use offhook::error::{Error, ErrorKind, Result};
+use offhook::ids::TenantId;
 use offhook::provider::store::{Batch, Committed, LogKey, Page, Query, Record, RecordKey};
 use offhook::provider::{ProviderInfo, Store};
 use offhook::runtime::Runtime;
@@ -64,6 +65,10 @@ impl Store for Remote {
 
     async fn count(&self, query: Query) -> Result<u64> {
         self.reach().await?.count(query).await
+    }
+
+    fn version(&self, _: Option<TenantId>, _: &str) -> Option<u64> {
+        None
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use offhook::Result;
 use offhook::engine::Engine;
+use offhook::ids::TenantId;
 use offhook::memory::MemoryStore;
 use offhook::provider::store::{Batch, Committed, LogKey, Page, Query, Record, RecordKey};
 use offhook::provider::{ProviderInfo, Store};
@@ -45,6 +46,10 @@ impl Store for Slow {
     async fn count(&self, query: Query) -> Result<u64> {
         self.runtime.sleep(self.delay).await;
         self.inner.count(query).await
+    }
+
+    fn version(&self, _: Option<TenantId>, _: &str) -> Option<u64> {
+        None
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {

@@ -142,6 +142,9 @@ pub enum TenantTask {
         /// Prepaid minutes to begin with
         #[arg(long, default_value_t = 0)]
         minutes: u32,
+        /// How many requests a minute it may make, in place of what its plan and the APIs say
+        #[arg(long)]
+        requests_per_minute: Option<u32>,
     },
     /// List all tenants
     List,

@@ -59,11 +59,15 @@ pub async fn run(args: AdminArgs) -> Outcome<()> {
 
 async fn tenant(desk: &Desk, task: TenantTask) -> Outcome<Value> {
     match task {
-        TenantTask::Create { name, plan, minutes } => {
+        TenantTask::Create { name, plan, minutes, requests_per_minute } => {
             let known = serde_json::from_value(Value::String(plan.clone()));
             let plan =
                 known.map_err(|_| Failure::usage(format_args!("{plan} is no plan: starter, business, enterprise")))?;
-            let tenant = desk.tenants.create(&name, plan).await?;
+            let mut tenant = desk.tenants.create(&name, plan).await?;
+            if requests_per_minute.is_some() {
+                let set = |tenant: &mut Tenant| tenant.requests_per_minute = requests_per_minute;
+                tenant = desk.tenants.update(tenant.id, set).await?;
+            }
             if minutes > 0 {
                 desk.credits.purchase(tenant.id, Duration::from_secs(u64::from(minutes) * 60), "tenant.create").await?;
             }

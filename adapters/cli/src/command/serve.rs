@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_channel::Sender;
 use offhook::billing::Increment;
 use offhook::engine::{Engine, Providers, Settings};
 use offhook::provider::Telephony;
 use offhook::provider::telephony::E164;
 use offhook::runtime::Runtime;
+use offhook::service;
 use offhook::service::capacity::Limits;
-use offhook::wrap::{CarrierName, Carriers, Route, Scaled};
+use offhook::trace::Span;
+use offhook::wrap::{Cached, CarrierName, Carriers, Route, Scaled};
 use offhook_blob::ObjectBlob;
 use offhook_sandbox::{Sandbox, SandboxOptions};
 use offhook_server::{App, Options, Streams, router, serve};
@@ -18,6 +22,7 @@ use offhook_streams::MediaStreams;
 use offhook_tokio::TokioRuntime;
 use tokio::net::TcpListener;
 use tokio::signal;
+use tokio::task::JoinHandle;
 
 use crate::args::ServeArgs;
 use crate::config::Config;
@@ -34,6 +39,9 @@ const SANDBOX: &str = "sandbox";
 /// The name of the carrier that diallers connect to.
 const STREAMS: &str = "streams";
 
+/// Longest wait for the last spans when the server stops.
+const SPANS_FLUSH: Duration = Duration::from_secs(5);
+
 /// Shown to those whom the sandbox stands for when nothing else is configured: reserved, as all of its numbers.
 const CALLER_ID: &str = "+15550100000";
 
@@ -47,7 +55,9 @@ pub async fn run(args: ServeArgs) -> Outcome<()> {
     let addr = listener.local_addr().map_err(Failure::new)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}", reachable(addr));
-    let (engine, app) = open(&config, &url).await?;
+    let wires = Wires::new()?;
+    let telemetry = Telemetry::start(&config, &wires)?;
+    let (engine, app) = open(&config, &url, wires, telemetry.as_ref()).await?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(serve(listener, router(app), tls, offhook_server::Limits::default(), async {
         let _ = stopped.await;
@@ -64,13 +74,16 @@ pub async fn run(args: ServeArgs) -> Outcome<()> {
     // Whoever follows a call hears its end first.
     let _ = stop.send(());
     let _ = serving.await;
+    if let Some(telemetry) = telemetry {
+        telemetry.stop().await;
+    }
     match left {
         0 => Ok(()),
         left => Err(Failure::new(format_args!("{left} calls were cut off; the next start settles them"))),
     }
 }
 
-async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
+async fn open(config: &Config, url: &str, wires: Wires, telemetry: Option<&Telemetry>) -> Outcome<(Engine, App)> {
     let real: Arc<dyn Runtime> = Arc::new(TokioRuntime::current()?);
     let runtime: Arc<dyn Runtime> = match config.time_scale.get() {
         1 => real,
@@ -83,7 +96,6 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
             trunk.name
         ));
     }
-    let wires = Wires::new()?;
     let (speech, llm) = tokio::try_join!(Speech::load_for_all(), brain::chosen(&config.model, wires.http.clone()))?;
     let sandbox: Arc<dyn Telephony> = Arc::new(Sandbox::new(
         runtime.clone(),
@@ -106,6 +118,7 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
     settings.limits = Limits { calls_max: config.calls_max_per_tenant, ..Limits::default() };
     settings.public_url = Some(public_url);
     settings.reach = config.reach.clone();
+    settings.spans = telemetry.map(|telemetry| telemetry.spans.clone());
     settings.vault_keys = house.vault_keys.clone();
     let blob = ObjectBlob::folder(&config.data)?;
     let providers = Providers {
@@ -113,7 +126,7 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
         http: wires.http,
         llm,
         runtime: runtime.clone(),
-        store: house.store,
+        store: Arc::new(Cached::new(house.store, service::SELDOM_WRITTEN)),
         stt: speech.stt,
         telephony: carriers,
         tts: speech.tts,
@@ -130,6 +143,28 @@ async fn open(config: &Config, url: &str) -> Outcome<(Engine, App)> {
     options.voxcore_allow = config.voxcore_allow.clone();
     options.voxcore_requires_key = config.voxcore_requires_key;
     Ok((engine.clone(), App::new(engine, runtime, options, Some(streams))))
+}
+
+/// The spans of calls on their way to a collector.
+struct Telemetry {
+    exporting: JoinHandle<()>,
+    spans: Sender<Span>,
+}
+
+impl Telemetry {
+    fn start(config: &Config, wires: &Wires) -> Outcome<Option<Self>> {
+        let Some(collector) = config.collector.clone() else { return Ok(None) };
+        // By the real clock, however fast calls run.
+        let (spans, exporter) =
+            offhook_otel::exporter(collector, Arc::new(TokioRuntime::current()?), wires.http.clone());
+        Ok(Some(Self { exporting: tokio::spawn(exporter.run()), spans }))
+    }
+
+    /// Sends what still waits.
+    async fn stop(self) {
+        self.spans.close();
+        let _ = tokio::time::timeout(SPANS_FLUSH, self.exporting).await;
+    }
 }
 
 /// Where programs on this machine find it.

@@ -3,7 +3,8 @@
 
 pub(crate) mod receiver;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::borrow::Borrow;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,44 +20,42 @@ const TIME_SCALE: &str = "3";
 /// Longest wait for something that a call brings about.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A server that is killed when it is dropped.
 pub(crate) struct Server {
-    child: Child,
     pub(crate) addr: String,
+    pub(crate) child: Child,
 }
 
 impl Server {
     /// A server on that folder, with a dialect at `/`.
     pub(crate) fn start(data: &Path, root: &str) -> Self {
-        let mut child = Command::new(OFFHOOK)
-            .args(["serve", "--listen", "127.0.0.1:0", "--root", root, "--time-scale", TIME_SCALE, "--data"])
-            .arg(data)
-            .env("OFFHOOK_WEBHOOKS_ALLOW", "127.0.0.1/32")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::start_with(data, |command| {
+            let command = command.args(["--root", root, "--time-scale", TIME_SCALE]);
+            command.env("OFFHOOK_WEBHOOKS_ALLOW", "127.0.0.1/32")
+        })
+    }
+
+    /// A server on that folder, with whatever `set` adds to its command line and environment.
+    pub(crate) fn start_with(data: &Path, set: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = Command::new(OFFHOOK);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data).stdout(Stdio::piped());
+        let mut child = set(&mut command).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addr = line.strip_prefix("offhook listens on http://").and_then(|rest| rest.split(' ').next());
         let addr = addr.unwrap_or_else(|| panic!("it says {line:?}")).to_owned();
-        Self { child, addr }
+        Self { addr, child }
     }
 
-    /// One request on a connection of its own.
-    pub(crate) fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.addr);
-        for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
-        }
-        request += &format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let mut socket = TcpStream::connect(&self.addr).unwrap();
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    /// One request that is answered.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Borrow<Value>,
+    ) -> (u16, Value) {
+        ask(&self.addr, method, path, headers, body.borrow()).unwrap()
     }
 
     /// Asks until the answer is so.
@@ -78,6 +77,30 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// One request on a connection of its own.
+pub(crate) fn ask(
+    addr: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> io::Result<(u16, Value)> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {addr}\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request += &format!("content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let mut socket = TcpStream::connect(addr)?;
+    socket.write_all(request.as_bytes())?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    Ok((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
 pub(crate) fn admin(data: &Path, arguments: &[&str]) -> Value {

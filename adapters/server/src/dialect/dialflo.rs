@@ -24,7 +24,7 @@ use crate::describe::Described;
 use crate::gate::{self, Gate, Rate};
 use crate::id;
 use crate::problem::{Answer, Problem};
-use crate::request::{Body, Caller, Query, RequestId};
+use crate::request::{Body, Caller, Query, RequestId, Traced};
 
 pub(super) fn mounted() -> Mounted {
     Mounted {
@@ -156,7 +156,12 @@ async fn details(State(app): State<App>, caller: Caller, Path(task): Path<String
 
 /// Wishes a call.
 #[utoipa::path(post, operation_id = "create_call", path = "/call", tag = "calls", request_body = NewCall, responses((status = 200, body = Queued), (status = 400), (status = 404)))]
-async fn call(State(app): State<App>, caller: Caller, body: Body<NewCall>) -> Answer<Json<Queued>> {
+async fn call(
+    State(app): State<App>,
+    caller: Caller,
+    Traced(parent): Traced,
+    body: Body<NewCall>,
+) -> Answer<Json<Queued>> {
     let new = body.read()?;
     let agents = app.engine().agents();
     let agent = match (&new.agent_id, &new.agent_name) {
@@ -176,6 +181,7 @@ async fn call(State(app): State<App>, caller: Caller, body: Body<NewCall>) -> An
     super::check_caller_id(&app, caller.tenant, "from_number", &from).await?;
     let mut wish = NewTask::new(agent.id, from, to);
     wish.name.clone_from(&agent.name);
+    wish.trace = parent;
     wish.variables = context::variables(&new.call_context.unwrap_or_default());
     let moment = app.runtime().wall_clock();
     let key: Uuid = offhook::ids::uuid_v7(moment, offhook::runtime::random_id_bytes(app.runtime()));

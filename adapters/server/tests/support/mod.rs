@@ -21,7 +21,7 @@ use offhook::service::agents::Agent;
 use offhook::service::calls::StoredCall;
 use offhook::service::keys::NewApiKey;
 use offhook::service::tenants::Plan;
-use offhook::wrap::{CarrierName, Carriers};
+use offhook::wrap::{Cached, CarrierName, Carriers};
 use offhook_server::{App, Options, Streams, router};
 use offhook_streams::MediaStreams;
 use offhook_testkit::carrier::Carrier;
@@ -73,12 +73,13 @@ impl Server {
         let all: BTreeMap<_, Arc<dyn Telephony>> = BTreeMap::from([(name.clone(), media.clone() as _)]);
         let carriers = Arc::new(Carriers::new(all, Vec::new()).unwrap());
         let streams = has_streams.then(|| Streams { carriers: carriers.clone(), media, name });
+        let store = Arc::new(MemoryStore::new(service::schema()).unwrap());
         let providers = Providers {
             blob: Some(Arc::new(MemoryBlob::default())),
             http: Arc::new(http.clone()),
             llm: Arc::new(ScriptedModel::new(says_little)),
             runtime: runtime.clone(),
-            store: Arc::new(MemoryStore::new(service::schema()).unwrap()),
+            store: Arc::new(Cached::new(store, service::SELDOM_WRITTEN)),
             stt: Arc::new(CueRecogniser::new(&[])),
             telephony: if has_streams { carriers } else { Arc::new(carrier.clone()) },
             tts: Arc::new(ToneSpeech::default()),

@@ -21,6 +21,7 @@ use super::lease::Lease;
 use super::log::Log;
 use super::media::MediaSession;
 use super::recording::Recording;
+use super::tracer::Tracer;
 use crate::call::{Call, CallConfig, CommandId, Control, Input, Offer, Outcome, Progress};
 use crate::provider::telephony::{LegId, Media, MediaEvent};
 use crate::runtime::{self, Timer};
@@ -53,6 +54,7 @@ pub(super) struct Driver {
     meter: Meter,
     offer: Offer,
     timer: Box<dyn Timer>,
+    tracer: Option<Tracer>,
 }
 
 /// Why the loop goes on.
@@ -86,6 +88,8 @@ impl Driver {
         let live = engine.shared.live.enter(config.id);
         let timer = providers.runtime.clone().timer();
         let meter = Meter::new(&engine.shared.providers);
+        let spans = engine.shared.spans.clone();
+        let tracer = spans.and_then(|spans| Tracer::new(spans, providers, &config, engine.parent, start));
         Self {
             after,
             agent,
@@ -105,6 +109,7 @@ impl Driver {
             meter,
             offer,
             timer,
+            tracer,
         }
     }
 
@@ -131,6 +136,9 @@ impl Driver {
         loop {
             while let Some(output) = self.call.poll_output() {
                 self.log.output(&output);
+                if let Some(tracer) = &mut self.tracer {
+                    tracer.output(self.engine.shared.providers.runtime.now(), &output);
+                }
                 self.perform(output);
             }
             let input = self.inbox.pop_front();
@@ -146,6 +154,9 @@ impl Driver {
     fn feed(&mut self, input: Input) {
         let at = self.engine.shared.providers.runtime.now();
         self.log.input(at, &input);
+        if let Some(tracer) = &mut self.tracer {
+            tracer.input(at, &input);
+        }
         self.call.handle_input(at, input);
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use offhook::billing::EntryKind;
 use offhook::billing::ledger::{ENTRY, Entry};
 use offhook::error::{Error, ErrorKind, Result};
+use offhook::ids::TenantId;
 use offhook::provider::store::{Batch, Committed, LogKey, Operation, Page, Query, Record, RecordKey};
 use offhook::provider::{ProviderInfo, Store};
 use offhook::runtime::Runtime;
@@ -101,6 +102,10 @@ impl Store for SimulatedStore {
     async fn count(&self, query: Query) -> Result<u64> {
         self.reach("store.count", Fates::NOBODY).await?;
         self.world.store.count(query).await
+    }
+
+    fn version(&self, _: Option<TenantId>, _: &str) -> Option<u64> {
+        None
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed> {

@@ -29,6 +29,7 @@ pub(super) fn cases() -> Vec<Case<Arc<dyn Store>>> {
         case!(batches_see_their_own_operations),
         case!(batches_are_all_or_nothing),
         case!(batches_of_several_threads_do_not_mix),
+        case!(versions_change_with_what_is_written),
         case!(undeclared_names_are_refused),
         case!(oversized_requests_are_refused),
     ]
@@ -247,6 +248,47 @@ async fn batches_of_several_threads_do_not_mix(store: Arc<dyn Store>) -> Verdict
     assert_eq!(kept.await?.into_iter().sum::<usize>(), 40);
     assert_eq!(value_of(store.as_ref(), "count").await?, 40);
     assert_eq!(store.list(Query::new(None, THING)).await?.records.len(), 40);
+    Ok(())
+}
+
+/// Only where a store can tell.
+async fn versions_change_with_what_is_written(store: Arc<dyn Store>) -> Verdict {
+    let version = |number, kind| store.version(Some(tenant(number)), kind);
+    let all = |kind| store.version(None, kind);
+    if all(THING).is_none() {
+        assert_eq!((version(1, THING), version(2, PLAIN)), (None, None));
+        return Ok(());
+    }
+    let mut before = (version(1, THING), all(THING));
+    let mut has_changed = |is_wanted: bool, what: &str| {
+        let now = (version(1, THING), all(THING));
+        assert_eq!((now.0 != before.0, now.1 != before.1), (is_wanted, is_wanted), "{what}");
+        before = now;
+    };
+    has_changed(false, "nothing");
+    put_all(store.as_ref(), [put("a").due_at(Timestamp::from_unix_micros(1))]).await?;
+    has_changed(true, "a record was made");
+    store.get(thing("a")).await?;
+    store.list(Query::new(None, THING)).await?;
+    has_changed(false, "a record was read");
+    put_all(store.as_ref(), [put("a").due_at(Timestamp::from_unix_micros(1))]).await?;
+    has_changed(true, "a record was written again");
+    let refused = put_all(store.as_ref(), [Put::new(thing("a"), Expect::Absent, json!(1))]).await;
+    assert_eq!(refusal(refused), Some(ErrorKind::Conflict));
+    store.commit(batch([Operation::Add(move_by("counter", 1))])).await?;
+    store.append(log("log"), 0, vec![Bytes::from_static(b"entry")]).await?;
+    has_changed(false, "no record was written");
+    store.claim(THING.to_owned(), Timestamp::from_unix_micros(2), Duration::from_secs(1), 1).await?;
+    has_changed(true, "a record was claimed");
+    let crossing = move_by("counter", -2).crossing(0, vec![put("crossed")]);
+    store.commit(batch([Operation::Add(crossing)])).await?;
+    has_changed(true, "a record was written by a crossing");
+    store.commit(batch([Operation::Delete(Delete { key: thing("a"), expect: Expect::Any })])).await?;
+    has_changed(true, "a record was deleted");
+    let of_another = RecordKey::new(tenant(2), THING, "a");
+    put_all(store.as_ref(), [Put::new(of_another, Expect::Any, json!({}))]).await?;
+    let now = (version(1, THING), all(THING));
+    assert_eq!((now.0 == before.0, now.1 == before.1), (true, false), "another tenant's record was made");
     Ok(())
 }
 

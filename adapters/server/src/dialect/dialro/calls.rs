@@ -1,6 +1,7 @@
 //! Calls (DR-050 to DR-058).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -9,11 +10,13 @@ use offhook::call::record::Direction;
 use offhook::dialect::Dialect;
 use offhook::service::calls::{CallFilter, StoredCall};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{AGENT, CALL, NUMBER};
 use crate::app::App;
 use crate::id;
+use crate::pages::{Page, Place};
 use crate::problem::{Answer, Problem};
 use crate::request::{Caller, Query};
 
@@ -56,7 +59,8 @@ pub(super) struct Shown {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = dialro::Calls)]
 pub(super) struct List {
-    calls: Vec<Shown>,
+    #[schema(value_type = Vec<Shown>)]
+    calls: Arc<RawValue>,
     limit: u32,
     offset: u64,
     total: u64,
@@ -103,8 +107,15 @@ pub(super) async fn list(State(app): State<App>, caller: Caller, query: Query) -
     let (offset, limit) = query.page(LIMIT_DEFAULT, LIMIT_MAX)?;
     let status = query.word("status", &STATUSES)?.map(|status| (Dialect::Dialro, status.to_owned()));
     let filter = CallFilter { from: query.moment("from")?, status, to: query.moment("to")?, ..CallFilter::default() };
-    let (calls, total) = app.engine().calls().list(caller.tenant, &filter, offset, limit).await?;
-    Ok(Json(List { calls: calls.iter().map(Shown::of).collect(), limit, offset, total }))
+    let calls = app.engine().calls();
+    let version = calls.version(caller.tenant);
+    let place = Place { list: "dialro/calls", query, tenant: caller.tenant };
+    let make = async {
+        let (calls, total) = calls.list(caller.tenant, &filter, offset, limit).await?;
+        Ok((calls.iter().map(Shown::of).collect(), total))
+    };
+    let Page { items: calls, total } = app.pages().get(place, version, make).await?;
+    Ok(Json(List { calls, limit, offset, total }))
 }
 
 /// One call.

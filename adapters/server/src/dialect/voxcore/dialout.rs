@@ -18,7 +18,7 @@ use super::Flags;
 use crate::app::App;
 use crate::dialect::{caller_id, check_caller_id, context};
 use crate::problem::{Answer, Kind, Problem};
-use crate::request::{Body, Caller};
+use crate::request::{Body, Caller, Traced};
 
 /// When to come back for a slot.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -48,17 +48,32 @@ pub(super) struct Placed {
 
 /// Places a call at once, or says that it cannot be placed now.
 #[utoipa::path(post, operation_id = "dialout", path = "/api/v1/dialout", tag = "calls", request_body = Dialout, responses((status = 200, body = Placed), (status = 401), (status = 404), (status = 422), (status = 503)))]
-pub(super) async fn dialout(state: State<App>, caller: Caller, body: Body<Dialout>) -> Answer<Json<Placed>> {
-    place(state, caller, body).await
+pub(super) async fn dialout(
+    state: State<App>,
+    caller: Caller,
+    traced: Traced,
+    body: Body<Dialout>,
+) -> Answer<Json<Placed>> {
+    place(state, caller, traced, body).await
 }
 
 /// The same by its newer path (FL-A7).
 #[utoipa::path(post, operation_id = "sip_dialout", path = "/api/v1/sip/dialout", tag = "calls", request_body = Dialout, responses((status = 200, body = Placed), (status = 401), (status = 404), (status = 422), (status = 503)))]
-pub(super) async fn sip_dialout(state: State<App>, caller: Caller, body: Body<Dialout>) -> Answer<Json<Placed>> {
-    place(state, caller, body).await
+pub(super) async fn sip_dialout(
+    state: State<App>,
+    caller: Caller,
+    traced: Traced,
+    body: Body<Dialout>,
+) -> Answer<Json<Placed>> {
+    place(state, caller, traced, body).await
 }
 
-async fn place(State(app): State<App>, caller: Caller, body: Body<Dialout>) -> Answer<Json<Placed>> {
+async fn place(
+    State(app): State<App>,
+    caller: Caller,
+    Traced(parent): Traced,
+    body: Body<Dialout>,
+) -> Answer<Json<Placed>> {
     let order = body.read()?;
     if order.variables.is_some() && order.connected_event.is_some() {
         return Err(Problem::invalid("connected_event", "is another name of variables: send one of them"));
@@ -77,7 +92,7 @@ async fn place(State(app): State<App>, caller: Caller, body: Body<Dialout>) -> A
     context::add(&mut bot, "call", &fields);
     context::add(&mut bot, "crm", &fields);
     flags.apply(&mut bot);
-    let mut handle = app.engine().dial(caller.tenant, Arc::new(bot), from, to)?;
+    let mut handle = app.engine().under(parent).dial(caller.tenant, Arc::new(bot), from, to)?;
     begun(&mut handle).await?;
     Ok(Json(Placed { status: "ok", call_id: handle.id().to_string() }))
 }

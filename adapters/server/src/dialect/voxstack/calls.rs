@@ -11,7 +11,7 @@ use offhook::service::calls::{CallFilter, StoredCall};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::envelope::{Ask, Envelope, Failure, Pagination, Told, page};
+use super::envelope::{Ask, Envelope, Failure, Listed, Told, page};
 use super::report::Report;
 use super::transcript::{self, Said};
 use crate::id;
@@ -87,13 +87,18 @@ pub(super) struct Ended {
     ),
     responses((status = 200, body = Envelope<Vec<Shown>>), (status = 400, body = Failure)),
 )]
-pub(super) async fn list(ask: Ask, query: Query) -> Told<Vec<Shown>> {
+pub(super) async fn list(ask: Ask, query: Query) -> Listed {
     let status = query.word("status", &STATUSES)?.map(|status| (Dialect::VoxStack, status.to_owned()));
     let (agent, task) = (query.value("agent_id", "a UUID")?, query.value("task_id", "a UUID")?);
     let (offset, limit) = page(&query)?;
     let filter = CallFilter { agent, status, task, ..CallFilter::default() };
-    let (calls, total) = ask.engine().calls().list(ask.tenant, &filter, offset, limit).await?;
-    ask.list(calls.iter().map(Shown::of).collect(), Pagination { limit, offset, total })
+    let calls = ask.engine().calls();
+    let version = calls.version(ask.tenant);
+    let make = async {
+        let (calls, total) = calls.list(ask.tenant, &filter, offset, limit).await?;
+        Ok((calls.iter().map(Shown::of).collect(), total))
+    };
+    ask.page("voxstack/calls", query.clone(), version, make, (offset, limit)).await
 }
 
 /// One call, with transcript and report.

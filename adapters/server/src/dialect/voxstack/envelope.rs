@@ -1,6 +1,7 @@
 //! What every answer stands in (VS-003, VS-004, VS-A1).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
@@ -10,18 +11,23 @@ use axum::http::request::Parts;
 use offhook::engine::Engine;
 use offhook::ids::TenantId;
 use offhook::time::{Timestamp, micros};
+use offhook::trace::TraceParent;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::app::App;
+use crate::pages::{Page, Place};
 use crate::problem::{Answer, Problem};
-use crate::request::{Caller, Query, RequestId};
+use crate::request::{Caller, Query, RequestId, Traced};
 
 /// A request that the gate has let in, and what answers it.
 pub(super) struct Ask {
     pub(super) app: App,
     id: RequestId,
+    /// What it is a part of.
+    pub(super) parent: Option<TraceParent>,
     pub(super) tenant: TenantId,
 }
 
@@ -76,6 +82,9 @@ pub(super) struct Deleted {
 /// What handlers answer.
 pub(super) type Told<T> = Answer<Json<Envelope<T>>>;
 
+/// What handlers of long lists answer.
+pub(super) type Listed = Told<Arc<RawValue>>;
+
 /// What handlers answer that make something (VS-006).
 pub(super) type Made<T> = Answer<(StatusCode, Json<Envelope<T>>)>;
 
@@ -84,13 +93,14 @@ impl FromRequestParts<App> for Ask {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Answer<Self> {
         let Caller { tenant, .. } = Caller::from_request_parts(parts, app).await?;
-        Ok(Self::new(app.clone(), RequestId::from_request_parts(parts, app).await?, tenant))
+        let Traced(parent) = Traced::from_request_parts(parts, app).await?;
+        Ok(Self { parent, ..Self::new(app.clone(), RequestId::from_request_parts(parts, app).await?, tenant) })
     }
 }
 
 impl Ask {
     pub(super) fn new(app: App, id: RequestId, tenant: TenantId) -> Self {
-        Self { app, id, tenant }
+        Self { app, id, parent: None, tenant }
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -111,6 +121,22 @@ impl Ask {
 
     pub(super) fn list<T>(&self, data: Vec<T>, pagination: Pagination) -> Told<Vec<T>> {
         Ok(Json(envelope(data, self.id, Some(pagination))))
+    }
+}
+
+impl Ask {
+    /// A part of a long list, as [`Pages`](crate::pages::Pages) have it.
+    pub(super) async fn page<T: Serialize>(
+        &self,
+        list: &'static str,
+        query: Query,
+        version: Option<u64>,
+        make: impl Future<Output = Answer<(Vec<T>, u64)>>,
+        (offset, limit): (u64, u32),
+    ) -> Listed {
+        let place = Place { list, query, tenant: self.tenant };
+        let Page { items, total } = self.app.pages().get(place, version, make).await?;
+        Ok(Json(envelope(items, self.id, Some(Pagination { limit, offset, total }))))
     }
 }
 

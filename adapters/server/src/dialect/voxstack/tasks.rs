@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::agents;
-use super::envelope::{Ask, Deleted, Envelope, Failure, Made, Pagination, Told, page};
+use super::envelope::{Ask, Deleted, Envelope, Failure, Listed, Made, Told, page};
 use crate::dialect::{NAME_BYTES_MAX, caller_id, context};
 use crate::id;
 use crate::problem::{Answer, Kind, Problem};
@@ -145,12 +145,17 @@ pub(super) struct Executed {
     ),
     responses((status = 200, body = Envelope<Vec<Shown>>), (status = 400, body = Failure)),
 )]
-pub(super) async fn list(ask: Ask, query: Query) -> Told<Vec<Shown>> {
+pub(super) async fn list(ask: Ask, query: Query) -> Listed {
     let agent = query.value("agent_id", "a UUID")?;
     let status = query.word("status", &STATUSES)?;
     let (offset, limit) = page(&query)?;
-    let (tasks, total) = ask.engine().tasks().list(ask.tenant, status, agent, offset, limit).await?;
-    ask.list(tasks.iter().map(Shown::of).collect(), Pagination { limit, offset, total })
+    let tasks = ask.engine().tasks();
+    let version = tasks.version(ask.tenant);
+    let make = async {
+        let (tasks, total) = tasks.list(ask.tenant, status, agent, offset, limit).await?;
+        Ok((tasks.iter().map(Shown::of).collect(), total))
+    };
+    ask.page("voxstack/tasks", query.clone(), version, make, (offset, limit)).await
 }
 
 /// Makes a task. One that is scheduled is called at that time or as soon as may be after it; any other when it is executed.
@@ -163,6 +168,7 @@ pub(super) async fn create(ask: Ask, body: Body<New>) -> Made<Shown> {
     let from = from_number(&ask, agent).await?;
     let mut wish = NewTask::new(agent, from, e164("to_number", &new.to_number)?);
     wish.start = Start::OnRequest;
+    wish.trace = ask.parent;
     fields.apply(&mut wish);
     // Each request is a task of its own.
     let key = TaskId::generate(ask.app.runtime()).to_string();
@@ -201,7 +207,7 @@ pub(super) async fn delete(ask: Ask, Path(id): Path<String>) -> Told<Deleted> {
 /// Places the call of a pending task now.
 #[utoipa::path(post, operation_id = "execute_task", path = "/tasks/{id}/execute", tag = "tasks", params(("id" = String, Path)), responses((status = 200, body = Envelope<Executed>), (status = 400, body = Failure), (status = 404, body = Failure), (status = 503, body = Failure)))]
 pub(super) async fn execute(ask: Ask, Path(id): Path<String>) -> Told<Executed> {
-    let call = ask.engine().execute(ask.tenant, task_id(&id)?).await?;
+    let call = ask.engine().under(ask.parent).execute(ask.tenant, task_id(&id)?).await?;
     ask.tell(Executed { call_id: call.id().to_string(), message: "Call initiated" })
 }
 

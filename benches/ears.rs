@@ -12,7 +12,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use offhook::audio::progress::{CallProgress, Country};
 use offhook::audio::silero::{Silero, SileroStream, SileroWindow};
 use offhook::audio::{BeepDetector, DtmfDetector, EnergyVad, EnergyVadSettings, level, samples_per_frame};
-use offhook_benches::{Frames, voice};
+use offhook_audio_benches::{Frames, voice};
 
 criterion_group!(ears, vad, silero, cascade, dtmf, tones);
 criterion_main!(ears);

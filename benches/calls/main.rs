@@ -8,7 +8,7 @@
 //! Over sockets, the engine and its callers each in a process: `--serve PORT`, and
 //! `--url ws://127.0.0.1:PORT [--pid PID]`, which any engine can be driven with that follows `script.rs`.
 
-#![allow(clippy::print_stdout, clippy::expect_used, reason = "a benchmark")]
+#![allow(clippy::print_stderr, clippy::print_stdout, clippy::expect_used, reason = "a benchmark")]
 
 mod compare;
 mod engine;

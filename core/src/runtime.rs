@@ -47,7 +47,7 @@ pub trait Timer: Send {
 /// A [`Timer`] made of [`Runtime::sleep_until`], for runtimes that have nothing better.
 pub struct SleepTimer<R> {
     runtime: Arc<R>,
-    sleep: Option<(Instant, Pin<Box<dyn Future<Output = ()> + Send>>)>,
+    sleep: Option<(Instant, Task)>,
 }
 
 impl<R: Runtime + 'static> SleepTimer<R> {

@@ -97,6 +97,9 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use futures_util::{FutureExt, StreamExt};
 
     use super::*;
@@ -124,17 +127,29 @@ mod tests {
 
     #[test]
     fn a_reader_elsewhere_is_woken_once_for_all_and_at_the_end() {
-        let (feed, stream) = Feed::new();
-        let (told, heard) = std::sync::mpsc::channel();
-        let reader = std::thread::spawn(move || {
-            told.send(()).unwrap();
-            futures_lite::future::block_on(stream.count())
-        });
-        heard.recv().unwrap();
-        feed.push(SttInput::Finalize).unwrap();
-        feed.push(SttInput::Finalize).unwrap();
+        #[derive(Default)]
+        struct Woken(AtomicUsize);
+
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let (feed, mut stream) = Feed::new();
+        assert!(stream.poll_next_unpin(&mut context).is_pending());
         feed.wake();
+        feed.push(SttInput::Finalize).unwrap();
+        feed.push(SttInput::Finalize).unwrap();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        feed.wake();
+        feed.wake();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        while stream.poll_next_unpin(&mut context).is_ready() {}
         drop(feed);
-        assert_eq!(reader.join().unwrap(), 2);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
     }
 }

@@ -96,16 +96,16 @@ struct Listening {
 
 /// What tells speech from silence where the recogniser does not.
 enum Vad {
-    Energy(EnergyVad),
-    Neural(SileroVad),
+    Energy(Box<EnergyVad>),
+    Neural(Box<SileroVad>),
 }
 
 impl Vad {
     /// By `silero` if there is one and it takes the rate, else by the energy of the sound.
     fn new(rate_hz: u32, silero: Option<&Silero>) -> Result<Self> {
         match silero.map(|silero| SileroVad::new(silero, rate_hz)) {
-            Some(Ok(vad)) => Ok(Self::Neural(vad)),
-            _ => EnergyVad::new(rate_hz, EnergyVadSettings::default()).map(Self::Energy),
+            Some(Ok(vad)) => Ok(Self::Neural(Box::new(vad))),
+            _ => EnergyVad::new(rate_hz, EnergyVadSettings::default()).map(|vad| Self::Energy(Box::new(vad))),
         }
     }
 

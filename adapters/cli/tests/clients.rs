@@ -83,8 +83,9 @@ fn operations_have_names_of_their_own() {
             let refusals =
                 responses.iter().filter(|(status, _)| status.starts_with(['4', '5']) || *status == "default");
             for (status, refusal) in refusals {
+                // RFC 9110, 15.5.17: a range beyond the recording is told by a header.
                 assert!(
-                    refusal["content"].is_object(),
+                    refusal["content"].is_object() || status == "416",
                     "{name}: {} tells nothing at {status}",
                     operation["operationId"]
                 );

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn steady_noise_is_let_down() {
-        for rate_hz in [8_000, 16_000, 48_000] {
+        for rate_hz in [8_000, 16_000] {
             let mut denoiser = Denoiser::new(rate_hz).unwrap();
             let mut random = 1_u32;
             let noise: Vec<i16> = (0..rate_hz * 3)

@@ -19,6 +19,9 @@ const PITCH_HZ: std::ops::Range<f32> = 350.0..2_300.0;
 /// Quieter tones are the line's own noises: mean square of samples in -1 to 1, about -36 dBFS.
 const POWER_MIN: f32 = 2.5e-4;
 
+/// What is a neighbour: samples that lie closer together are alike in any voice, and say nothing of how pure it is.
+const NEIGHBOURS_HZ: u32 = 8_000;
+
 /// How much of a frame's power may be something else than the tone.
 const RESIDUE_MAX: f32 = 0.02;
 
@@ -85,6 +88,8 @@ pub(super) struct Sounded {
 /// best, says how pure it is. Two tones at once, as of a key or a dial tone, do not.
 #[derive(Clone, Debug)]
 pub(super) struct PureTone {
+    /// Samples between neighbours.
+    lag: usize,
     radians_per_hz: f32,
     /// Of the frames so far: the sum of their `cos(w)`.
     cos_sum: f32,
@@ -93,12 +98,14 @@ pub(super) struct PureTone {
 
 impl PureTone {
     pub(super) fn new(rate_hz: u32) -> Self {
-        Self { radians_per_hz: 2.0 * std::f32::consts::PI / rate_hz.max(1) as f32, cos_sum: 0.0, frames: 0 }
+        let lag = (rate_hz / NEIGHBOURS_HZ).max(1);
+        let radians_per_hz = 2.0 * std::f32::consts::PI * lag as f32 / rate_hz.max(1) as f32;
+        Self { lag: lag as usize, radians_per_hz, cos_sum: 0.0, frames: 0 }
     }
 
     /// Takes 20 ms; a tone at the first frame without it.
     pub(super) fn push(&mut self, frame: &[i16]) -> Option<Sounded> {
-        let cos = tone(frame);
+        let cos = tone(frame, self.lag);
         let goes_on = cos.is_some_and(|cos| self.frames > 0 && (cos - self.mean()).abs() <= DRIFT_MAX);
         let before = if goes_on { None } else { self.sounding() };
         match cos {
@@ -129,12 +136,12 @@ impl PureTone {
     }
 }
 
-/// `cos(w)` of a frame that is one tone.
-fn tone(frame: &[i16]) -> Option<f32> {
+/// `cos(w)` of a frame that is one tone; `w` is the angle of `lag` samples.
+fn tone(frame: &[i16], lag: usize) -> Option<f32> {
     let sample = |index: usize| f32::from(frame[index]) / 32_768.0;
     let (mut power, mut product, mut neighbours) = (0.0_f32, 0.0_f32, 0.0_f32);
-    for index in 1..frame.len().saturating_sub(1) {
-        let (here, both) = (sample(index), sample(index - 1) + sample(index + 1));
+    for index in lag..frame.len().saturating_sub(lag) {
+        let (here, both) = (sample(index), sample(index - lag) + sample(index + lag));
         power += here * here;
         product += here * both;
         neighbours += both * both;
@@ -187,6 +194,22 @@ mod tests {
         assert_eq!((index, beep.length, beep.ended), (22, Duration::from_millis(300), Duration::from_millis(440)));
         assert!((beep.pitch_hz - 1_004.0).abs() < 1.0, "{beep:?}");
         assert_eq!(frames.next(), None);
+    }
+
+    #[test]
+    fn a_wide_band_makes_no_voice_pure() {
+        // The formants of a vowel that glides, as of a "Hello?" at 16 kHz.
+        let vowel = |at: f32| {
+            let pitch = 380.0 + 400.0 * (at - 0.2).abs();
+            sine(pitch, 0.3)(at) + sine(2.0 * pitch, 0.05)(at)
+        };
+        for rate_hz in [8_000_u32, 16_000, 48_000] {
+            let sample = |index: u32| (vowel(index as f32 / rate_hz as f32) * 32_767.0) as i16;
+            let sound: Vec<i16> = (0..rate_hz / 2).map(sample).collect();
+            let mut detector = BeepDetector::new(rate_hz);
+            let frames = sound.chunks_exact(rate_hz as usize / 50);
+            assert_eq!(frames.filter_map(|frame| detector.push(frame)).count(), 0, "{rate_hz}");
+        }
     }
 
     #[test]

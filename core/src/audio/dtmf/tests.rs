@@ -178,12 +178,12 @@ fn every_processor_hears_the_same_to_the_last_bit() {
 
 proptest! {
     #[test]
-    fn it_does_not_matter_how_sound_is_cut(cuts in prop::collection::vec(0_usize..300, 1..40), seed in any::<u64>()) {
+    fn it_does_not_matter_how_sound_is_cut(cuts in prop::collection::vec(1_usize..300, 1..40), seed in any::<u64>()) {
         let line = Line { noise_dbm0: -30.0, random: seed, ..Line::new(8_000) }.pause(30.0).key('4', 50.0).pause(60.0);
         let line = line.key('#', 70.0).pause(50.0);
         let mut detector = DtmfDetector::new(8_000);
         let (mut rest, mut keys) = (line.samples.as_slice(), String::new());
-        for cut in cuts.into_iter().cycle().chain([0]).take(1_000) {
+        for cut in cuts.into_iter().cycle() {
             let (piece, later) = rest.split_at(cut.min(rest.len()));
             keys.extend(detector.push(piece).map(DtmfDigit::as_char));
             rest = later;
@@ -191,7 +191,6 @@ proptest! {
                 break;
             }
         }
-        keys.extend(detector.push(rest).map(DtmfDigit::as_char));
         prop_assert_eq!(keys, "4#");
     }
 

@@ -507,8 +507,10 @@ impl MediaSession {
                 voice.is_mute &= samples.is_empty();
                 voice.resampler.process(&samples, &mut voice.samples);
                 self.playout.push(id.get(), &voice.samples);
-                // The first sound of an answer need not wait for a tick.
-                self.send_frames();
+                // The first sound of an answer need not wait for a tick; a leg that is joined to another hears that one.
+                if self.relay.is_none() {
+                    self.send_frames();
+                }
             }
             Some(TtsEvent::Characters(_)) => {}
             Some(TtsEvent::Spoken { text_end, at }) => self.playout.align(id.get(), text_end, at),

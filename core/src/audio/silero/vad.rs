@@ -23,12 +23,17 @@ const RELEASE_WINDOWS: u64 = 8;
 pub struct SileroVad {
     rate_hz: u32,
     silero: Silero,
-    state: State,
+    changes: Changes,
     stream: SileroStream,
     window: Vec<i16>,
-    /// Windows judged.
-    windows: u64,
     workspace: SileroWorkspace,
+}
+
+/// Where probabilities, one a window, change between speech and silence.
+#[derive(Debug, Default)]
+struct Changes {
+    state: State,
+    windows: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,13 +44,26 @@ enum State {
     Speech { quiet: u64 },
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self::Silence { loud: 0 }
+    }
+}
+
+/// A change, and the window with which it began.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Change {
+    Ended(u64),
+    Started(u64),
+}
+
 impl SileroVad {
     /// A detector of audio at `rate_hz`; `Unsupported` at another rate than 8000 and 16000.
     pub fn new(silero: &Silero, rate_hz: u32) -> Result<Self> {
         let stream = silero.stream(rate_hz)?;
         let window = Vec::with_capacity(stream.window());
         let (silero, workspace) = (silero.clone(), silero.workspace(1));
-        Ok(Self { rate_hz, silero, state: State::Silence { loud: 0 }, stream, window, windows: 0, workspace })
+        Ok(Self { rate_hz, silero, changes: Changes::default(), stream, window, workspace })
     }
 
     /// Takes samples of any number, and tells what has changed with them; of several changes the last, which needs frames
@@ -66,7 +84,7 @@ impl SileroVad {
 
     /// Whether somebody speaks.
     pub fn is_speech(&self) -> bool {
-        matches!(self.state, State::Speech { .. })
+        matches!(self.changes.state, State::Speech { .. })
     }
 
     fn judge(&mut self) -> Option<VadEvent> {
@@ -76,15 +94,25 @@ impl SileroVad {
         let [SileroWindow { probability, .. }] = windows;
         self.window.clear();
         judged.ok()?;
-        self.windows += 1;
-        self.turn(probability)
+        Some(match self.changes.push(probability)? {
+            Change::Ended(window) => VadEvent::SpeechEnded { at: self.begin_of(window) },
+            Change::Started(window) => VadEvent::SpeechStarted { at: self.begin_of(window) },
+        })
     }
 
-    fn turn(&mut self, probability: f32) -> Option<VadEvent> {
+    fn begin_of(&self, window: u64) -> Duration {
+        let samples = window * self.stream.window() as u64;
+        Duration::from_micros(samples * 1_000_000 / u64::from(self.rate_hz))
+    }
+}
+
+impl Changes {
+    fn push(&mut self, probability: f32) -> Option<Change> {
+        self.windows += 1;
         match self.state {
             State::Silence { loud } if probability >= ONSET && loud + 1 >= ONSET_WINDOWS => {
                 self.state = State::Speech { quiet: 0 };
-                Some(VadEvent::SpeechStarted { at: self.begin_of_last(ONSET_WINDOWS) })
+                Some(Change::Started(self.windows - ONSET_WINDOWS))
             }
             State::Silence { loud } => {
                 let loud = if probability >= ONSET { loud + 1 } else { 0 };
@@ -98,15 +126,33 @@ impl SileroVad {
                 if quiet < RELEASE_WINDOWS {
                     return None;
                 }
-                self.state = State::Silence { loud: 0 };
-                Some(VadEvent::SpeechEnded { at: self.begin_of_last(RELEASE_WINDOWS) })
+                self.state = State::default();
+                Some(Change::Ended(self.windows - RELEASE_WINDOWS))
             }
         }
     }
+}
 
-    /// Where the last so many windows began.
-    fn begin_of_last(&self, windows: u64) -> Duration {
-        let samples = (self.windows - windows) * self.stream.window() as u64;
-        Duration::from_micros(samples * 1_000_000 / u64::from(self.rate_hz))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changes(windows: &[(usize, f32)]) -> Vec<Change> {
+        let mut changes = Changes::default();
+        let each = windows.iter().flat_map(|(times, probability)| std::iter::repeat_n(*probability, *times));
+        each.filter_map(|probability| changes.push(probability)).collect()
+    }
+
+    #[test]
+    fn speech_starts_and_ends_where_it_changed() {
+        assert_eq!(changes(&[(10, 0.0), (20, 0.9), (20, 0.1)]), [Change::Started(10), Change::Ended(30)]);
+    }
+
+    #[test]
+    fn a_click_is_no_speech_and_a_breath_no_end() {
+        assert_eq!(changes(&[(5, 0.0), (1, 0.99), (20, 0.0)]), []);
+        assert_eq!(changes(&[(4, 0.9), (7, 0.1), (1, 0.6), (7, 0.1), (3, 0.9)]), [Change::Started(0)]);
+        // Between the two thresholds things stay as they are.
+        assert_eq!(changes(&[(4, 0.9), (30, 0.4)]), [Change::Started(0)]);
     }
 }
